@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A MONAI trainer whose loss also sees a frozen teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.engines import SupervisedTrainer
+from monai.utils.enums import CommonKeys as Keys
+from torch import nn
+
+from akd_monai.engines.adapters import AdapterOptimizer
+from akd_monai.errors import InputError
+from akd_monai.losses import DistillationCriterion
+from akd_monai.networks import FeatureTaps, probe_layers
+
+
+class DistillationTrainer(SupervisedTrainer):
+    r"""Train ``network`` on its labels and, by named terms, on what ``teacher`` makes of the same images.
+
+    .. math:: L = L_\mathrm{task} + \sum_n w_n L_n
+
+    Only the loss of :class:`monai.engines.SupervisedTrainer` is extended: AMP, gradient accumulation, inferer, events and
+    handlers are MONAI's. The teacher sees the very batch that the student sees (augmentation included), in ``eval`` mode,
+    without a graph, and neither its parameters nor its buffers change. Terms of weight 0 are not computed, and a run
+    without any term left equals a plain run bit for bit: the teacher is not even called.
+
+    Each iteration leaves its terms, detached, in ``engine.state.loss_terms``: ``"task"`` and one entry a term.
+
+    Adapters of the criterion (1x1 convolutions on student features) are trained by an optimizer of their own, of the same
+    class, settings and learning rate as the student's. They are never part of ``network``.
+
+    Args:
+        teacher: network that returns one tensor of logits for the student's input.
+        distillation: the named, weighted terms, see :class:`akd_monai.losses.DistillationCriterion`.
+        input_shape: ``(channels, *spatial)`` of one input, used once to learn the channels of the tapped layers;
+            needed only when a term has an adapter to be built.
+        seed: key of the adapters' initial weights.
+        kwargs: everything that :class:`monai.engines.SupervisedTrainer` takes.
+
+    Raises:
+        UnknownNameError: when a tapped layer does not exist in the student or the teacher.
+        InputError: when an adapter has to be built and ``input_shape`` is missing, or when student and teacher logits
+            do not fit each other.
+
+    Example:
+        >>> from akd_monai.losses import DistillationCriterion
+        >>> student, teacher = nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1)
+        >>> batch = {"image": torch.ones(1, 1, 4, 4), "label": torch.zeros(1, 1, 4, 4, dtype=torch.long)}
+        >>> trainer = DistillationTrainer(
+        ...     device="cpu", max_epochs=1, train_data_loader=[batch], network=student,
+        ...     optimizer=torch.optim.SGD(student.parameters(), lr=0.1),
+        ...     loss_function=lambda logits, label: torch.nn.functional.cross_entropy(logits, label[:, 0]),
+        ...     teacher=teacher, distillation=DistillationCriterion([{"name": "logits", "loss": "logits", "weight": 0.2}]),
+        ... )
+        >>> trainer.run()
+        >>> sorted(trainer.state.loss_terms)
+        ['logits', 'task']
+
+    Source: arXiv 2404.02738, eq. 8, for the sum; Hinton et al., 2015, arXiv:1503.02531, for the scheme.
+    """
+
+    def __init__(
+        self,
+        *,
+        teacher: nn.Module,
+        distillation: DistillationCriterion,
+        input_shape: Sequence[int] | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        device = self.state.device
+        self.teacher = teacher.to(device).eval().requires_grad_(False)
+        self.distillation = distillation
+        # both raise at once, before any data is read, when a layer does not exist
+        self._teacher_taps = FeatureTaps(self.teacher, distillation.teacher_layers)
+        FeatureTaps(self.network, distillation.student_layers).close()
+        self._build_adapters(input_shape, seed)
+        self.distillation.to(device)
+        self.adapter_optimizer = AdapterOptimizer.follow(self, list(self.distillation.adapters.parameters()))
+        self._task_loss, self.loss_function = self.loss_function, self._total_loss
+        self.add_event_handler(Events.STARTED, self._freeze_teacher)
+
+    def _build_adapters(self, input_shape: Sequence[int] | None, seed: int) -> None:
+        if not self.distillation.needs_adapters:
+            return
+        if input_shape is None:
+            raise InputError(
+                "a distillation term has an adapter, whose channels are learnt from one forward pass: give "
+                "input_shape, for instance [1, 384, 384], or set adapter to null on every term."
+            )
+        shapes = []
+        for network, layers in (
+            (self.network, self.distillation.student_layers),
+            (self.teacher, self.distillation.teacher_layers),
+        ):
+            shapes.append(probe_layers(network, [*layers, None], (1, *input_shape), device=self.state.device))
+        student, teacher = ({name: shape[1] for name, shape in found.items()} for found in shapes)
+        self.distillation.build_adapters(student, teacher, spatial_dims=len(input_shape) - 1, seed=seed)
+
+    def _freeze_teacher(self, _: Engine) -> None:
+        # a caller may have put a module that owns the teacher into training mode since
+        self.teacher.eval()
+
+    def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict:
+        # Hooks live for one iteration only, so that validation on the same network keeps no features.
+        with FeatureTaps(self.network, self.distillation.student_layers) as self._student_taps:
+            return super()._iteration(engine, batchdata)
+
+    def _total_loss(self, prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        task = self._task_loss(prediction, label).mean()
+        terms = {"task": task}
+        if self.distillation.active:
+            terms.update(self._distillation_terms(prediction))
+        self.state.loss_terms = {name: value.detach() for name, value in terms.items()}
+        return torch.stack([value.float() for value in terms.values()]).sum() if len(terms) > 1 else task
+
+    def _distillation_terms(self, prediction: Any) -> dict[str, torch.Tensor]:
+        if not isinstance(prediction, torch.Tensor):
+            raise InputError(
+                f"the student must return one tensor of logits to be distilled, got {type(prediction).__name__}; "
+                "wrap the network so that forward returns its final logits."
+            )
+        with torch.no_grad():
+            teacher = self.teacher(_plain(self.state.output[Keys.IMAGE]))
+        if not isinstance(teacher, torch.Tensor):
+            raise InputError(
+                f"the teacher must return one tensor of logits, got {type(teacher).__name__}; "
+                "wrap the network so that forward returns its final logits."
+            )
+        terms = self.distillation(
+            _plain(prediction),
+            teacher,
+            {name: _plain(value) for name, value in self._student_taps.features.items()},
+            self._teacher_taps.features,
+        )
+        self._teacher_taps.clear()
+        return terms
+
+
+def _plain(value: torch.Tensor) -> torch.Tensor:
+    """Return the tensor under a MetaTensor: the losses have no use for metadata and pay for carrying it along."""
+    return value.as_tensor() if isinstance(value, MetaTensor) else value

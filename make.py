@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Set up a virtual environment from the pinned versions and run one target in it.
+
+    python3 make.py demo [DATA=folder] [OUT=folder]   teacher, student, distillation, report
+    python3 make.py test                              every test
+    python3 make.py lint                              ruff and mypy
+    python3 make.py check                             every bundle against its parts and against MONAI
+    python3 make.py env                               the environment alone
+
+Needs Python 3.10 or newer and a network to the package index for the first call; later calls reuse ``.venv``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+PINNED = ("setup.cfg", "pyproject.toml", "constraints.txt")
+
+
+def call(*command: str) -> None:
+    """Run ``command`` in the project's folder and end with its exit code when it fails."""
+    code = subprocess.call(list(command), cwd=ROOT)
+    if code:
+        # a negative code is the number of the signal that ended the command
+        sys.exit(code if code > 0 else 128 - code)
+
+
+def environment() -> None:
+    """Create or refresh ``.venv``; nothing is done when the pinned versions have not changed."""
+    if sys.version_info < (3, 10):
+        sys.exit(f"akd_monai needs Python 3.10 or newer, this is {sys.version.split()[0]}: call make.py with a newer one.")
+    wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in PINNED)).hexdigest()
+    stamp = VENV / "akd_monai.stamp"
+    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return
+    print(f"Setting up {VENV.name} (a few minutes the first time)", flush=True)
+    if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]):
+        sys.exit("Python could not make a virtual environment; on Debian and Ubuntu install the package python3-venv.")
+    call(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", "constraints.txt", "-e", ".[dev]")
+    stamp.write_text(wanted)
+
+
+def demo(arguments: list[str]) -> None:
+    """Run the demo; ``DATA=folder`` and ``OUT=folder`` may also come as environment variables, as make passes them."""
+    values = {name: os.environ[name] for name in ("DATA", "OUT") if os.environ.get(name)}
+    values.update(a.split("=", 1) for a in arguments if a.startswith(("DATA=", "OUT=")))
+    options = {"DATA": "--data", "OUT": "--output_dir"}
+    flags = [f"{options[name]}={value}" for name, value in values.items()]
+    rest = [a for a in arguments if not a.startswith(("DATA=", "OUT="))]
+    call(str(PYTHON), "-m", "akd_monai", "demo", *flags, *rest)
+
+
+def main() -> None:
+    """Run the target named on the command line."""
+    target, *arguments = sys.argv[1:] or ["help"]
+    if target not in ("env", "demo", "test", "lint", "check"):
+        sys.exit(__doc__)
+    environment()
+    if target == "demo":
+        demo(arguments)
+    elif target == "test":
+        call(str(PYTHON), "-m", "pytest", *arguments)
+    elif target == "lint":
+        call(str(PYTHON), "-m", "ruff", "check", ".")
+        call(str(PYTHON), "-m", "ruff", "format", "--check", ".")
+        call(str(PYTHON), "-m", "mypy")
+    elif target == "check":
+        for bundle in sorted((ROOT / "bundles").iterdir()):
+            call(str(PYTHON), "-m", "akd_monai", "check", str(bundle.relative_to(ROOT)))
+
+
+if __name__ == "__main__":
+    main()
