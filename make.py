@@ -8,7 +8,7 @@
     python3 make.py check                             every bundle against its parts and against MONAI
     python3 make.py env                               the environment alone
 
-Needs Python 3.10 or newer and a network to the package index for the first call; later calls reuse ``.venv``.
+Needs Python 3.11 or newer and a network to the package index for the first call; later calls reuse ``.venv``.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def call(*command: str) -> None:
 
 def environment() -> None:
     """Create or refresh ``.venv``; nothing is done when the pinned versions have not changed."""
-    if sys.version_info < (3, 10):
-        sys.exit(f"akd_monai needs Python 3.10 or newer, this is {sys.version.split()[0]}: call make.py with a newer one.")
+    if sys.version_info < (3, 11):
+        sys.exit(f"akd_monai 's pinned versions need Python 3.11 or newer, this is {sys.version.split()[0]}: call make.py with a newer one.")
     wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in PINNED)).hexdigest()
     stamp = VENV / "akd_monai.stamp"
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:

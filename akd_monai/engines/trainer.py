@@ -87,7 +87,7 @@ class DistillationTrainer(SupervisedTrainer):
         self.add_event_handler(Events.STARTED, self._freeze_teacher)
 
     def _build_adapters(self, input_shape: Sequence[int] | None, seed: int) -> None:
-        if not self.distillation.needs_adapters:
+        if not any(term.adapter == "conv1x1" for term in self.distillation.active):
             return
         if input_shape is None:
             raise InputError(

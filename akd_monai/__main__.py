@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: ``python -m akd_monai <verb>``, or ``akd <verb>``.
+
+Every verb is a thin door to a public function. Nothing heavy is imported before a verb runs, so ``--help`` is quick.
+Exit codes: 0 done, 1 failed while working, 2 wrong input (data, config or bundle), 128 + n stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import fire
+from fire.core import FireExit
+
+from akd_monai.errors import InputError
+
+Names = str | list[str] | tuple[str, ...] | None
+
+
+def demo(data: str | None = None, output_dir: str = "demo_output", seed: int = 0, **settings: Any) -> str:
+    """Train a teacher, a student alone and the same student distilled; judge all three and write a report.
+
+    Example: python -m akd_monai demo --data /path/to/six-site-folder --source RUNMC --target I2CVB
+
+    Args:
+        data: folder in the six-site layout; by default a synthetic set is made.
+        output_dir: where everything goes; a second call with the same folder goes on from where the first stopped.
+        seed: key of every random number.
+        settings: sources, target, epochs, teacher_epochs, size and further fields of DemoSettings.
+    """
+    from akd_monai.experiments.demo import run_demo
+
+    return run_demo(data=data, output_dir=output_dir, seed=seed, **settings)
+
+
+def phantom(output_dir: str, cases_per_site: int = 6, size: int = 128, slices: int = 10, seed: int = 0) -> str:
+    """Write a SYNTHETIC set of six prostate MRI sites in the six-site layout.
+
+    Example: python -m akd_monai phantom --output_dir phantom --cases_per_site 4 --size 128
+    """
+    from akd_monai.data.phantom import make_phantom
+
+    path = make_phantom(output_dir, cases_per_site=cases_per_site, size=size, slices=slices, seed=seed)
+    return f"Synthetic cases written to {path}"
+
+
+def prepare(source: str, input: str, output: str, workers: int = 2, **options: Any) -> str:
+    """Bring raw prostate MRI into the six-site form: one NIfTI image and one gland mask a case, with a manifest.
+
+    Example: python -m akd_monai prepare --source nci-isbi-2013 --input raw --output prepared
+
+    Args:
+        source: nci-isbi-2013, i2cvb, promise12, six-site, decathlon, prostate158 or folder.
+        input: folder of the raw source.
+        output: folder to write to; cases that are already there are left as they are.
+        workers: cases prepared in parallel.
+        options: further arguments of akd_monai.data.prepare.prepare, such as size.
+    """
+    from akd_monai.data.prepare import prepare as prepare_source
+
+    result = prepare_source(source, input, output, workers=workers, **options)
+    return str(result)
+
+
+def verify(dataset_dir: str, output: str | None = None, fix: bool = False) -> str:
+    """Check a prepared folder: files, geometry, labels, duplicates, personal data. Exit code 2 when there are errors.
+
+    Example: python -m akd_monai verify --dataset_dir prepared --output verify_report
+    """
+    from akd_monai.data.verify import verify as verify_folder
+
+    report = verify_folder(dataset_dir, output=output, fix=fix)
+    if report.exit_code:
+        raise InputError(str(report))
+    return str(report)
+
+
+def distill(
+    teacher: str,
+    student: str,
+    dataset_dir: str | None = None,
+    terms: Names = None,
+    student_layer: str | None = None,
+    teacher_layer: str | None = None,
+    teacher_weights: str | None = None,
+    overlay: str | None = None,
+    tracking: str | None = None,
+    trust_teacher: bool = False,
+    **override: Any,
+) -> str:
+    """Train a student bundle under the eyes of a teacher bundle; the student's models/model.pt is a plain student.
+
+    Example: python -m akd_monai distill --teacher bundles/prostate_mri_unetplusplus
+    --student bundles/prostate_mri_enet --dataset_dir prepared --sites "['I2CVB']"
+
+    Args:
+        teacher: folder of the teacher bundle, with weights.
+        student: folder of the student bundle.
+        dataset_dir: the data, as the student's train.json wants them.
+        terms: which of logits, gram, affinity; all that the overlay has by default.
+        student_layer: module path of the student's features; as named by its metadata by default.
+        teacher_layer: module path of the teacher's features.
+        teacher_weights: other weights than the teacher's models/model.pt.
+        overlay: a distill.json of your own.
+        tracking: mlflow, or a file with tracking settings.
+        trust_teacher: evaluate expressions in the teacher's config.
+        override: any id of the configs, for instance --epochs 50 or --train#trainer#max_epochs 50.
+    """
+    from akd_monai.bundle.run import distill as run
+
+    given = {"dataset_dir": dataset_dir, "student_layer": student_layer, "teacher_layer": teacher_layer}
+    override.update({name: value for name, value in given.items() if value is not None})
+    if trust_teacher:
+        override["trust_teacher"] = True
+    return run(
+        teacher, student, terms=terms, overlay=overlay, teacher_weights=teacher_weights, tracking=tracking, **override
+    )
+
+
+def evaluate(
+    bundle: str, dataset_dir: str | None = None, sites: Names = None, part: str = "test", **override: Any
+) -> str:
+    """Judge a bundle case by case in 3D on the images' own grid: Dice, HD95 and average surface distance in mm.
+
+    Example: python -m akd_monai evaluate --bundle bundles/prostate_mri_enet --dataset_dir prepared --sites I2CVB
+    """
+    from akd_monai.bundle.run import evaluate as run
+
+    if dataset_dir is not None:
+        override["dataset_dir"] = dataset_dir
+    if sites is not None:
+        override["sites"] = sites.split(",") if isinstance(sites, str) else list(sites)
+    return run(bundle, part=part, **override)
+
+
+def report(results: str, output_dir: str | None = None) -> str:
+    """Write the report page again from a results.json.
+
+    Example: python -m akd_monai report --results demo_output/report/results.json
+    """
+    from akd_monai.experiments.report import rebuild_report
+
+    return f"Report: {rebuild_report(results, output_dir)}"
+
+
+def profile(*bundles: str, size: Any = None, device: str = "cpu", repeats: int = 5) -> str:
+    """Count parameters and FLOPs of bundles' networks and time them.
+
+    Example: python -m akd_monai profile bundles/prostate_mri_enet --size 384
+    """
+    from akd_monai.bundle.run import profile as run
+
+    return run(bundles, size=size, device=device, repeats=repeats)
+
+
+def check(bundle: str) -> str:
+    """See that a bundle is whole: targets, references, overlay, preprocessing, metadata, hash of the weights.
+
+    Example: python -m akd_monai check bundles/prostate_mri_enet
+    """
+    from akd_monai.bundle.check import check_bundle
+
+    return check_bundle(bundle)
+
+
+def assemble(*names: str, bundles_dir: str = "bundles", check: bool = False) -> str:
+    """Write the project's bundles from their parts, or with --check see that they agree.
+
+    Example: python -m akd_monai assemble --check
+    """
+    from akd_monai.bundle.assemble import assemble as run
+
+    return run(names, bundles_dir=bundles_dir, check=check)
+
+
+VERBS = {
+    verb.__name__: verb
+    for verb in (demo, phantom, prepare, verify, distill, evaluate, report, profile, check, assemble)
+}
+
+
+def user_error(error: BaseException | None) -> InputError | None:
+    """Return the user's mistake behind ``error``, which MONAI's config parser may have wrapped several times."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, InputError):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def main(command: list[str] | None = None) -> None:
+    """Run one verb; a user's mistake ends with one line and code 2, without a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    os.environ.setdefault("PAGER", "cat")
+    try:
+        fire.Fire(VERBS, command=command, name="akd_monai")
+    except FireExit:
+        raise
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        mistake = user_error(error)
+        if mistake is None:
+            raise
+        sys.stderr.write(f"akd_monai: {mistake}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do one thing to many cases, in several processes, so that a crash in a library costs one case and not the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+WORKER_DIED = (
+    "the worker process died without a word",
+    "out of memory, or a script without `if __name__ == '__main__':`? try workers=1",
+)
+_GIVE_UP_AFTER = 3
+
+
+def for_each(
+    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, progress: bool, title: str
+) -> Iterator[tuple[Item, Result | None]]:
+    """Yield each item with its result as it comes; ``None`` for an item whose worker process died.
+
+    Args:
+        function: a function at the top level of a module, so that it can be sent to a process.
+        workers: number of processes; with 0 or 1 all is done in this one.
+        progress: show a bar, if the output is a terminal.
+        title: what the bar says.
+
+    Example:
+        >>> list(for_each(abs, [-1, 2], workers=0, progress=False, title="abs"))
+        [(-1, 1), (2, 2)]
+    """
+    bar = tqdm(total=len(items), desc=title, unit="case", disable=None if progress else True)
+    with bar:
+        several = workers > 1 and len(items) > 1
+        results = _pooled(function, items, workers) if several else ((item, function(item)) for item in items)
+        for pair in results:
+            bar.update()
+            yield pair
+
+
+def _pooled(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[tuple[Item, Result | None]]:
+    """Run all; the items left over when a process died are run again, each alone, to find the one that kills it."""
+    left = dict(enumerate(items))
+    # A forked child can inherit a locked thread pool of a library; a spawned one starts clean.
+    pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=get_context("spawn"))
+    try:
+        futures = {pool.submit(function, item): index for index, item in left.items()}
+        for future in as_completed(futures):
+            try:
+                result = future.result()
+            except BrokenProcessPool:
+                continue
+            yield left.pop(futures[future]), result
+    finally:
+        pool.shutdown(cancel_futures=True)
+    done, deaths = len(items) - len(left), 0
+    for item in left.values():
+        hopeless = deaths >= _GIVE_UP_AFTER and not done
+        result_or_none = None if hopeless else _alone(function, item)
+        done, deaths = done + (result_or_none is not None), deaths + (result_or_none is None)
+        yield item, result_or_none
+
+
+def _alone(function: Callable[[Item], Result], item: Item) -> Result | None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, item).result()
+        except BrokenProcessPool:
+            return None

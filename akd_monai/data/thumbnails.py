@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recognise one scan in two files: by its voxels, or by how it looks from far away, also when mirrored."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akd_monai.data.geometry import Array, turned_to
+
+THUMBNAIL_SHAPE = (24, 24, 12)
+SAME_SCAN = 0.98
+_FLIPS = [axes for n in range(4) for axes in itertools.combinations((0, 1, 2), n)]
+
+
+def voxel_hash(values: NDArray) -> str:
+    """Return a checksum of the voxels and the shape, whatever the file's type, compression or header."""
+    digest = hashlib.sha256(repr(values.shape).encode())
+    digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    return digest.hexdigest()
+
+
+def thumbnail(values: NDArray, affine: Array | None) -> NDArray:
+    """Return a small picture of a volume, LPS, mean 0 and length 1, so that a dot product is a correlation.
+
+    A linear change of the grey values and another voxel size do not matter; another field of view does.
+    """
+    from scipy import ndimage
+
+    small = np.asarray(values, dtype=np.float32)
+    if affine is not None:
+        small = turned_to(small, affine, "LPS")[0]
+    factors = [n / target for n, target in zip(small.shape, THUMBNAIL_SHAPE, strict=True)]
+    smooth = ndimage.gaussian_filter(small, [max(0.0, 0.5 * (factor - 1)) for factor in factors])
+    # Sampled at the centres of the small voxels, so that turning the volume turns the thumbnail.
+    axes = [(np.arange(target) + 0.5) * factor - 0.5 for target, factor in zip(THUMBNAIL_SHAPE, factors, strict=True)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"))
+    result = ndimage.map_coordinates(smooth, points, order=1, mode="nearest").astype(np.float64)
+    result -= result.mean()
+    length = float(np.linalg.norm(result))
+    return result / length if length > 0 else result
+
+
+def alike(thumbnails: Sequence[NDArray], threshold: float = SAME_SCAN) -> list[tuple[int, int, float]]:
+    """Return pairs of thumbnails that correlate by more than ``threshold``, as they are or mirrored along any axes.
+
+    Example:
+        >>> picture = np.random.default_rng(0).normal(size=THUMBNAIL_SHAPE)
+        >>> picture = (picture - picture.mean()) / np.linalg.norm(picture - picture.mean())
+        >>> [(first, second) for first, second, _ in alike([picture, -picture, picture[::-1]])]
+        [(0, 2)]
+    """
+    if len(thumbnails) < 2:
+        return []
+    stacked = np.stack(thumbnails)
+    plain = stacked.reshape(len(stacked), -1)
+    best = np.full((len(stacked), len(stacked)), -1.0)
+    for axes in _FLIPS:
+        turned = np.flip(stacked, axis=[axis + 1 for axis in axes]) if axes else stacked
+        best = np.maximum(best, plain @ turned.reshape(len(stacked), -1).T)
+    firsts, seconds = np.nonzero(np.triu(best > threshold, k=1))
+    return [(int(i), int(j), float(best[i, j])) for i, j in zip(firsts, seconds, strict=True)]

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the files of a record to rows of outlines: which cases, which slice, and the right way up."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.filebasedimages import ImageFileError
+
+from akd_monai.experiments.comparison import case_values, class_names
+from akd_monai.experiments.figures import ContourRow, largest_slice
+from akd_monai.experiments.results import Results
+
+MAX_CASES = 6
+# Two images count as being on one grid if their affines agree to this, in mm.
+TOLERANCE_MM = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+def chosen_cases(results: Results, limit: int = MAX_CASES) -> list[str]:
+    """Return the cases to picture, from the worst to the best: evenly spread over the ranks of the last system's Dice.
+
+    The rule leaves no choice to whoever makes the report, and always shows the worst case. An undefined Dice ranks
+    first.
+
+    Example:
+        >>> rows = [{"case_id": c, "dice": d} for c, d in zip("abcde", (0.5, 0.9, 0.1, 0.7, 0.8))]
+        >>> files = {c: {"image": "", "label": ""} for c in "abcde"}
+        >>> chosen_cases({"systems": [{"per_case": rows}], "images": files}, limit=3)
+        ['c', 'd', 'b']
+    """
+    system, name = results["systems"][-1], class_names(results)[0]
+    dice = {case: v for case, v in case_values(system, "dice", name).items() if case in results.get("images", {})}
+    ranked = sorted(dice, key=lambda case: (-1.0 if math.isnan(dice[case]) else dice[case], case))
+    if len(ranked) <= limit:
+        return ranked
+    return [ranked[round(i * (len(ranked) - 1) / (limit - 1))] for i in range(limit)]
+
+
+def contour_rows(results: Results, folder: str | os.PathLike[str]) -> tuple[list[ContourRow], list[str]]:
+    """Read the files of the chosen cases.
+
+    Args:
+        results: the record.
+        folder: what relative paths in it are relative to.
+
+    Returns:
+        A row for each case whose image and label could be read, and a sentence for each file left out. The outline is
+        that of everything that is not background.
+    """
+    rows: list[ContourRow] = []
+    left_out: list[str] = []
+    for case in chosen_cases(results):
+        files = results["images"][case]
+        image, label = (_volume(Path(folder, files[k]), left_out) for k in ("image", "label"))
+        if image is None or label is None or not _same_grid(image, label, f"{case}: label", left_out):
+            continue
+        masks = {}
+        for system in results["systems"]:
+            file = system.get("predictions", {}).get(case)
+            mask = _volume(Path(folder, file), left_out) if file else None
+            if mask is not None and _same_grid(image, mask, f"{case}: prediction of {system['label']}", left_out):
+                masks[system["label"]] = _voxels(mask) > 0
+        rows.append(_row(results, case, image, _voxels(label) > 0, masks))
+    return rows, left_out
+
+
+def _row(
+    results: Results,
+    case: str,
+    image: nib.Nifti1Image,
+    reference: npt.NDArray[np.bool_],
+    masks: dict[str, npt.NDArray[np.bool_]],
+) -> ContourRow:
+    k = largest_slice(reference, *masks.values())
+    names = class_names(results)
+    # With several classes no single Dice belongs to the outline.
+    scores = {s["label"]: case_values(s, "dice", names[0]) for s in results["systems"]} if len(names) == 1 else {}
+    height, width = (float(s) for s in image.header.get_zooms()[1::-1])
+    return ContourRow(
+        title=f"{case}\nslice {k + 1} of {reference.shape[-1]}",
+        image=_upright(_voxels(image)[..., k]),
+        reference=_upright(reference[..., k]),
+        predictions={label: _upright(mask[..., k]) for label, mask in masks.items()},
+        dice={label: values[case] for label, values in scores.items() if case in values},
+        spacing=(height, width),
+    )
+
+
+def _upright(axial: npt.NDArray) -> npt.NDArray:
+    """Turn a slice whose axes run to the right and to the front into rows from front to back, the right at the left."""
+    return axial[::-1, ::-1].T
+
+
+def _volume(path: Path, left_out: list[str]) -> nib.Nifti1Image | None:
+    """Read a volume with its axes in the order right, front, head."""
+    try:
+        volume = nib.as_closest_canonical(nib.load(path))
+        np.asanyarray(volume.dataobj)
+    except (OSError, EOFError, ValueError, ImageFileError) as error:
+        # The name alone: a report is passed on, and folders may name people.
+        logger.warning("no picture from %s: %s", path, error)
+        left_out.append(f"{path.name} could not be read, so its picture is left out.")
+        return None
+    return volume
+
+
+def _voxels(volume: nib.Nifti1Image) -> npt.NDArray:
+    voxels = np.asanyarray(volume.dataobj)
+    return voxels.reshape(voxels.shape[:3]) if voxels.ndim > 3 and voxels.size == np.prod(voxels.shape[:3]) else voxels
+
+
+def _same_grid(image: nib.Nifti1Image, mask: nib.Nifti1Image, what: str, left_out: list[str]) -> bool:
+    same = _voxels(image).shape == _voxels(mask).shape and _voxels(image).ndim == 3
+    if same and np.abs(image.affine - mask.affine).max() <= TOLERANCE_MM:
+        return True
+    left_out.append(f"{what} is not on the grid of the image, so its picture is left out.")
+    return False

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One HTML page on an experiment that holds everything it shows, so that it opens offline and can be passed on."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from akd_monai.experiments import tables
+from akd_monai.experiments.comparison import FEW_CASES, METRICS, MIN_PAIRS, cautions, class_names, compare
+from akd_monai.experiments.figures import contour_figure, curves_figure
+from akd_monai.experiments.pictures import MAX_CASES, contour_rows
+from akd_monai.experiments.results import Data, Mlflow, Results, read_results, write_results
+from akd_monai.files import write_text_atomically
+
+PROTOCOLS = {
+    "cross_site": (
+        "The teacher was trained at the source sites and never saw the target site. Each student was trained on the "
+        "target site's training cases with their labels; the distilled one also followed the frozen teacher on the same "
+        "images, with the same seed, data and schedule. All are judged on test cases of the target site that no training "
+        "used. This is learning from few labelled cases with help from other sites; it is not domain generalisation, "
+        "because the students see labels of the target site."
+    ),
+    "loso": (
+        "Leave one site out: teacher and students were trained at the source sites alone, and everything was chosen on "
+        "their validation cases. No image of the target site reached any training. All are judged on every case of the "
+        "target site."
+    ),
+}
+
+
+def write_report(results: Results, output_dir: str | os.PathLike[str]) -> Path:
+    """Write ``index.html`` and ``results.json``, from which the page can be made again.
+
+    Equal results give equal bytes. The page has no link to the outside and runs no script.
+
+    Args:
+        results: the record, see :class:`~akd_monai.experiments.results.Results`; relative paths in it are relative to
+            ``output_dir``. A picture whose files are missing is left out, and the page says so.
+        output_dir: folder of both files.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: if the record lacks something that the page needs.
+    """
+    folder = Path(output_dir)
+    write_results(results, folder / "results.json")
+    return write_text_atomically(folder / "index.html", render_page(results, folder))
+
+
+def rebuild_report(results: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Make the page again from a written record.
+
+    Args:
+        results: ``results.json`` or its folder.
+        output_dir: folder of the page; by default that of the record.
+
+    Raises:
+        InputError: if there is no record.
+    """
+    path = Path(results)
+    folder = path if path.is_dir() else path.parent
+    return write_report(read_results(path), folder if output_dir is None else output_dir)
+
+
+def render_page(results: Results, folder: str | os.PathLike[str]) -> str:
+    """Return the page as text; ``folder`` is what relative paths in ``results`` are relative to."""
+    comparisons = compare(results)
+    rows, left_out = contour_rows(results, folder)
+    histories = {s["label"]: s["history"] for s in results["systems"] if s.get("history")}
+    view: dict[str, Any] = {
+        # What may be missing is empty, so that a slip in the template still shows as an error.
+        "results": dict.fromkeys(Results.__annotations__) | results,
+        "data": dict.fromkeys(Data.__annotations__) | results["data"],
+        "mlflow": results.get("mlflow") and dict.fromkeys(Mlflow.__annotations__) | results["mlflow"],
+        "protocol": PROTOCOLS.get(results["protocol"], ""),
+        "warnings": [*results.get("warnings", []), *cautions(results, comparisons), *left_out],
+        "metrics": METRICS,
+        "findings": tables.findings(comparisons),
+        "scores": tables.score_tables(results),
+        "comparisons": tables.comparison_rows(comparisons),
+        "profiles": tables.profile_rows(results),
+        "cases": tables.case_tables(results),
+        "splits": tables.split_table(results),
+        "curves": _data_uri(curves_figure(histories)) if histories else "",
+        "contours": _data_uri(contour_figure(rows)) if rows else "",
+        "contour_rule": len(results.get("images", {})) > MAX_CASES,
+        "several_classes": len(class_names(results)) > 1,
+        "few_cases": FEW_CASES,
+        "min_pairs": MIN_PAIRS,
+    }
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["shown"] = tables.shown
+    return environment.get_template("report.html").render(view)
+
+
+def _data_uri(png: bytes) -> str:
+    text = base64.b64encode(png).decode("ascii")
+    # These four letters come up by chance in a megabyte of base 64. Written another way, a search of the page for links
+    # finds links only; browsers decode it before they read the base 64.
+    text = re.sub("http", lambda m: f"%{ord(m[0][0]):02x}{m[0][1:]}", text, flags=re.IGNORECASE)
+    return f"data:image/png;base64,{text}"

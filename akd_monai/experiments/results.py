@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of an experiment, from which the report is made: plain data that goes through JSON unchanged."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypedDict, cast
+
+import numpy as np
+import pandas as pd
+
+from akd_monai.errors import InputError, near_matches
+from akd_monai.files import write_text_atomically
+
+ROLES = ("teacher", "baseline", "distilled")
+CaseRow = TypedDict(
+    "CaseRow",
+    {
+        "case_id": str,
+        "site": str,
+        "class": str,
+        "dice": float,
+        "hd95_mm": float,
+        "asd_mm": float,
+        "reference_ml": float,
+        "predicted_ml": float,
+    },
+    total=False,
+)
+CaseRow.__doc__ = """One case and class, as in the table of :class:`~akd_monai.handlers.case_metrics.CaseMetrics`.
+
+``case_id`` and ``dice``, ``hd95_mm`` and ``asd_mm`` are needed; an undefined metric is NaN here and null in JSON.
+"""
+
+
+class Profile(TypedDict, total=False):
+    """What a network costs; each entry may be missing."""
+
+    parameters: int
+    gflops: float  # of convolutions and matrix products, two operations a multiplication with addition
+    input_shape: list[int]  # of the tensor that gflops is for
+    cpu_seconds_per_volume: float
+    volume_shape: list[int]  # that the time is for
+    threads: int
+    checkpoint_bytes: int
+    checkpoint_sha256: str
+
+
+class System(TypedDict, total=False):
+    """One network with what it scored; ``key``, ``label``, ``role`` and ``per_case`` are needed.
+
+    ``history`` has one entry an epoch: ``epoch``, ``loss/<term>`` for each term and ``loss/total``, ``val_mean_dice``.
+    ``predictions`` maps a case's key (:func:`case_key`) to the file of its predicted classes.
+    """
+
+    key: str
+    label: str
+    role: Literal["teacher", "baseline", "distilled"]
+    per_case: list[CaseRow]
+    profile: Profile
+    history: list[dict[str, float]]
+    predictions: dict[str, str]
+
+
+class Data(TypedDict, total=False):
+    """Where the cases come from; ``kind`` and ``description`` are needed."""
+
+    kind: Literal["synthetic", "real"]
+    description: str
+    splits: dict[str, dict[str, int]]  # cases a site and part: {"S1": {"train": 4, "validation": 1, "test": 2}}
+
+
+class Mlflow(TypedDict, total=False):
+    """Where the runs are recorded; ``tracking_uri`` is needed unless ``command``, which shows them, is given."""
+
+    tracking_uri: str
+    experiment: str
+    command: str
+
+
+class CaseFiles(TypedDict):
+    """Files of one case, for the pictures."""
+
+    image: str
+    label: str
+
+
+class Results(TypedDict, total=False):
+    """A whole experiment. ``title``, ``data``, ``protocol``, ``target``, ``sources``, ``seed``, ``systems`` are needed.
+
+    ``images`` maps a case's key to its files. Paths are absolute, or relative to the folder of ``results.json``.
+    ``reduced`` lists, a sentence each, what was made smaller than a study would have it. ``created`` is any text for
+    when; without it the report bears no date.
+    """
+
+    title: str
+    created: str
+    data: Data
+    protocol: str
+    target: str
+    sources: list[str]
+    seed: int
+    settings: dict[str, Any]
+    reduced: list[str]
+    overrides: dict[str, Any]
+    machine: dict[str, Any]
+    systems: list[System]
+    images: dict[str, CaseFiles]
+    commands: list[str]
+    warnings: list[str]
+    mlflow: Mlflow
+
+
+_UNDEFINED = {name: ["nan"] for name in ("dice", "hd95_mm", "asd_mm", "reference_ml", "predicted_ml")}
+_NEEDED = ("title", "data", "protocol", "target", "sources", "seed", "systems")
+
+
+def case_key(row: CaseRow) -> str:
+    """Return the name of a case that is unique over sites.
+
+    Example:
+        >>> case_key({"case_id": "Case00", "site": "S1"}), case_key({"case_id": "S1/Case00", "site": "S1"})
+        ('S1/Case00', 'S1/Case00')
+        >>> case_key({"case_id": "Case00", "site": ""})
+        'Case00'
+    """
+    case, site = row["case_id"], row.get("site", "")
+    return case if not site or case.startswith(f"{site}/") else f"{site}/{case}"
+
+
+def read_case_rows(path: str | os.PathLike[str]) -> list[CaseRow]:
+    """Read the table that :class:`~akd_monai.handlers.case_metrics.CaseMetrics` wrote.
+
+    Raises:
+        InputError: if the file is missing or is not such a table.
+    """
+    texts = {"case_id": str, "site": str, "class": str}
+    try:
+        # A site may be called NA; only figures may be undefined.
+        frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=_UNDEFINED)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no table of cases at {path}; evaluate first.") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a table of cases: {error}.") from error
+    missing = [c for c in ("case_id", "dice", "hd95_mm", "asd_mm") if c not in frame.columns]
+    if missing:
+        raise InputError(f"{path} is not a table of cases: it has no column {missing[0]!r}.")
+    return cast("list[CaseRow]", frame.to_dict("records"))
+
+
+def check_results(results: Results) -> None:
+    """Raise ``InputError`` unless the record has what a report needs, naming the first fault."""
+    _need(results, _NEEDED, "the results")
+    unknown = sorted(set(results) - set(Results.__annotations__))
+    if unknown:
+        hint = near_matches(unknown[0], Results.__annotations__)
+        raise InputError(f"the results have an unknown entry {unknown[0]!r}.{hint}")
+    _need(results["data"], ("kind", "description"), "the entry 'data'")
+    if results["data"]["kind"] not in ("synthetic", "real"):
+        raise InputError(f"data must be 'synthetic' or 'real', got {results['data']['kind']!r}.")
+    if not results["systems"]:
+        raise InputError("the results hold no system; give at least one with its table of cases.")
+    for system in results["systems"]:
+        _need(system, ("key", "label", "role", "per_case"), "a system")
+        if system["role"] not in ROLES:
+            raise InputError(
+                f"system {system['key']!r}: role must be one of {', '.join(ROLES)}, got {system['role']!r}."
+            )
+        keys = [(case_key(row), row.get("class", "")) for row in system["per_case"]]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise InputError(f"system {system['key']!r} has case {twice[0]!r} twice.")
+        for row in system["per_case"]:
+            _need(row, ("case_id", "dice", "hd95_mm", "asd_mm"), f"a case of system {system['key']!r}")
+    names = [system["key"] for system in results["systems"]]
+    if len(set(names)) < len(names):
+        raise InputError(f"each system needs a key of its own, got {names}.")
+
+
+def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
+    """Write the record as JSON, sorted by key, with paths relative to its folder; equal records give equal bytes.
+
+    Raises:
+        InputError: if the record lacks something or holds what JSON cannot.
+    """
+    check_results(results)
+    folder = Path(path).resolve().parent
+    record = _undefined_to_null(_with_paths(results, lambda file: os.path.relpath(folder / file, folder)))
+    try:
+        text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the results do not fit into JSON: {error}.") from error
+    return write_text_atomically(path, text + "\n")
+
+
+def read_results(path: str | os.PathLike[str]) -> Results:
+    """Read a record back; its paths become absolute.
+
+    Args:
+        path: ``results.json``, or the folder that holds it.
+
+    Raises:
+        InputError: if there is no such file, or it holds no record of an experiment.
+    """
+    file = Path(path) / "results.json" if Path(path).is_dir() else Path(path)
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"there are no results at {file}; run an experiment first.") from error
+    except ValueError as error:
+        raise InputError(f"{file} is not JSON: {error}.") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{file} holds no record of an experiment.")
+    results = cast(Results, record)
+    check_results(results)
+    for system in results["systems"]:
+        for row in [*system["per_case"], *system.get("history", [])]:
+            values = cast("dict[str, Any]", row)
+            values.update({k: math.nan for k, v in values.items() if v is None})
+    folder = file.resolve().parent
+    return _with_paths(results, lambda name: str(folder / name))
+
+
+def _need(record: Any, names: tuple[str, ...], what: str) -> None:
+    if not isinstance(record, dict):
+        raise InputError(f"{what} must be a mapping, got {type(record).__name__}.")
+    missing = [name for name in names if name not in record]
+    if missing:
+        raise InputError(
+            f"{what} must have {missing[0]!r}; got only {', '.join(sorted(map(str, record))) or 'nothing'}."
+        )
+
+
+def _with_paths(results: Results, change: Callable[[str], str]) -> Results:
+    results = copy.deepcopy(results)
+    for files in results.get("images", {}).values():
+        files["image"], files["label"] = change(files["image"]), change(files["label"])
+    for system in results["systems"]:
+        if "predictions" in system:
+            system["predictions"] = {case: change(file) for case, file in system["predictions"].items()}
+    return results
+
+
+def _undefined_to_null(value: Any) -> Any:
+    """JSON has no NaN and no types of NumPy."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, dict):
+        return {k: _undefined_to_null(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_undefined_to_null(v) for v in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

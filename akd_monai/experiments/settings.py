@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a demo run is made of; the fields are also the flags of ``python -m akd_monai demo``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from akd_monai.errors import InputError, UnknownNameError, near_matches
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Sizes and schedules of the demo, reduced so that two CPU cores finish in minutes.
+
+    Args:
+        sources: sites of the teacher; all but the target by default.
+        target: site of the student; I2CVB where it exists, else the last one.
+        size: side of the slices in pixels, a multiple of 16; 128 for the synthetic set and 192 for given data.
+        features: widths of the teacher's five levels (64 to 1024 in the paper).
+        teacher_epochs: epochs of the teacher.
+        epochs: epochs of the student, alone and distilled alike.
+        samples_per_epoch: slices drawn in an epoch.
+        batch_size: slices in a batch.
+        learning_rate: of all trainings (0.01 in the paper).
+        folds: parts into which the target's cases are split; one part is held out.
+        fold: the part held out.
+        cases_per_site: cases of each site of the synthetic set.
+        slices: slices of each synthetic case.
+        lambda_logits: weight of the logits term.
+        lambda_gram: weight of the Gram-kernel term.
+        lambda_affinity: weight of the affinity term.
+    """
+
+    sources: tuple[str, ...] = ()
+    target: str | None = None
+    size: int | None = None
+    features: tuple[int, ...] = (8, 16, 32, 64, 128)
+    teacher_epochs: int = 12
+    epochs: int = 12
+    samples_per_epoch: int = 96
+    batch_size: int = 8
+    learning_rate: float = 0.01
+    folds: int = 2
+    fold: int = 0
+    cases_per_site: int = 10
+    slices: int = 10
+    lambda_logits: float = 0.2
+    lambda_gram: float = 0.9
+    lambda_affinity: float = 0.9
+
+    @classmethod
+    def from_flags(cls, flags: Mapping[str, Any]) -> DemoSettings:
+        """Make settings from flags.
+
+        Raises:
+            UnknownNameError: for a flag that is no field.
+            InputError: for a size or number that cannot work.
+
+        Example:
+            >>> DemoSettings.from_flags({"epochs": 3, "sources": "RUNMC,BMC"}).sources
+            ('RUNMC', 'BMC')
+        """
+        known = [field.name for field in fields(cls)]
+        for name in flags:
+            if name not in known:
+                raise UnknownNameError(
+                    f"the demo has no setting {name!r}.{near_matches(name, known)} Known: {', '.join(known)}."
+                )
+        values = dict(flags)
+        for name in ("sources", "features"):
+            if name in values:
+                value = values[name]
+                values[name] = tuple(
+                    value.split(",") if isinstance(value, str) else value if isinstance(value, Sequence) else (value,)
+                )
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise :class:`InputError` unless the numbers can work together."""
+        if self.size is not None and (self.size < 32 or self.size % 16):
+            raise InputError(
+                f"size must be a multiple of 16 from 32 on, got {self.size}; try {max(32, round(self.size / 16) * 16)}."
+            )
+        if len(self.features) != 5:
+            raise InputError(f"features must be five widths, got {list(self.features)}.")
+        for name in ("teacher_epochs", "epochs", "samples_per_epoch", "batch_size", "cases_per_site", "slices"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.batch_size < 2:
+            raise InputError("batch_size must be at least 2: the Gram matrix of one sample says nothing.")
+        if self.samples_per_epoch < self.batch_size:
+            raise InputError(
+                f"samples_per_epoch {self.samples_per_epoch} gives no batch of {self.batch_size}; raise it."
+            )
+        if not 0 <= self.fold < self.folds or self.folds < 2:
+            raise InputError(
+                f"fold must lie in 0..folds-1 with at least 2 folds, got fold {self.fold} of {self.folds}."
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings with lists for tuples, as JSON gives them back."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}

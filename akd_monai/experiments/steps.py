@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run commands one after the other, each printed first, and remember which are done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from akd_monai.errors import InputError
+from akd_monai.handlers.files import atomic_write
+
+
+class StepFailed(RuntimeError):
+    """A command of an experiment ended with an error; its own output has said why."""
+
+    def __init__(self, command: str, code: int) -> None:
+        super().__init__(f"exit code {code} from: {command}")
+        self.code = code
+
+
+class Steps:
+    """Commands of one experiment in one folder; those that are done are not run again.
+
+    Args:
+        folder: where the record ``steps.json`` is kept.
+        settings: what the experiment is; another content in the same folder is refused.
+
+    Raises:
+        InputError: when the folder holds an experiment with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._record = folder / "steps.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._state: dict[str, Any] = {"settings": dict(settings), "done": {}}
+        if self._record.is_file():
+            found = json.loads(self._record.read_text(encoding="utf-8"))
+            differing = [k for k in settings if found["settings"].get(k) != settings[k]]
+            if differing:
+                raise InputError(
+                    f"{str(folder)!r} holds a run with another {', '.join(differing)}; "
+                    "name another folder with --output_dir, or delete this one."
+                )
+            self._state = found
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that are done, in order."""
+        return [step["command"] for step in self._state["done"].values() if step["command"]]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds that each step took in its last call."""
+        return {name: step["seconds"] for name, step in self._state["done"].items()}
+
+    def done(self, name: str) -> bool:
+        """Whether the step called ``name`` is done."""
+        return name in self._state["done"]
+
+    def finish(self, name: str, command: str, seconds: float) -> None:
+        """Record a step as done."""
+        self._state["done"][name] = {"command": command, "seconds": round(seconds, 1)}
+        text = json.dumps(self._state, indent=2)
+        atomic_write(self._record, lambda file: file.write(text.encode()) and None)
+
+    def run(self, name: str, arguments: Sequence[str], folder: Path) -> None:
+        """Show and run ``python`` with ``arguments`` in ``folder``, unless it is done.
+
+        Raises:
+            StepFailed: when the command fails.
+            KeyboardInterrupt: when the user stops it.
+        """
+        shown = f"(cd {shlex.quote(os.path.relpath(folder))} && python {shlex.join(arguments)})"
+        if self.done(name):
+            say(f"{name}: done before")
+            return
+        say(f"\n{name}\n  {shown}")
+        start = time.monotonic()
+        # the warnings are MONAI's standing notes about trusting configs, which are the project's own here
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        with subprocess.Popen([sys.executable, *arguments], cwd=folder, env=environment) as process:
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                # the command got the same signal: let it write its checkpoint
+                process.wait()
+                raise
+        if code in (130, -2):
+            raise KeyboardInterrupt
+        if code:
+            raise StepFailed(shown, code)
+        self.finish(name, shown, time.monotonic() - start)
+
+
+def say(text: str) -> None:
+    """Write a line for the user between the commands' own output, in order with it."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a handler stands among the others of an engine: first, after all, or told of a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator
+from monai.handlers import ValidationHandler
+
+from akd_monai.errors import InputError
+
+
+def run_first(engine: Engine, event: Any, handler: Callable[..., Any]) -> None:
+    """Attach ``handler`` to ``event`` before every handler that is attached so far.
+
+    Example:
+        >>> engine, order = Engine(lambda engine, batch: None), []
+        >>> _ = engine.add_event_handler(Events.STARTED, lambda e: order.append("second"))
+        >>> run_first(engine, Events.STARTED, lambda e: order.append("first"))
+        >>> _ = engine.run([0])
+        >>> order
+        ['first', 'second']
+    """
+    engine.add_event_handler(event, handler)
+    # Ignite has no public call for an order; the list is its own record of the order of calls.
+    registered = engine._event_handlers[event]
+    registered.insert(0, registered.pop())
+
+
+def run_late(engine: Engine, event: Any, handler: Callable[..., Any]) -> None:
+    """Attach ``handler`` to ``event`` once, after every handler attached so far; a second call changes nothing.
+
+    Called while ``Events.STARTED`` is handled, when all handlers of a config are attached, it makes the order
+    independent of their order in the config.
+    """
+    if not engine.has_event_handler(handler, event):
+        engine.add_event_handler(event, handler)
+
+
+def attached_handlers(engine: Engine) -> list[Any]:
+    """Return the objects whose methods are attached to ``engine``, each once, in the order of first attachment.
+
+    Example:
+        >>> class Watcher:
+        ...     def look(self, engine): ...
+        >>> engine, watcher = Engine(lambda engine, batch: None), Watcher()
+        >>> _ = engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), watcher.look)
+        >>> attached_handlers(engine) == [watcher]
+        True
+    """
+    found: dict[int, Any] = {}
+    for registered in engine._event_handlers.values():
+        for function, *_ in registered:
+            function = getattr(function, "__wrapped__", function)  # an event filter wraps the handler
+            owner = getattr(function, "__self__", function)
+            found.setdefault(id(owner), owner)
+    return list(found.values())
+
+
+def validators_of(trainer: Engine) -> list[Evaluator]:
+    """Return the evaluators that a ``ValidationHandler`` of ``trainer`` runs."""
+    handlers = [h for h in attached_handlers(trainer) if isinstance(h, ValidationHandler)]
+    return [h.validator for h in handlers if h.validator is not None]
+
+
+def on_failure(engine: Engine, callback: Callable[..., Any]) -> None:
+    """Call ``callback(engine, error)`` once for an error of the run, before other handlers see it.
+
+    Ignite stops at the first handler that raises and, worse, drops the error if none does. Here the callbacks run
+    before all others and the error goes on as it would have without them. A wrong input and a wish to exit go on at
+    once: they are no failure of the program, so no traceback is logged.
+
+    Example:
+        >>> def step(engine, batch):
+        ...     raise RuntimeError("broken")
+        >>> engine, seen = Engine(step), []
+        >>> on_failure(engine, lambda engine, error: seen.append(str(error)))
+        >>> engine.run([0])
+        Traceback (most recent call last):
+        ...
+        RuntimeError: broken
+        >>> seen
+        ['broken']
+    """
+    for handler in attached_handlers(engine):
+        if isinstance(handler, _FailureCallbacks):
+            handler.callbacks.append(callback)
+            return
+    run_first(engine, Events.EXCEPTION_RAISED, _FailureCallbacks([callback]))
+
+
+class _FailureCallbacks:
+    def __init__(self, callbacks: list[Callable[..., Any]]) -> None:
+        self.callbacks = callbacks
+        self._seen: int | None = None
+
+    def __call__(self, engine: Engine, error: BaseException) -> None:
+        # Ignite fires the event once for the iteration and again for the run.
+        if id(error) != self._seen:
+            self._seen = id(error)
+            for callback in self.callbacks:
+                callback(engine, error)
+        alone = len(engine._event_handlers[Events.EXCEPTION_RAISED]) == 1
+        if alone or isinstance(error, (InputError, SystemExit)):
+            raise error

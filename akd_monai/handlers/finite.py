@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stop before a loss that is NaN or infinite reaches the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.engines import IterationEvents
+
+from akd_monai.handlers.loss_terms import loss_terms
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or a weight is NaN or infinite; what was saved before is intact."""
+
+
+class FiniteLoss:
+    """Raise, before the backward pass, as soon as a loss term is NaN or infinite.
+
+    The text names the terms, epoch, iteration and the cases of the batch. The weights have not changed by then, and
+    nothing is saved after it, so the last checkpoint is a good one.
+
+    Raises:
+        NonFiniteError: during training, see above.
+
+    Example:
+        >>> from monai.engines import SupervisedTrainer
+        >>> network = torch.nn.Conv2d(1, 1, 1)
+        >>> image, label = torch.full((1, 1, 2, 2), float("nan")), torch.ones(1, 1, 2, 2)
+        >>> batch = {"image": image, "label": label, "case_id": ["A7"]}
+        >>> trainer = SupervisedTrainer(
+        ...     device="cpu", max_epochs=1, train_data_loader=[batch], network=network,
+        ...     optimizer=torch.optim.SGD(network.parameters(), lr=0.1), loss_function=torch.nn.MSELoss(),
+        ...     train_handlers=[FiniteLoss()])
+        >>> trainer.run()
+        Traceback (most recent call last):
+        ...
+        akd_monai.handlers.finite.NonFiniteError: loss term task is nan in epoch 1, iteration 1, for cases A7: ...
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Follow ``engine``, a trainer."""
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._check)
+
+    def _check(self, engine: Engine) -> None:
+        terms = loss_terms(engine)
+        # One question to the device for all terms, since each one waits for the device.
+        if not terms or bool(torch.stack([value.float() for value in terms.values()]).isfinite().all()):
+            return
+        broken = {name: float(value) for name, value in terms.items() if not torch.isfinite(value)}
+        named = ", ".join(f"{name} is {value}" for name, value in broken.items())
+        raise NonFiniteError(
+            f"loss term {named} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, for cases "
+            f"{', '.join(_case_names(engine.state.batch)) or 'unknown'}: the weights are unchanged; check these images "
+            "and labels, or lower the learning rate."
+        )
+
+
+def _case_names(batch: Any) -> list[str]:
+    if not isinstance(batch, Mapping):
+        return []
+    names = batch.get("case_id")
+    if names is None:
+        names = getattr(batch.get("image"), "meta", {}).get("filename_or_obj", [])
+    return [str(name) for name in ([names] if isinstance(names, str) else names)]

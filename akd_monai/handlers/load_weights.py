@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load a network's weights when a run starts, or end the run with one clear line."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from akd_monai.errors import InputError
+from akd_monai.networks.weights import load_weights
+
+logger = logging.getLogger(__name__)
+
+
+class LoadWeights:
+    """Load a plain state dict strictly into ``network`` at the start of a run.
+
+    MONAI's ``CheckpointLoader`` is usually disabled when its file is missing, and the run then goes on with random
+    weights; this handler refuses to.
+
+    Args:
+        network: where the weights go.
+        path: file written by ``torch.save(network.state_dict(), path)``; read with ``weights_only=True``.
+
+    Raises:
+        InputError: at the start of the run, when the file is missing or does not fit.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> engine = Engine(lambda engine, batch: None)
+        >>> LoadWeights(nn.Linear(1, 1), "models/no-such-file.pt").attach(engine)
+        >>> engine.run([0])
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: weights 'models/no-such-file.pt' do not exist...
+    """
+
+    def __init__(self, network: nn.Module, path: str | Path) -> None:
+        self.network, self.path = network, Path(path)
+
+    def attach(self, engine: Engine) -> None:
+        """Load at ``Events.STARTED`` of ``engine``."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, _: Engine) -> None:
+        """Load the weights now."""
+        if not self.path.is_file():
+            raise InputError(
+                f"weights {str(self.path)!r} do not exist: train the bundle first "
+                "(python -m monai.bundle run --config_file configs/train.json), or name a file with --ckpt_path."
+            )
+        load_weights(self.network, self.path)
+        logger.info("Weights: %s", self.path)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adaptive affinity module: the student's map follows the borders that the teacher sees."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from akd_monai.errors import InputError
+from akd_monai.losses.affinity_pairs import AffinityOptions
+from akd_monai.losses.checks import check_choice, check_map, plain
+from akd_monai.losses.functional import ALGORITHMS, affinity_loss
+
+VOID_LABEL = 255
+
+
+class AdaptiveAffinityLoss(nn.Module):
+    r"""Pull neighbouring pixels of one teacher label together, push those of different label apart.
+
+    .. math:: \frac{1}{|P^+|} \sum_{P^+} W_{ij} + \frac{1}{|P^-|} \sum_{P^-} \max(0, m - W_{ij}), \qquad
+              W_{ij} = \sum_c p_i^c (\log p_i^c - \log p_j^c)
+
+    The labels are the teacher's own decision: arg-max over its channels, or logit above 0 where it has one channel.
+    It is not a matching loss: it is not 0 where student and teacher agree. For the two terms apart, and for labels
+    from elsewhere, use :func:`~akd_monai.losses.functional.affinity_terms`.
+
+    Args:
+        kernel: side of the window in pixels, odd, at least 3.
+        dilation: distance of neighbouring pixels of the window, at least 1.
+        margin: divergence in nats that pairs of different label should reach, above 0.
+        ignore_index: label left out of every pair; ``None`` for none.
+        class_balanced: average the attraction over classes instead of over pairs.
+        algorithm: one of ``"auto"``, ``"reference"``, ``"box"``, ``"dense"``, ``"triton"``.
+
+    Raises:
+        InputError: if an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> teacher = torch.tensor([[[[3.0, 3.0, -3.0, -3.0]], [[0.0, 0.0, 0.0, 0.0]]]])  # labels 0 0 1 1
+        >>> flat = torch.zeros(1, 2, 1, 4)
+        >>> AdaptiveAffinityLoss()(flat, teacher).item()  # nothing to pull together, everything to push apart
+        3.0
+
+    Source: arXiv:2404.02738, section 2 (adaptive affinity module), equations 1 to 4; margin after Ke et al., 2018,
+    arXiv:1803.10335.
+    """
+
+    def __init__(
+        self,
+        kernel: int = 3,
+        dilation: int = 1,
+        margin: float = 3.0,
+        ignore_index: int | None = 255,
+        class_balanced: bool = False,
+        algorithm: str = "auto",
+    ) -> None:
+        super().__init__()
+        AffinityOptions(kernel, dilation, margin, ignore_index, class_balanced)
+        check_choice("algorithm", algorithm, ALGORITHMS)
+        self.kernel, self.dilation, self.margin = kernel, dilation, margin
+        self.ignore_index, self.class_balanced, self.algorithm = ignore_index, class_balanced, algorithm
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return the loss of the student's scores ``[B, C, *spatial]`` under labels from the teacher's logits.
+
+        Args:
+            student: feature map or logits before the softmax, at least two channels.
+            teacher: logits ``[B, K, *spatial]`` on the same images, of any spatial size. No gradient reaches them.
+
+        Raises:
+            InputError: if the shapes do not fit, or the void label 255 is one of the teacher's classes.
+        """
+        return affinity_loss(
+            student,
+            self.labels(teacher),
+            kernel=self.kernel,
+            dilation=self.dilation,
+            margin=self.margin,
+            ignore_index=self.ignore_index,
+            class_balanced=self.class_balanced,
+            algorithm=self.algorithm,
+        )
+
+    def labels(self, teacher: Tensor) -> Tensor:
+        """Return the label map ``[B, *spatial]`` that the teacher's logits ``[B, K, *spatial]`` decide."""
+        check_map("the teacher's logits", teacher)
+        if self.ignore_index == VOID_LABEL and teacher.shape[1] > VOID_LABEL:
+            raise InputError(
+                f"the teacher has {teacher.shape[1]} classes, so that ignore_index {VOID_LABEL} is one of them: "
+                "set ignore_index to None."
+            )
+        logits = plain(teacher.detach())
+        return (logits[:, 0] > 0).byte() if logits.shape[1] == 1 else logits.argmax(dim=1)
+
+    def extra_repr(self) -> str:
+        """Show the options in ``print(module)``."""
+        return f"kernel={self.kernel}, dilation={self.dilation}, margin={self.margin}, algorithm={self.algorithm!r}"

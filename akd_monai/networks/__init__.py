@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks, features by module path, adapters, weights and profiles."""
+
+from akd_monai.networks.adapters import FeatureAdapter
+from akd_monai.networks.hooks import FeatureTaps, list_layers, probe_layers, unwrap
+from akd_monai.networks.profile import profile_network
+from akd_monai.networks.weights import load_weights
+
+__all__ = [
+    "FeatureAdapter",
+    "FeatureTaps",
+    "list_layers",
+    "load_weights",
+    "probe_layers",
+    "profile_network",
+    "unwrap",
+]

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ENet: an encoder that shrinks early, bottlenecks, and a small decoder that reuses the pooling's indices."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from akd_monai.errors import InputError
+from akd_monai.networks.nets.sizes import check_size
+
+
+class ENet(nn.Module):
+    """ENet for 2D images; each side must be a multiple of 8.
+
+    353,545 parameters for one channel in and two classes out, all blocks run. Convolutions have no bias, each PReLU one
+    shared slope.
+
+    Layers: ``initial`` (low) at 1/2 of the input size, 16 channels; ``stage3`` (high), the end of the third stage, at 1/8,
+    128 channels; ``stage5``, the last decoder stage, at 1/2, 16 channels.
+
+    Args:
+        spatial_dims: 2.
+        in_channels: channels of the image, fewer than 16.
+        out_channels: classes.
+        dropout: probability of channel dropout in every block.
+
+    Raises:
+        InputError: for another ``spatial_dims`` or 16 channels and more, and in ``forward`` for a side that does not fit.
+
+    Example:
+        >>> ENet(2, 1, 2)(torch.zeros(1, 1, 32, 40)).shape
+        torch.Size([1, 2, 32, 40])
+
+    Source: Paszke et al., 2016, arXiv:1606.02147, section 3 and table 1.
+    """
+
+    layers: ClassVar[dict[str, str]] = {"low": "initial", "high": "stage3"}
+    stride: ClassVar[int] = 8
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        if spatial_dims != 2:
+            raise InputError(f"ENet takes spatial_dims 2, got {spatial_dims!r}; UNetPlusPlus works in 3D.")
+        if not 1 <= in_channels < 16:
+            raise InputError(f"ENet takes 1 to 15 channels, since its first block has 16 in all, got {in_channels}.")
+        self.initial = _Initial(in_channels, 16)
+        self.down1 = _Down(16, 16, 64, dropout)
+        self.stage1 = nn.Sequential(*(_Bottleneck(64, 16, dropout) for _ in range(4)))
+        self.down2 = _Down(64, 32, 128, dropout)
+        self.stage2 = _context_stage(128, 32, dropout)
+        self.stage3 = _context_stage(128, 32, dropout)
+        self.up4 = _Up(128, 16, 64, dropout)
+        self.stage4 = nn.Sequential(*(_Bottleneck(64, 16, dropout) for _ in range(2)))
+        self.up5 = _Up(64, 4, 16, dropout)
+        self.stage5 = _Bottleneck(16, 4, dropout)
+        self.head = nn.ConvTranspose2d(16, out_channels, kernel_size=2, stride=2, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits ``[B, out_channels, H, W]`` for an image ``[B, in_channels, H, W]``."""
+        check_size(x, 8, "ENet")
+        x, which1 = self.down1(self.initial(x))
+        x, which2 = self.down2(self.stage1(x))
+        x = self.stage3(self.stage2(x))
+        x = self.stage4(self.up4(x, which2))
+        x = self.stage5(self.up5(x, which1))
+        return self.head(x)
+
+
+def max_pool(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pool 2x2 blocks and say which of its four pixels each maximum was, ``0..3`` row by row.
+
+    Equal to ``MaxPool2d(2, return_indices=True)``, the first of equal pixels included, but it can be traced and exported.
+
+    Example:
+        >>> value, which = max_pool(torch.tensor([[[[1.0, 5.0], [3.0, 2.0]]]]))
+        >>> value.item(), which.item()
+        (5.0, 1)
+    """
+    n, c, h, w = x.shape
+    blocks = F.pixel_unshuffle(x, 2).view(n, c, 4, h // 2, w // 2)
+    value, which = blocks.max(dim=2)
+    return value, which
+
+
+def max_unpool(x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """Put each value back where :func:`max_pool` found its maximum, zeros elsewhere."""
+    n, c, h, w = x.shape
+    places = F.one_hot(which, 4).permute(0, 1, 4, 2, 3).to(x.dtype)
+    return F.pixel_shuffle((places * x.unsqueeze(2)).reshape(n, 4 * c, h, w), 2)
+
+
+def _bn_act(channels: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels), nn.PReLU()]
+
+
+def _branch(inputs: int, middle: list[nn.Module], width: int, outputs: int, dropout: float) -> nn.Sequential:
+    """1x1 reduction, the middle, 1x1 expansion, dropout."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, width, 1, bias=False),
+        *_bn_act(width),
+        *middle,
+        *_bn_act(width),
+        nn.Conv2d(width, outputs, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.Dropout2d(dropout),
+    )
+
+
+class _Initial(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs - inputs, 3, stride=2, padding=1, bias=False)
+        self.act = nn.Sequential(*_bn_act(outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(torch.cat([self.conv(x), F.max_pool2d(x, 2)], 1))
+
+
+class _Bottleneck(nn.Module):
+    def __init__(self, channels: int, width: int, dropout: float, dilation: int = 1, asymmetric: bool = False) -> None:
+        super().__init__()
+        if asymmetric:
+            middle: list[nn.Module] = [
+                nn.Conv2d(width, width, (5, 1), padding=(2, 0), bias=False),
+                nn.Conv2d(width, width, (1, 5), padding=(0, 2), bias=False),
+            ]
+        else:
+            middle = [nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)]
+        self.branch = _branch(channels, middle, width, channels, dropout)
+        self.act = nn.PReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.branch(x) + x)
+
+
+class _Down(nn.Module):
+    def __init__(self, inputs: int, width: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        middle: list[nn.Module] = [nn.Conv2d(width, width, 2, stride=2, bias=False)]
+        self.branch = _branch(inputs, middle, width, outputs, dropout)
+        self.act = nn.PReLU()
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled, which = max_pool(x)
+        return self.act(self.main(pooled) + self.branch(x)), which
+
+
+class _Up(nn.Module):
+    def __init__(self, inputs: int, width: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        middle: list[nn.Module] = [nn.ConvTranspose2d(width, width, 2, stride=2, bias=False)]
+        self.branch = _branch(inputs, middle, width, outputs, dropout)
+        self.act = nn.PReLU()
+
+    def forward(self, x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        return self.act(max_unpool(self.main(x), which) + self.branch(x))
+
+
+def _context_stage(channels: int, width: int, dropout: float) -> nn.Sequential:
+    """Plain, dilated by 2, asymmetric, dilated by 4, plain, dilated by 8, asymmetric, dilated by 16."""
+    blocks = []
+    for dilation in (2, 4, 8, 16):
+        if dilation in (2, 8):
+            blocks.append(_Bottleneck(channels, width, dropout))
+        else:
+            blocks.append(_Bottleneck(channels, width, dropout, asymmetric=True))
+        blocks.append(_Bottleneck(channels, width, dropout, dilation=dilation))
+    return nn.Sequential(*blocks)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UNet++: a U-Net whose skip connections are dense blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from monai.networks.layers.factories import Conv, Norm, Pool
+from torch import nn
+from torch.nn import functional as F
+
+from akd_monai.errors import InputError
+from akd_monai.networks.nets.sizes import check_size
+
+
+class UNetPlusPlus(nn.Module):
+    r"""UNet++ without deep supervision, in 2D or 3D.
+
+    With :math:`H` two 3x3 convolutions, each followed by batch normalisation and ReLU, and :math:`U` linear upsampling by
+    two with aligned corners,
+
+    .. math:: X_{i,0} = H(\mathrm{pool}(X_{i-1,0})), \quad X_{i,j} = H([X_{i,0}, \dots, X_{i,j-1}, U(X_{i+1,j-1})])
+
+    and the logits are a 1x1 convolution of :math:`X_{0,4}`. 36,628,546 parameters for one channel in and two classes out.
+
+    Layers: ``node_1_0`` (low) at 1/2 of the input size, ``node_3_0`` (high) at 1/8, ``node_4_0`` at 1/16; ``node_i_j`` is
+    the output of node :math:`X_{i,j}`.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        out_channels: classes.
+        features: widths of the five levels.
+        dropout: probability of channel dropout after each node.
+
+    Raises:
+        InputError: for a wrong ``spatial_dims`` or ``features``, and in ``forward`` for a side that is no multiple of 16.
+
+    Example:
+        >>> UNetPlusPlus(2, 1, 2, features=(4, 8, 8, 8, 8))(torch.zeros(1, 1, 32, 32)).shape
+        torch.Size([1, 2, 32, 32])
+
+    Source: Zhou et al., 2018, arXiv:1807.10165, section 3.
+    """
+
+    layers: ClassVar[dict[str, str]] = {"low": "node_1_0", "high": "node_3_0"}
+    stride: ClassVar[int] = 16
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        features: Sequence[int] = (64, 128, 256, 512, 1024),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if spatial_dims not in (2, 3):
+            raise InputError(f"UNetPlusPlus takes spatial_dims 2 or 3, got {spatial_dims!r}.")
+        if len(features) != 5 or min(features) < 1:
+            raise InputError(f"features must be five positive widths, got {list(features)}.")
+        self.mode = "bilinear" if spatial_dims == 2 else "trilinear"
+        widths = list(features)
+        self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2)
+        for i in range(5):
+            for j in range(5 - i):
+                if j:
+                    inputs = j * widths[i] + widths[i + 1]
+                else:
+                    inputs = widths[i - 1] if i else in_channels
+                setattr(self, f"node_{i}_{j}", _node(spatial_dims, inputs, widths[i], dropout))
+        self.head = Conv[Conv.CONV, spatial_dims](widths[0], out_channels, kernel_size=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits ``[B, out_channels, *spatial]`` for an image ``[B, in_channels, *spatial]``."""
+        check_size(x, 16, "UNetPlusPlus")
+        x00 = self.node_0_0(x)
+        x10 = self.node_1_0(self.pool(x00))
+        x20 = self.node_2_0(self.pool(x10))
+        x30 = self.node_3_0(self.pool(x20))
+        x40 = self.node_4_0(self.pool(x30))
+        x01 = self.node_0_1(torch.cat([x00, self._up(x10)], 1))
+        x11 = self.node_1_1(torch.cat([x10, self._up(x20)], 1))
+        x21 = self.node_2_1(torch.cat([x20, self._up(x30)], 1))
+        x31 = self.node_3_1(torch.cat([x30, self._up(x40)], 1))
+        x02 = self.node_0_2(torch.cat([x00, x01, self._up(x11)], 1))
+        x12 = self.node_1_2(torch.cat([x10, x11, self._up(x21)], 1))
+        x22 = self.node_2_2(torch.cat([x20, x21, self._up(x31)], 1))
+        x03 = self.node_0_3(torch.cat([x00, x01, x02, self._up(x12)], 1))
+        x13 = self.node_1_3(torch.cat([x10, x11, x12, self._up(x22)], 1))
+        x04 = self.node_0_4(torch.cat([x00, x01, x02, x03, self._up(x13)], 1))
+        return self.head(x04)
+
+    def _up(self, x: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(x, scale_factor=2.0, mode=self.mode, align_corners=True)
+
+
+def _node(spatial_dims: int, inputs: int, width: int, dropout: float) -> nn.Sequential:
+    conv, norm = Conv[Conv.CONV, spatial_dims], Norm[Norm.BATCH, spatial_dims]
+    layers: list[nn.Module] = []
+    for channels in (inputs, width):
+        layers += [conv(channels, width, kernel_size=3, padding=1), norm(width), nn.ReLU(inplace=True)]
+    if dropout:
+        layers.append(nn.Dropout2d(dropout) if spatial_dims == 2 else nn.Dropout3d(dropout))
+    return nn.Sequential(*layers)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is read from a bundle's metadata, and which pairs of bundles are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from akd_monai.bundle import compare_bundles, distillation_layer, input_shape, weights_sha256
+from akd_monai.errors import InputError, UnknownNameError
+
+
+def meta(channels=1, classes=2, shape=(32, 32), value_range=(0, 1), names=("background", "gland")):
+    image = {"num_channels": channels, "spatial_shape": list(shape), "value_range": list(value_range)}
+    pred = {"num_channels": classes, "spatial_shape": list(shape), "channel_def": dict(enumerate(names))}
+    return {"network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}}}
+
+
+@pytest.mark.parametrize(
+    ("side", "wanted"), [(96, 96), ("*", 64), ("32*n", 64), ("2**p", 64), ("16*n+48", 64), ("2**p*n", 64)]
+)
+def test_input_shape_reads_the_zoos_sizes(side, wanted):
+    assert input_shape(meta(channels=3, shape=(side, 80))) == [3, wanted, 80]
+
+
+def test_shape_that_is_a_program_is_refused():
+    with pytest.raises(InputError, match=r"__import__.*wanted an integer"):
+        input_shape(meta(shape=("__import__('os').getcwd()", 32)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": 3}, r"input channels 3 and 1 \(teacher and student\)"),
+        ({"classes": 1}, r"output classes 1 and 2"),
+        ({"shape": (32, 32, 32)}, r"spatial dimensions 3 and 2"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(make_bundle, changes, message):
+    teacher, student = make_bundle("teacher", meta=meta(**changes)), make_bundle("student", meta=meta())
+    with pytest.raises(InputError, match=message):
+        compare_bundles(teacher, student)
+
+
+def test_other_value_range_and_names_are_warnings(make_bundle):
+    teacher = make_bundle("teacher", meta=meta(value_range=(0, 255), names=("background", "spleen")))
+    warnings = compare_bundles(teacher, make_bundle("student", meta=meta()))
+    assert [w.split(" ")[1] for w in warnings] == ["teacher", "classes"]
+
+
+def test_fitting_pair_gives_no_warning(make_bundle):
+    assert compare_bundles(make_bundle("teacher", meta=meta()), make_bundle("student", meta=meta())) == []
+
+
+def test_layer_is_read_and_a_missing_one_is_explained(make_bundle):
+    root = make_bundle(meta={**meta(), "distillation_layers": {"high": "down_3"}})
+    assert distillation_layer(root, "high") == "down_3"
+    with pytest.raises(UnknownNameError, match=r"names no layer 'hihg'.*Did you mean 'high'\?"):
+        distillation_layer(root, "hihg")
+
+
+def test_hash_of_weights(make_bundle):
+    root = make_bundle()
+    content = (root / "models" / "model.pt").read_bytes()
+    assert weights_sha256(root) == hashlib.sha256(content).hexdigest()
+
+
+def test_broken_metadata_names_the_line(make_bundle):
+    root = make_bundle()
+    (root / "configs" / "metadata.json").write_text(json.dumps({"a": 1}) + "}")
+    with pytest.raises(InputError, match=r"metadata.json is no JSON: Extra data: line 1 column 9"):
+        distillation_layer(root, "high")
