@@ -7,4 +7,16 @@ import what you need from its sub-packages.
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+_PACKAGES = ("bundle", "data", "engines", "experiments", "handlers", "losses", "networks")
+
+
+def __getattr__(name: str) -> Any:
+    # so that `import akd_monai` is enough in a bundle's config, where names are looked up when they are used
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,8 @@ Two signs are weighed, as log-likelihood ratios (positive: as it is, negative: t
 * the gland is wider towards the back, and its centre moves forwards on the way up. On the 50 expert masks of the
   NCI-ISBI 2013 training set the first holds in 94 %, the second in 88 %.
 
-Left and right are too alike to tell. The signs are weak for pieces of a few slices and for the slice axis, so the result
-is a reason to look, never to change anything.
+Left and right are too alike to tell. The signs are weak for pieces of a few slices and for the slice axis, so the
+result is a reason to look, never to change anything.
 """
 
 from __future__ import annotations

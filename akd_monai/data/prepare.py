@@ -39,7 +39,11 @@ class PrepareResult:
         """List failures and what was skipped, then the counts and the manifest."""
         counts = f"{len(self.done)} prepared, {len(self.kept)} done before, {len(self.failed)} failed"
         odd = f", {len(self.warnings)} with warnings" if self.warnings else ""
-        lines = [*map(str, self.failed), *(f"left aside: {text}" for text in self.skipped), f"{counts}{odd}: {self.manifest}"]
+        lines = [
+            *map(str, self.failed),
+            *(f"left aside: {text}" for text in self.skipped),
+            f"{counts}{odd}: {self.manifest}",
+        ]
         return "\n".join(lines)
 
 
@@ -61,9 +65,9 @@ def prepare(
     ``unlabelled/SITE/CaseNN.nii.gz``, so that the folder of a site holds pairs only.
     Image and mask get the same shape and affine; the mask is uint8, 0 background and 1 gland. Axes are turned to run
     left, back, up (LPS) where the header can be trusted, which moves voxels but changes none; in plane all stays as
-    acquired unless ``size`` or ``crop_mm`` is given. Texts of the headers are not copied. A case is done when its record
-    in the manifest agrees with the checksums of its inputs and outputs, so the same call goes on where it was stopped. A
-    case that cannot be prepared is reported, and the others are done.
+    acquired unless ``size`` or ``crop_mm`` is given. Texts of the headers are not copied. A case is done when its
+    record in the manifest agrees with the checksums of its inputs and outputs, so the same call goes on where it was
+    stopped. A case that cannot be prepared is reported, and the others are done.
 
     Args:
         source: ``nci-isbi-2013``, ``i2cvb``, ``promise12``, ``six-site``, ``decathlon``, ``prostate158`` or ``folder``.
@@ -125,7 +129,9 @@ def _of_site(reader: Source, cases: list[RawCase], site: str | None) -> list[Raw
     known = sorted({case.site for case in cases})
     if site not in known:
         hint = near_matches(site, known)
-        raise UnknownNameError(f"source '{reader.name}' has no case of site {site!r} here; it has {', '.join(known)}.{hint}")
+        raise UnknownNameError(
+            f"source '{reader.name}' has no case of site {site!r} here; it has {', '.join(known)}.{hint}"
+        )
     return [case for case in cases if case.site == site]
 
 
@@ -135,11 +141,14 @@ def _check_flips(flip_labels: Collection[str], cases: Sequence[RawCase]) -> None
     known = {case.patient_id for case in cases}
     for patient in flip_labels:
         if patient not in known:
-            raise UnknownNameError(f"flip_labels names {patient!r}, who is not in this source.{near_matches(patient, known)}")
+            raise UnknownNameError(
+                f"flip_labels names {patient!r}, who is not in this source.{near_matches(patient, known)}"
+            )
 
 
 def _names(cases: Sequence[RawCase], manifest: Manifest) -> list[str]:
-    """Name each case ``SITE/CaseNN``: as before if it has a record, else as its source proposes, else the next free one."""
+    """Name each case ``SITE/CaseNN``: as before if it has a record, else as its source proposes, else the next free
+    one."""
     owner = {name: record["key"] for name, record in manifest.records.items()}
     known = {key: name for name, key in owner.items()}
     names: dict[str, str] = {case.key: known[case.key] for case in cases if case.key in known}

@@ -83,7 +83,9 @@ def prepare_case(job: Job) -> Outcome:
         logger.debug("%s failed", job.name, exc_info=True)
         text = " ".join(str(error).split()) or "no message"
         cure = "look at its files; with logging at DEBUG the traceback is shown"
-        return Outcome(failure=failure_of(job, CaseError(f"{type(error).__name__}: {text}", cure=cure, code="unexpected")))
+        return Outcome(
+            failure=failure_of(job, CaseError(f"{type(error).__name__}: {text}", cure=cure, code="unexpected"))
+        )
 
 
 def failure_of(job: Job, error: CaseError) -> Failure:
@@ -195,7 +197,9 @@ def _upright(pair: Pair, warnings: list[str]) -> Pair:
         label = label.with_array(turned_to(label.array, pair.image.affine, "LPS")[0], affine)
     spacing = spacing_of(affine)
     if spacing[2] < 0.8 * max(spacing):
-        warnings.append(f"not axial: the slice axis is not the coarsest one ({' x '.join(f'{s:.2f}' for s in spacing)} mm)")
+        warnings.append(
+            f"not axial: the slice axis is not the coarsest one ({' x '.join(f'{s:.2f}' for s in spacing)} mm)"
+        )
     flips = (*pair.flips, *(f"both: {step}" for step in done))
     return replace(pair, image=pair.image.with_array(array, affine), label=label, flips=flips)
 
@@ -227,7 +231,9 @@ def _written(job: Job, pair: Pair, inputs: dict[str, str | None]) -> Record:
         stale = [lone]
         values = pair.label.array.astype(np.uint8)
         hashes["label"] = write_atomically(job.output_dir / names["label"], nifti_bytes(values, pair.image.affine))
-    hashes["image"] = write_atomically(job.output_dir / names["image"], nifti_bytes(pair.image.array, pair.image.affine))
+    hashes["image"] = write_atomically(
+        job.output_dir / names["image"], nifti_bytes(pair.image.array, pair.image.affine)
+    )
     for name in stale:
         (job.output_dir / name).unlink(missing_ok=True)
     return {"image": names["image"], "label": names.get("label"), "sha256": hashes}

@@ -27,7 +27,9 @@ def square_view(array: NDArray, affine: Array, width_mm: float | None = None) ->
     # Negative: voxels cut off before the first kept one; positive: voxels added before it.
     before = [int(np.floor((t - n) / 2)) for t, n in zip(target, array.shape[:2], strict=True)]
     after = [t - n - b for t, n, b in zip(target, array.shape[:2], before, strict=True)]
-    kept = array[tuple(slice(max(0, -b), n - max(0, -a)) for b, a, n in zip(before, after, array.shape[:2], strict=True))]
+    kept = array[
+        tuple(slice(max(0, -b), n - max(0, -a)) for b, a, n in zip(before, after, array.shape[:2], strict=True))
+    ]
     widths = [(max(0, b), max(0, a)) for b, a in zip(before, after, strict=True)]
     padded = np.pad(kept, [*widths, (0, 0)], constant_values=array.min())
     return padded, shifted(affine, [-before[0], -before[1], 0])

@@ -13,7 +13,9 @@ import secrets
 from pathlib import Path
 
 KEY_FILE = ".prepare-key"
-_DATES = re.compile(r"(?<!\d)(?:(?:19|20)\d{6}|\d{1,2}[-./]\d{1,2}[-./](?:19|20)\d{2}|(?:19|20)\d{2}[-./]\d{1,2}[-./]\d{1,2})(?!\d)")
+_DATES = re.compile(
+    r"(?<!\d)(?:(?:19|20)\d{6}|\d{1,2}[-./]\d{1,2}[-./](?:19|20)\d{2}|(?:19|20)\d{2}[-./]\d{1,2}[-./]\d{1,2})(?!\d)"
+)
 _UID = re.compile(r"(?<![\d.])\d+(?:\.\d+){5,}")
 _NAME = re.compile(r"[^\W\d_]+\^[^\W\d_]+")
 _WORDS = re.compile(r"patient.?(?:s.?)?(?:name|id|birth)|birth.?date|accession|\bdob\b|\bmrn\b", re.IGNORECASE)

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akd_monai.data.flip_evidence import flip_evidence
-from akd_monai.data.geometry import Array, corner_distance_mm, orientation_of, spacing_of
-from akd_monai.data.geometry import GRID_TOLERANCE_MM
+from akd_monai.data.geometry import GRID_TOLERANCE_MM, Array, corner_distance_mm, orientation_of, spacing_of
 from akd_monai.data.thumbnails import thumbnail, voxel_hash
 from akd_monai.data.verify_file import CheckedFile, check_file
 from akd_monai.data.verify_report import ERROR, WARNING, Finding
@@ -111,10 +110,18 @@ def _check_spacing(check: CaseCheck, name: str, shape: tuple[int, ...], affine: 
     text = " x ".join(f"{mm:.3g}" for mm in spacing)
     check.facts |= {"spacing_mm": text, "orientation": orientation_of(affine)}
     views = [n * mm for n, mm in zip(shape[:2], spacing[:2], strict=True)]
-    limits = [*((mm, IN_PLANE_MM) for mm in spacing[:2]), (spacing[2], THROUGH_PLANE_MM), *((v, VIEW_MM) for v in views)]
+    limits = [
+        *((mm, IN_PLANE_MM) for mm in spacing[:2]),
+        (spacing[2], THROUGH_PLANE_MM),
+        *((v, VIEW_MM) for v in views),
+    ]
     if any(not low <= value <= high for value, (low, high) in limits):
-        message = f"voxels of {text} mm and a view of {views[0]:.0f} x {views[1]:.0f} mm are unlikely for a prostate MRI"
-        check.add(name, "spacing", WARNING, message, "compare with the scanner's protocol; distances in mm depend on it")
+        message = (
+            f"voxels of {text} mm and a view of {views[0]:.0f} x {views[1]:.0f} mm are unlikely for a prostate MRI"
+        )
+        check.add(
+            name, "spacing", WARNING, message, "compare with the scanner's protocol; distances in mm depend on it"
+        )
 
 
 def _check_label(check: CaseCheck, name: str, label: CheckedFile, allowed: Collection[int]) -> None:

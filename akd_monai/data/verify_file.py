@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of one NIfTI file, image or mask: can it be read to its end, is it a volume, where does it lie, who is named."""
+"""Checks of one NIfTI file, image or mask: can it be read to its end, is it a volume, where does it lie, who is
+named."""
 
 from __future__ import annotations
 
@@ -129,4 +130,3 @@ def gzip_name(path: Path) -> str:
     if head[3] & 4 and len(head) >= 12:
         start += 2 + struct.unpack("<H", head[10:12])[0]
     return head[start : head.find(b"\0", start)].decode("latin-1")
-

@@ -137,8 +137,8 @@ def _write_bundles(folder: Path, size: int, seed: int, settings: DemoSettings) -
             "samples_per_epoch": settings.samples_per_epoch,
             "batch_size": settings.batch_size,
             "learning_rate": settings.learning_rate,
-            "experiment_name": "demo",
-            "run_prefix": name,
+            "configs#experiment_name": "demo",
+            "configs#run_prefix": name,
         }
         if part == "unetplusplus":
             changes["network_def#features"] = list(settings.features)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,11 +65,15 @@ def largest_slice(reference: Array, *others: Array) -> int:
     return reference.shape[-1] // 2
 
 
-def contour_figure(rows: Sequence[ContourRow]) -> bytes:
+def contour_figure(rows: Sequence[ContourRow], legend: bool = True) -> bytes:
     """Draw the reference (red, solid) and each system's outline (green, dashed) on a slice of each case.
 
     Rows are cases, columns are the image with the reference alone and then one system each. Each picture shows the
     outlines of its row with a margin, with pixels in their true proportions.
+
+    Args:
+        rows: one a case.
+        legend: whether to explain the two lines below the pictures.
 
     Returns:
         A PNG file.
@@ -88,8 +93,8 @@ def contour_figure(rows: Sequence[ContourRow]) -> bytes:
     columns = list(dict.fromkeys(label for row in rows for label in row.predictions))
     windows = [_window(row) for row in rows]
     side = WIDTH_INCHES / (len(columns) + 1)
-    heights = [side * min(_proportion(w, r.spacing), 1.6) + 0.3 for w, r in zip(windows, rows, strict=True)]
-    figure = Figure(figsize=(WIDTH_INCHES, sum(heights) + 0.4), dpi=DPI, layout="constrained")
+    heights = [side * min(_proportion(w, r.spacing), 1.6) + 0.5 for w, r in zip(windows, rows, strict=True)]
+    figure = Figure(figsize=(WIDTH_INCHES, sum(heights) + 0.4 * legend), dpi=DPI, layout="constrained")
     grid = figure.subplots(len(rows), len(columns) + 1, squeeze=False, height_ratios=heights)
     for row, window, axes in zip(rows, windows, grid, strict=True):
         _show(axes[0], row, window, None)
@@ -97,7 +102,11 @@ def contour_figure(rows: Sequence[ContourRow]) -> bytes:
         for label, ax in zip(columns, axes[1:], strict=True):
             _show(ax, row, window, label)
             score = row.dice.get(label, math.nan)
-            ax.set_title(f"{label}\nDice {'undefined' if math.isnan(score) else f'{score:.3f}'}", fontsize=9)
+            # About 12 characters of this size go into an inch.
+            name = textwrap.fill(label, max(8, int(12 * side)))
+            ax.set_title(f"{name}\nDice {'undefined' if math.isnan(score) else f'{score:.3f}'}", fontsize=9)
+    if not legend:
+        return _png(figure)
     lines = [Line2D([], [], label="reference", **REFERENCE), Line2D([], [], label="prediction", **PREDICTION)]
     figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return _png(figure)
@@ -125,7 +134,7 @@ def curves_figure(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> byt
     panels = len(histories) + 1
     columns = min(panels, 2)
     rows = math.ceil(panels / columns)
-    figure = Figure(figsize=(WIDTH_INCHES, 3.0 * rows), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, 3.3 * rows), dpi=DPI, layout="constrained")
     every = list(figure.subplots(rows, columns, squeeze=False).flat)
     terms = _ordered(k for history in histories.values() for entry in history for k in entry if k.startswith("loss/"))
     looks = _looks(terms)
@@ -222,7 +231,10 @@ def _curves(ax: Axes, title: str, curves: Mapping[str, tuple[Any, str, Mapping[s
     # Terms of unlike size would flatten each other.
     if together.min() > 0 and together.max() / together.min() > 20:
         ax.set_yscale("log")
-    ax.legend(fontsize=8, framealpha=0.85, edgecolor="none")
+    # Below the axes, where it hides no curve, with as many columns as there is room for.
+    longest = max(len(text) for text in ax.get_legend_handles_labels()[1])
+    columns = max(1, 62 // (longest + 8))
+    ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns)
 
 
 def _ordered(terms: Iterable[str]) -> list[str]:

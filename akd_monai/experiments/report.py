@@ -90,7 +90,8 @@ def render_page(results: Results, folder: str | os.PathLike[str]) -> str:
         "cases": tables.case_tables(results),
         "splits": tables.split_table(results),
         "curves": _data_uri(curves_figure(histories)) if histories else "",
-        "contours": _data_uri(contour_figure(rows)) if rows else "",
+        # One picture a case, so that a printed page breaks between them.
+        "contours": [(row.title.splitlines()[0], _data_uri(contour_figure([row], legend=False))) for row in rows],
         "contour_rule": len(results.get("images", {})) > MAX_CASES,
         "several_classes": len(class_names(results)) > 1,
         "few_cases": FEW_CASES,

@@ -159,7 +159,9 @@ def case_tables(results: Results) -> list[dict[str, Any]]:
         rows = []
         for case in cases:
             figures = [number(of[m.key].get(case), m.digits) for of in values for m in METRICS]
-            rows.append({"case": case, "reference_ml": number(_reference_ml(results, case, name), 1), "figures": figures})
+            rows.append(
+                {"case": case, "reference_ml": number(_reference_ml(results, case, name), 1), "figures": figures}
+            )
         tables.append({"class": name, "rows": rows})
     return tables
 
@@ -180,7 +182,9 @@ def split_table(results: Results) -> dict[str, Any]:
 
 
 def _reference_ml(results: Results, case: str, class_name: str) -> float | None:
-    return next((v[case] for s in results["systems"] if case in (v := case_values(s, "reference_ml", class_name))), None)
+    return next(
+        (v[case] for s in results["systems"] if case in (v := case_values(s, "reference_ml", class_name))), None
+    )
 
 
 def _p_value(p: float | None) -> str:

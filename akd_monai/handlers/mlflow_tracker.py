@@ -49,6 +49,8 @@ class MLflowTracker(MLFlowHandler):
       ``mlflow_spool.jsonl`` and sent as soon as MLflow answers again, at the latest when the run is resumed.
     * A run that fails ends as ``FAILED`` with the error as a tag, one that is stopped by a signal as ``KILLED``.
 
+    An evaluation in the same ``output_dir`` gets a run of its own, with ``_evaluation`` after the name.
+
     Params: ``max_epochs``, ``epoch_length``, ``network_parameters`` and all of ``experiment_param``; a value that
     changed since the run began becomes the tag ``changed/<name>``, because MLflow does not change params.
 
@@ -133,6 +135,7 @@ class MLflowTracker(MLFlowHandler):
             tracking_uri=uri,
             experiment_name=experiment_name,
             run_name=run_name,
+            experiment_param=dict(experiment_param or {}),
             artifacts=artifacts,  # type: ignore[arg-type]
         )
         self.output_dir, self.model_path = Path(output_dir), None if model_path is None else Path(model_path)
@@ -162,7 +165,10 @@ class MLflowTracker(MLFlowHandler):
         self._fresh = state.iteration == 0
         over = bool(state.epoch_length) and state.iteration >= state.epoch_length * state.max_epochs
         self._done = over or bool(engine.should_terminate)
-        self.run_name = self.run_name or unique_run_name(self.output_dir)
+        if not self.run_name:
+            # An evaluation writes to the same folder, but is no part of the training's run.
+            suffix = "_evaluation" if isinstance(engine, Evaluator) else ""
+            self.run_name = unique_run_name(self.output_dir) + suffix
         self._spool = Spool(self.output_dir / SPOOL_FILENAME, self.run_name)
         self._record(params=self._params(engine), tags=self.tags)
 
@@ -177,7 +183,8 @@ class MLflowTracker(MLFlowHandler):
     def _completed(self, _: Engine) -> None:
         if self.model_path is not None and self.model_path.is_file():
             self._record(tags={"checkpoint_sha256": sha256_of(self.model_path)})
-        if self._spool is not None and self._attempt(self.complete):
+        if self.cur_run is not None:
+            self._attempt(self.complete)
             self._end("FINISHED")
 
     def _failed(self, _: Engine, error: BaseException) -> None:
@@ -235,7 +242,6 @@ class MLflowTracker(MLFlowHandler):
         if self.cur_run is None:
             self.cur_run = self._open()
             if self.cur_run is None:
-                self._spool.entries.clear()
                 self._spool = None
                 return
         for entry in list(self._spool.entries):

@@ -59,8 +59,9 @@ class Progress:
         self._began, self._first = time.monotonic(), engine.state.iteration
         terminal = sys.stderr.isatty() if self.terminal is None else self.terminal
         if terminal and getattr(engine.state, "rank", 0) == 0:
+            total, begin = _total(engine), self._first
             self._bar = tqdm(
-                desc=self.name, total=_total(engine), initial=self._first, unit="it", file=sys.stderr, dynamic_ncols=True
+                desc=self.name, total=total, initial=begin, unit="it", file=sys.stderr, dynamic_ncols=True
             )
 
     def _step(self, engine: Engine) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,8 @@ def restore(
         )
     for name, part in parts.items():
         try:
-            part.load_state_dict(saved["parts"][name])
+            # Some objects keep what they are given, and PyTorch's schedulers take it apart.
+            part.load_state_dict(deepcopy(saved["parts"][name]))
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(
                 f"{source} does not fit this run's {name} ({' '.join(str(error).split())[:300]}): choose another "

@@ -19,27 +19,13 @@ from ignite.engine import Events
 from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler, MeanDice, StatsHandler, ValidationHandler, from_engine
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
+from akd_monai.data import KeyedSampler
 from akd_monai.handlers import History, KeyedRandomness, LossTerms, ResumableCheckpoint, SaveBestModel
 from akd_monai.keys import random_key
 
 SAMPLES, BATCH, EPOCHS, LENGTH = 10, 2, 4, 5
-
-
-class Sampler10(Sampler):
-    """Yield (epoch, index) in an order keyed by the epoch."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.epoch, self.start = seed, 0, 0
-
-    def __len__(self) -> int:
-        return SAMPLES
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(random_key(self.seed, "shuffle", self.epoch))
-        order = torch.randperm(SAMPLES, generator=generator).tolist()
-        yield from ((self.epoch, index) for index in order[self.start :])
 
 
 class KeyedImages(Dataset):
@@ -57,7 +43,8 @@ class KeyedImages(Dataset):
 
 def network(seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(4, 1, 1))
+    stem = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5)]
+    return nn.Sequential(*stem, nn.Conv2d(4, 1, 1))
 
 
 def build(folder: Path, options: dict) -> SupervisedTrainer:
@@ -72,7 +59,7 @@ def build(folder: Path, options: dict) -> SupervisedTrainer:
         key_val_metric={"val_mean_dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
         val_handlers=[SaveBestModel(net, folder / "model.pt")],
     )
-    sampler = Sampler10(seed)
+    sampler = KeyedSampler(KeyedImages(), seed=seed)
     handlers = [
         StatsHandler(iteration_log=False),
         ResumableCheckpoint(
@@ -111,12 +98,13 @@ def main(folder: Path, options: dict) -> None:
             stream.write(f"{engine.state.iteration} {','.join(engine.state.batch['case_id'])}\n")
 
     def hit(engine) -> None:
+        if engine.state.iteration != options.get("kill_at"):
+            return
         for _ in range(options.get("times", 1)):
             os.kill(os.getpid(), options.get("signal", signal.SIGKILL))
 
     trainer.add_event_handler(Events.ITERATION_STARTED, note)
-    if "kill_at" in options:
-        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED(once=options["kill_at"]), hit)
+    trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, hit)
     trainer.run()
     torch.save(trainer.network.state_dict(), folder / "final.pt")
     state = {"iteration": trainer.state.iteration, "epoch": trainer.state.epoch, "lr": trainer.scheduler.get_last_lr()}

@@ -30,7 +30,9 @@ def get_source(name: str) -> Source:
         'files Case00.mhd with Case00.raw, and Case00_segmentation.mhd'
     """
     if name not in SOURCES:
-        raise UnknownNameError(f"no source is called {name!r}; there are {', '.join(SOURCES)}.{near_matches(name, SOURCES)}")
+        raise UnknownNameError(
+            f"no source is called {name!r}; there are {', '.join(SOURCES)}.{near_matches(name, SOURCES)}"
+        )
     return SOURCES[name]
 
 

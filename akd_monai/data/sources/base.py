@@ -113,8 +113,8 @@ class Scan:
 class Source(Protocol):
     """A reader of one source: ``scan`` finds cases by names alone, ``read`` loads one.
 
-    ``layout`` says in words what it expects. ``sites`` are the sites it knows; a source without any writes one site whose
-    name the user may choose.
+    ``layout`` says in words what it expects. ``sites`` are the sites it knows; a source without any writes one site
+    whose name the user may choose.
     """
 
     name: str
@@ -151,4 +151,6 @@ def binary(values: NDArray) -> NDArray[np.uint8]:
 
 def no_cases(name: str, root: Path, layout: str) -> InputError:
     """Return the error of a source that holds nothing of its layout."""
-    return InputError(f"no case of source '{name}' below {root}: expected {layout}; check the path and the source's name.")
+    return InputError(
+        f"no case of source '{name}' below {root}: expected {layout}; check the path and the source's name."
+    )

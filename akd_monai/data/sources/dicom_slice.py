@@ -55,7 +55,9 @@ class Slice:
     def located(self) -> bool:
         """Whether position, direction and pixel spacing are all there and describe a plane."""
         numbers = np.concatenate([self.position, self.orientation, self.pixel_spacing])
-        return bool(np.isfinite(numbers).all() and abs(np.linalg.norm(self.normal) - 1) < 1e-2 and self.pixel_spacing.min() > 0)
+        return bool(
+            np.isfinite(numbers).all() and abs(np.linalg.norm(self.normal) - 1) < 1e-2 and self.pixel_spacing.min() > 0
+        )
 
 
 def dicom_files(folder: Path) -> list[Path]:

@@ -26,8 +26,8 @@ _IMAGE_END = re.compile(r"[ _.-](?:image|img|t2|t2w|0000)", re.IGNORECASE)
 class Folder:
     """Reader of volumes (NIfTI, NRRD, MetaImage) or folders of DICOM slices, with masks told by their names.
 
-    A mask is a volume named ``<case>_segmentation`` (also ``_seg``, ``_label``, ``_mask``, ``_gland``), a volume of that
-    name alone in the case's own folder, or one with the image's name in a folder ``labels*`` or ``masks*`` beside
+    A mask is a volume named ``<case>_segmentation`` (also ``_seg``, ``_label``, ``_mask``, ``_gland``), a volume of
+    that name alone in the case's own folder, or one with the image's name in a folder ``labels*`` or ``masks*`` beside
     ``images*``. Image and mask must share one grid. Patient and case get pseudonyms (HMAC with a key kept in the output
     folder), because names of folders may be names of people.
     """

@@ -21,8 +21,8 @@ class I2cvb:
     """Reader of ``Siemens/<patient>/T2W/*.dcm`` and ``<patient>/GT/prostate/*.dcm`` (values 0 and 255).
 
     The gland is the series ``prostate``: in some slices peripheral zone and central gland do not add up to it. Patients
-    below a folder ``GE`` go to the site ``I2CVB_GE``, which is not one of the six. The six-site set holds its own crop of
-    these volumes (central square, slices with prostate only); here they stay whole, see ``crop_mm`` of ``prepare``.
+    below a folder ``GE`` go to the site ``I2CVB_GE``, which is not one of the six. The six-site set holds its own crop
+    of these volumes (central square, slices with prostate only); here they stay whole, see ``crop_mm`` of ``prepare``.
     """
 
     name = "i2cvb"

@@ -19,7 +19,38 @@ _SITES = {"3t": "RUNMC", "dx": "BMC"}
 _PREFIX = {"3t": "Prostate3T", "dx": "ProstateDx"}
 # Training patients in the order in which the six-site set numbers them (inferred, checked by slice count on 12).
 _DX_TRAINING = (
-    *(1, 5, 6, 11, 13, 14, 19, 21, 23, 28, 35, 38, 42, 43, 44, 52, 54, 55, 56, 58, 59, 60, 63, 71, 73, 74, 75, 76, 80, 82),
+    *(
+        1,
+        5,
+        6,
+        11,
+        13,
+        14,
+        19,
+        21,
+        23,
+        28,
+        35,
+        38,
+        42,
+        43,
+        44,
+        52,
+        54,
+        55,
+        56,
+        58,
+        59,
+        60,
+        63,
+        71,
+        73,
+        74,
+        75,
+        76,
+        80,
+        82,
+    ),
 )
 _LEADERBOARD, _TEST, _UNLISTED = 100, 200, 300
 
@@ -27,8 +58,8 @@ _LEADERBOARD, _TEST, _UNLISTED = 100, 200, 300
 class NciIsbi2013:
     """Reader of ``<collection>/<patient>/<study>/<series>/*.dcm`` and ``<part>/<patient>*.nrrd``.
 
-    Label values are 1 (peripheral zone) and 2 (central gland); the gland is both. Training cases get their number in the
-    six-site set, leaderboard cases 100 + their number, test cases 200 + their number.
+    Label values are 1 (peripheral zone) and 2 (central gland); the gland is both. Training cases get their number in
+    the six-site set, leaderboard cases 100 + their number, test cases 200 + their number.
     """
 
     name = "nci-isbi-2013"
@@ -107,4 +138,3 @@ def _find(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
 def _below(folder: Path, roots: tuple[Path, ...]) -> str:
     root = next(root for root in roots if folder == root or root in folder.parents)
     return folder.relative_to(root).as_posix()
-

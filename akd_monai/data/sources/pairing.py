@@ -67,8 +67,8 @@ def pair_corner_origin(image: Volume, label: Volume, label_file: str, *, both_or
     """Pair a DICOM series with a label whose header gives the corner of the first voxel, not its centre.
 
     The true grid of such a label is its header's, moved by half a voxel. Equal shapes pair by index, because the
-    directions of many such headers are wrong; the header only decides when it clearly says that the slices run the other
-    way. Other shapes pair by position: the image must be a block of the label's grid.
+    directions of many such headers are wrong; the header only decides when it clearly says that the slices run the
+    other way. Other shapes pair by position: the image must be a block of the label's grid.
 
     Args:
         both_orders: also ask the image whether the label would fit better upside down, and warn if so.
@@ -121,8 +121,8 @@ def _point(index: NDArray) -> str:
 def pair_by_slices(image: Volume, label: Volume, label_file: str) -> Pair:
     """Pair two DICOM series slice by slice, by position; by InstanceNumber where the label's slices have no position.
 
-    Slices the label lacks count as background if they lie outside the drawn gland, with a warning; one missing inside it
-    is refused.
+    Slices the label lacks count as background if they lie outside the drawn gland, with a warning; one missing inside
+    it is refused.
 
     Raises:
         CaseError: if the slices differ in size, or a slice within the gland has no label.
@@ -135,7 +135,9 @@ def pair_by_slices(image: Volume, label: Volume, label_file: str) -> Pair:
         found, wanted, tolerance = label.positions, image.positions, 0.25 * spacing_of(image.affine)[2]
         beside = _in_plane_distance(image, label)
         if beside > GRID_TOLERANCE_MM or not np.allclose(image.affine[:3, :2], label.affine[:3, :2], atol=1e-3):
-            reason = f"the label's slices have another direction or pixel size, or lie beside the image's ({beside:.1f} mm)"
+            reason = (
+                f"the label's slices have another direction or pixel size, or lie beside the image's ({beside:.1f} mm)"
+            )
             raise CaseError(reason, cure=_GET_LABEL, file=label_file, code="affine-mismatch")
     else:
         found, wanted, tolerance = tuple(map(float, label.instances)), tuple(map(float, image.instances)), 0.0
@@ -147,7 +149,9 @@ def pair_by_slices(image: Volume, label: Volume, label_file: str) -> Pair:
             paired[:, :, index] = values[:, :, other]
     _check_missing(chosen, paired, label_file, warnings)
     if len(found) > len(chosen) - chosen.count(None):
-        warnings.append(f"{len(found) - len(chosen) + chosen.count(None)} slice(s) of the label have no image: left out")
+        warnings.append(
+            f"{len(found) - len(chosen) + chosen.count(None)} slice(s) of the label have no image: left out"
+        )
     return Pair(image, label.with_array(paired, image.affine), tuple(warnings))
 
 

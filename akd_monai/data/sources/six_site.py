@@ -33,7 +33,9 @@ class SixSite:
 
     def scan(self, root: Path, *, site: str | None = None, key: bytes = b"") -> Scan:
         """Find the cases in ``root`` (one site) and in the folders right below it."""
-        files = [p for pattern in ("*", "*/*") for p in visible(root, pattern) if p.name.lower().endswith(NIFTI_SUFFIXES)]
+        files = [
+            p for pattern in ("*", "*/*") for p in visible(root, pattern) if p.name.lower().endswith(NIFTI_SUFFIXES)
+        ]
         images, labels, skipped = {}, {}, []
         for path in files:
             match = _CASE.fullmatch(stem_of(path))
@@ -44,7 +46,10 @@ class SixSite:
         if not images:
             raise no_cases(self.name, root, self.layout)
         skipped += [f"{p.parent.name}/{p.name}: a label without image" for k, p in labels.items() if k not in images]
-        return Scan([self._case(path, number, labels.get((folder, number))) for (folder, number), path in images.items()], skipped)
+        return Scan(
+            [self._case(path, number, labels.get((folder, number))) for (folder, number), path in images.items()],
+            skipped,
+        )
 
     def _case(self, path: Path, number: int, label: Path | None) -> RawCase:
         folder = path.parent.resolve().name
@@ -64,7 +69,9 @@ class SixSite:
     def read(self, case: RawCase) -> Pair:
         """Read one case; image and label pair by index."""
         image = read_volume(case.images[0])
-        pair = pair_by_index(image, read_volume(case.labels[0]), case.labels[0].name) if case.labels else Pair(image, None)
+        pair = (
+            pair_by_index(image, read_volume(case.labels[0]), case.labels[0].name) if case.labels else Pair(image, None)
+        )
         doubts = _spacing_doubts(image.array.shape, spacing_of(image.affine))
         return Pair(pair.image, pair.label, (*pair.warnings, *doubts), pair.flips)
 
@@ -74,7 +81,9 @@ def _spacing_doubts(shape: tuple[int, ...], spacing: tuple[float, float, float])
     widths = [n * mm for n, mm in zip(shape[:2], spacing[:2], strict=True)]
     doubts = []
     if not all(80 <= width <= 450 for width in widths):
-        doubts.append(f"field of view of {widths[0]:.0f} x {widths[1]:.0f} mm by the header: do not trust distances in mm")
+        doubts.append(
+            f"field of view of {widths[0]:.0f} x {widths[1]:.0f} mm by the header: do not trust distances in mm"
+        )
     if not 0.8 <= spacing[2] <= 8:
         doubts.append(f"slice distance of {spacing[2]:.2f} mm by the header: do not trust distances in mm")
     return doubts
