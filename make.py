@@ -36,7 +36,9 @@ def call(*command: str) -> None:
 def environment() -> None:
     """Create or refresh ``.venv``; nothing is done when the pinned versions have not changed."""
     if sys.version_info < (3, 11):
-        sys.exit(f"akd_monai 's pinned versions need Python 3.11 or newer, this is {sys.version.split()[0]}: call make.py with a newer one.")
+        sys.exit(
+            f"akd_monai 's pinned versions need Python 3.11 or newer, this is {sys.version.split()[0]}: call make.py with a newer one."
+        )
     wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in PINNED)).hexdigest()
     stamp = VENV / "akd_monai.stamp"
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
@@ -44,7 +46,18 @@ def environment() -> None:
     print(f"Setting up {VENV.name} (a few minutes the first time)", flush=True)
     if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]):
         sys.exit("Python could not make a virtual environment; on Debian and Ubuntu install the package python3-venv.")
-    call(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", "constraints.txt", "-e", ".[dev]")
+    call(
+        str(PYTHON),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-c",
+        "constraints.txt",
+        "-e",
+        ".[dev]",
+    )
     stamp.write_text(wanted)
 
 

@@ -3,8 +3,8 @@
 
     python benchmarks/gland_statistics.py NCI_ISBI_2013/Training akd_monai/data/gland_statistics.json
 
-Reads the expert label volumes of NCI-ISBI 2013 (NRRD; 1 = peripheral zone, 2 = central gland; rows run towards the back,
-slices towards the head) and writes a table of statistics, no volume. The largest connected piece of each gland is
+Reads the expert label volumes of NCI-ISBI 2013 (NRRD; 1 = peripheral zone, 2 = central gland; rows run towards the
+back, slices towards the head) and writes a table of statistics, no volume. The largest connected piece of each gland is
 measured. Scans without an endorectal coil (``Prostate3T-*``) and with one (``ProstateDx-*``) are kept apart: the coil
 flattens the gland.
 """
@@ -63,7 +63,12 @@ def summarise(cases: list[dict[str, Any]]) -> dict[str, Any]:
     extents = np.array([[case[field] for field in FIELDS] for case in cases])
     fill = np.array([case["fill"] for case in cases])
     volume = np.array([case["volume_cm3"] for case in cases])
-    profiles = {name: np.array([case[name] for case in cases]) for name in ("area", "central", "centre")}
+    # a label without peripheral zone says nothing about the zones
+    profiles = {
+        "area": np.array([case["area"] for case in cases]),
+        "central": np.array([case["central"] for case in cases if case["central"].min() < 1]),
+        "centre": np.array([case["centre"] for case in cases]),
+    }
     return {
         "cases": len(cases),
         "volume_cm3": {"mean": _round(volume.mean()), "sd": _round(volume.std(ddof=1))},
@@ -88,11 +93,11 @@ def main() -> None:
     arguments = parser.parse_args()
     paths = sorted(arguments.folder.glob("*.nrrd"))
     table: dict[str, Any] = {
-        "about": "Statistics of expert gland labels, NCI-ISBI 2013 (doi:10.7937/K9/TCIA.2015.zF0vlOPv, CC BY 3.0), computed"
-        " by benchmarks/gland_statistics.py. Extents are those of the bounding box of the largest piece; profiles run from"
-        f" apex to base in {LEVELS} steps; 'area' is relative to the largest slice, 'central' the share of the central"
-        " gland, 'centre' the front-to-back position of each slice's centre as a share of the height (back positive);"
-        " 'fill' is volume / (width x height x length).",
+        "about": "Statistics of expert gland labels, NCI-ISBI 2013 (doi:10.7937/K9/TCIA.2015.zF0vlOPv, CC BY 3.0),"
+        " computed by benchmarks/gland_statistics.py. Extents are those of the bounding box of the largest piece;"
+        f" profiles run from apex to base in {LEVELS} steps: 'area' is relative to the largest slice, 'central' the"
+        " share of the central gland, 'centre' the front-to-back position of each slice's centre as a share of the"
+        " height (back positive); 'fill' is volume / (width x height x length).",
         "extent_order": [field.removeprefix("log_") for field in FIELDS],
     }
     for group, prefix in GROUPS.items():

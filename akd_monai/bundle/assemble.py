@@ -12,7 +12,15 @@ from typing import Any
 from akd_monai.errors import InputError, UnknownNameError, near_matches
 
 PARTS = Path(__file__).with_name("parts")
-_CONFIGS = ("train.json", "evaluate.json", "inference.json", "preprocessing.json", "distill.json", "tracking.json", "metadata.json")
+_CONFIGS = (
+    "train.json",
+    "evaluate.json",
+    "inference.json",
+    "preprocessing.json",
+    "distill.json",
+    "tracking.json",
+    "metadata.json",
+)
 _OVERLAYS = ("evaluate.json", "distill.json", "tracking.json")
 
 

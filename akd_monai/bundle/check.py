@@ -41,7 +41,10 @@ def check_bundle(bundle_dir: str | Path) -> str:
             problems += [f"{name}: {p}" for p in check_config([configs / name])]
     for name, base in _OVERLAYS.items():
         if (configs / name).is_file() and (configs / base).is_file():
-            problems += [f"{name}: {p}" for p in [*_missed_ids(configs / base, configs / name), *check_config([configs / base, configs / name])]]
+            problems += [
+                f"{name}: {p}"
+                for p in [*_missed_ids(configs / base, configs / name), *check_config([configs / base, configs / name])]
+            ]
     problems += _agreement(configs)
     if problems:
         raise InputError(f"bundle {str(bundle_dir)!r} has {len(problems)} problems: {'; '.join(problems)}")
@@ -88,7 +91,9 @@ def _walk(content: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 
 def _target(where: str, config: Mapping[str, Any]) -> Iterator[str]:
-    name = ConfigComponent(config={"_target_": config["_target_"]}, id="", locator=ComponentLocator()).resolve_module_name()
+    name = ConfigComponent(
+        config={"_target_": config["_target_"]}, id="", locator=ComponentLocator()
+    ).resolve_module_name()
     found = locate(str(name))
     if found is None:
         yield f"{where}: there is no {config['_target_']!r}"

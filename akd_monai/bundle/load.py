@@ -60,9 +60,7 @@ def load_network(
     return network.to(device).eval().requires_grad_(False)
 
 
-def build_network(
-    bundle_dir: str | Path, *, config: str | None = None, trust_bundle: bool = False
-) -> nn.Module:
+def build_network(bundle_dir: str | Path, *, config: str | None = None, trust_bundle: bool = False) -> nn.Module:
     """Return the untrained network that a bundle's ``network_def`` describes; see :func:`load_network`."""
     name = config or next((n for n in _CONFIGS if bundle_path(bundle_dir, "configs", n).is_file()), None)
     if name is None:
@@ -121,7 +119,9 @@ def _builds_network(target: str) -> bool:
 def _strings(content: Any) -> list[str]:
     if isinstance(content, str):
         return [content]
-    children = content.values() if isinstance(content, Mapping) else content if isinstance(content, (list, tuple)) else ()
+    children = (
+        content.values() if isinstance(content, Mapping) else content if isinstance(content, (list, tuple)) else ()
+    )
     return [s for child in children for s in _strings(child)]
 
 

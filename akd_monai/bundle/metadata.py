@@ -100,7 +100,9 @@ def _evaluate(node: ast.expr, n: int) -> int:
             return int(left**right)
         if isinstance(node.op, ast.Add):
             return left + right
-    raise InputError(f"spatial_shape of metadata.json holds {ast.unparse(node)!r}; wanted an integer, '*', '32*n' or '2**p'.")
+    raise InputError(
+        f"spatial_shape of metadata.json holds {ast.unparse(node)!r}; wanted an integer, '*', '32*n' or '2**p'."
+    )
 
 
 def distillation_layer(bundle_dir: str | Path, name: str) -> str:
@@ -140,7 +142,9 @@ def weights_sha256(bundle_dir: str | Path, weights: str | Path | None = None) ->
     if not path.is_file():
         raise InputError(f"weights {str(path)!r} do not exist; give the path of a file written by torch.save.")
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file.read())
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file.read())
+        )
 
 
 def _sha256(content: bytes) -> str:

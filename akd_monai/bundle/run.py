@@ -12,7 +12,14 @@ from typing import Any
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from akd_monai.bundle.load import build_network
-from akd_monai.bundle.metadata import LAYERS_KEY, bundle_path, distillation_layer, input_shape, read_metadata, weights_path
+from akd_monai.bundle.metadata import (
+    LAYERS_KEY,
+    bundle_path,
+    distillation_layer,
+    input_shape,
+    read_metadata,
+    weights_path,
+)
 from akd_monai.bundle.workflow import GENERIC_OVERLAY, DistillationWorkflow, check_overrides, distillation_configs
 from akd_monai.errors import InputError, UnknownNameError, near_matches
 from akd_monai.networks.profile import profile_network
@@ -55,7 +62,9 @@ def distill(
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-    folder = workflow.parser.get_parsed_content("ckpt_dir") if "ckpt_dir" in workflow.parser else Path(student) / "models"
+    folder = (
+        workflow.parser.get_parsed_content("ckpt_dir") if "ckpt_dir" in workflow.parser else Path(student) / "models"
+    )
     return f"Student: {Path(folder) / 'model.pt'}"
 
 

@@ -76,13 +76,24 @@ class DistillationWorkflow(ConfigWorkflow):
 
 def distillation_configs(student_bundle: str | Path, overlay: str | Path | None = None) -> list[Path]:
     """Return the config files of a distillation run, in the order in which they are merged."""
-    train = next((p for p in (bundle_path(student_bundle, "configs", f"train{e}") for e in (".json", ".yaml", ".yml")) if p.is_file()), None)
+    train = next(
+        (
+            p
+            for p in (bundle_path(student_bundle, "configs", f"train{e}") for e in (".json", ".yaml", ".yml"))
+            if p.is_file()
+        ),
+        None,
+    )
     if train is None:
-        raise InputError(f"bundle {str(student_bundle)!r} has no configs/train.json, so there is no training to add a teacher to.")
+        raise InputError(
+            f"bundle {str(student_bundle)!r} has no configs/train.json, so there is no training to add a teacher to."
+        )
     own = bundle_path(student_bundle, "configs", "distill.json")
     chosen = Path(overlay) if overlay else own if own.is_file() else GENERIC_OVERLAY
     if not chosen.is_file():
-        raise InputError(f"overlay {str(overlay)!r} does not exist; leave it out to use the bundle's or the package's own.")
+        raise InputError(
+            f"overlay {str(overlay)!r} does not exist; leave it out to use the bundle's or the package's own."
+        )
     return [train, chosen]
 
 

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from akd_monai.data.manifest import FORMAT, MANIFEST
 from akd_monai.data.sites import SITES
 from akd_monai.errors import InputError, UnknownNameError, near_matches
 
@@ -33,7 +36,8 @@ def read_cases(
         require_label: if false, images without a mask are listed too, without the entry ``"label"``.
 
     Returns:
-        ``{"image", "label", "site", "case_id"}`` for each case: absolute paths and names, all text.
+        ``{"image", "label", "site", "case_id"}`` for each case: absolute paths and names, all text. Where the manifest
+        of a prepared folder says that a patient has several cases, these also hold ``"patient_id"``.
 
     Raises:
         InputError: if the folder is missing or holds no case, or an image or a mask stands alone.
@@ -60,7 +64,7 @@ def read_cases(
     cases = [case for name in sorted(set(wanted), key=_rank) for case in _site_cases(folders[name], require_label)]
     if not cases:
         raise InputError(_nothing_found(root, wanted))
-    return cases
+    return _with_patients(cases, root / MANIFEST)
 
 
 def _names(sites: str | Iterable[str]) -> list[str]:
@@ -84,7 +88,9 @@ def _folder_name(wanted: str, folders: Iterable[str], root: Path) -> str:
             return wanted if wanted in by_name.values() else by_name[candidate]
     there = sorted(by_name.values(), key=_rank)
     listed = ", ".join(there) if there else "no folder"
-    raise UnknownNameError(f"site {wanted!r} has no folder in {str(root)!r}; there is {listed}.{near_matches(wanted, there)}")
+    raise UnknownNameError(
+        f"site {wanted!r} has no folder in {str(root)!r}; there is {listed}.{near_matches(wanted, there)}"
+    )
 
 
 def _volumes(folder: Path) -> list[Path]:
@@ -121,6 +127,28 @@ def _case(site_name: str, image: Path, mask: Path | None, require_label: bool) -
         raise InputError(f"image {str(image)!r} has no mask; add {wanted!r} beside it or remove the image.")
     label = {} if mask is None else {"label": str(mask)}
     return {"image": str(image), **label, "site": site_name, "case_id": f"{site_name}/{stem}"}
+
+
+def _with_patients(cases: list[Case], manifest: Path) -> list[Case]:
+    """Name the patient of cases that share one, so that a split can keep them together."""
+    if not manifest.is_file():
+        return cases
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            return cases
+        patients = {record["case_id"]: record["patient_id"] for record in content["cases"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{str(manifest)!r} is damaged ({type(error).__name__}), so nobody knows which cases belong to one patient;"
+            " prepare the folder again, or delete the file if each case is another patient."
+        ) from error
+    known = [patients.get(case["case_id"]) for case in cases]
+    shared = Counter(known)
+    return [
+        {**case, "patient_id": str(patient)} if patient is not None and shared[patient] > 1 else case
+        for case, patient in zip(cases, known, strict=True)
+    ]
 
 
 def _nothing_found(root: Path, wanted: list[str]) -> str:

@@ -41,7 +41,7 @@ def orientation_of(affine: Array) -> str:
     return "".join(code or "?" for code in nib.aff2axcodes(affine))
 
 
-def affine_from_lps(direction: Array, spacing: Sequence[float], origin: Sequence[float]) -> Array:
+def affine_from_lps(direction: Array, spacing: Sequence[float] | Array, origin: Sequence[float] | Array) -> Array:
     """Return the RAS affine of a grid given in LPS terms, as ITK, DICOM, NRRD and MetaImage state it.
 
     Args:
@@ -55,7 +55,7 @@ def affine_from_lps(direction: Array, spacing: Sequence[float], origin: Sequence
     return np.asarray(LPS_TO_RAS @ affine)
 
 
-def shifted(affine: Array, index: Sequence[float]) -> Array:
+def shifted(affine: Array, index: Sequence[float] | Array) -> Array:
     """Return the affine of the same grid whose voxel ``[0, 0, 0]`` is the old voxel ``index`` (fractions allowed).
 
     Example:

@@ -147,8 +147,7 @@ def _check_flips(flip_labels: Collection[str], cases: Sequence[RawCase]) -> None
 
 
 def _names(cases: Sequence[RawCase], manifest: Manifest) -> list[str]:
-    """Name each case ``SITE/CaseNN``: as before if it has a record, else as its source proposes, else the next free
-    one."""
+    """Name each case ``SITE/CaseNN``: by its record, else as its source proposes, else by the next free number."""
     owner = {name: record["key"] for name, record in manifest.records.items()}
     known = {key: name for name, key in owner.items()}
     names: dict[str, str] = {case.key: known[case.key] for case in cases if case.key in known}

@@ -183,10 +183,8 @@ def _checked(pair: Pair, warnings: list[str]) -> Pair:
 def _compact(values: NDArray) -> NDArray:
     """Return whole numbers that fit as int16, all else as float32."""
     limits = np.iinfo(np.int16)
-    whole = np.issubdtype(values.dtype, np.integer) or values.dtype == bool
-    if whole and values.min() >= limits.min and values.max() <= limits.max:
-        return values.astype(np.int16)
-    return values.astype(np.float32)
+    fits = values.min() >= limits.min and values.max() <= limits.max
+    return values.astype(np.int16 if fits and bool((values == np.round(values)).all()) else np.float32)
 
 
 def _upright(pair: Pair, warnings: list[str]) -> Pair:

@@ -57,8 +57,10 @@ def resized(array: NDArray, affine: Array, size: int, *, is_label: bool = False)
         anti_aliasing=smaller and not is_label,
     )
     tensor = MetaTensor(torch.from_numpy(array[None].astype(np.float32)), affine=torch.from_numpy(np.array(affine)))
-    result = resize(tensor)
-    values = result.numpy()[0]
+    values = resize(tensor).numpy()[0]
     if np.issubdtype(array.dtype, np.integer):
         values = np.rint(values)
-    return values.astype(array.dtype), np.asarray(result.affine, dtype=float)
+    # Voxel centres: the outer edges of both grids coincide.
+    ratio = np.array([*(n / size for n in array.shape[:2]), 1.0])
+    grid = shifted(affine, (ratio - 1) / 2) @ np.diag([*ratio, 1.0])
+    return values.astype(array.dtype), grid

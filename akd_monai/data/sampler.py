@@ -16,8 +16,8 @@ from akd_monai.keys import random_key
 class KeyedSampler(Sampler[tuple[int, int]]):
     """Yield ``(epoch, index)`` in an order that depends on ``(seed, epoch)`` alone.
 
-    The pair travels to :class:`~akd_monai.data.slices.SliceDataset`, which keys its augmentation by it; workers share no
-    state. Whoever drives the training sets ``epoch`` before each epoch and, when it resumes, ``start``.
+    The pair travels to :class:`~akd_monai.data.slices.SliceDataset`, which keys its augmentation by it; workers share
+    no state. Whoever drives the training sets ``epoch`` before each epoch and, when it resumes, ``start``.
 
     When more samples are wanted than there are, the data are gone through again in a new order. Round ``r`` yields
     ``index + r * len(data_source)``: the same sample under another key, so that it is augmented anew.

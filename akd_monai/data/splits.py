@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Splits by case (or by patient) within each site: a function of (seed, site), so there is nothing to lose or to mix up."""
+"""Splits by case (or by patient) within each site: a function of (seed, site), with nothing to lose or to mix up."""
 
 from __future__ import annotations
 
@@ -162,9 +162,7 @@ def write_splits(
     return write_text_atomically(path, json.dumps({"splits": summaries}, indent=2) + "\n")
 
 
-def _splits(
-    cases: Sequence[Case], seed: int, fold: int, folds: int | None, validation: int
-) -> dict[str, _SiteSplit]:
+def _splits(cases: Sequence[Case], seed: int, fold: int, folds: int | None, validation: int) -> dict[str, _SiteSplit]:
     _check_numbers(fold, folds, validation)
     by_site: dict[str, list[Case]] = {}
     for case in cases:

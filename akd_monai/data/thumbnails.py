@@ -60,7 +60,7 @@ def alike(thumbnails: Sequence[NDArray], threshold: float = SAME_SCAN) -> list[t
     plain = stacked.reshape(len(stacked), -1)
     best = np.full((len(stacked), len(stacked)), -1.0)
     for axes in _FLIPS:
-        turned = np.flip(stacked, axis=[axis + 1 for axis in axes]) if axes else stacked
+        turned = np.flip(stacked, axis=tuple(axis + 1 for axis in axes))
         best = np.maximum(best, plain @ turned.reshape(len(stacked), -1).T)
     firsts, seconds = np.nonzero(np.triu(best > threshold, k=1))
     return [(int(i), int(j), float(best[i, j])) for i, j in zip(firsts, seconds, strict=True)]

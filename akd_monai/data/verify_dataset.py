@@ -18,7 +18,7 @@ from akd_monai.errors import InputError
 
 # Patients of Prostate-3T also occur in these collections, so none of them is an unseen site for the others.
 _RADBOUD = {
-    "Prostate-3T (RUNMC)": r"runmc|nci-isbi.*runmc",
+    "Prostate-3T (RUNMC)": r"runmc",
     "PROSTATEx": r"prostate-?x",
     "PI-CAI": r"pi-?cai",
     "MSD Task05": r"msd|task05|decathlon",

@@ -24,11 +24,8 @@ def fix_file(path: Path, fixes: set[str]) -> tuple[str, list[str]]:
     Returns:
         The new SHA-256 of the file, and what was done in words.
     """
-    if fixes & {"binarise", "uint8"}:
-        # A mask written anew carries no text either.
-        data = _mask_bytes(path)
-    else:
-        data = _stripped(path)
+    # A mask written anew carries no text either.
+    data = _mask_bytes(path) if fixes & {"binarise", "uint8"} else _stripped(path)
     if not path.name.lower().endswith(".gz"):
         data = gzip.decompress(data)
     return write_atomically(path, data), [words for fix, words in _DONE.items() if fix in fixes]

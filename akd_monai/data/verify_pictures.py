@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from akd_monai.data.geometry import affine_problem, turned_to
 from akd_monai.data.nifti import FileProblem, read_nifti, write_atomically
 
 _SLICES, _LINES = 3, 6
@@ -55,21 +56,24 @@ def _volume(path: Path | None) -> NDArray | None:
     if path is None:
         return None
     try:
-        array = read_nifti(path).array()
+        nifti = read_nifti(path)
     except FileProblem:
         return None
+    array, affine = nifti.array(), np.asarray(nifti.image.affine, dtype=float)
     while array.ndim > 3:
         array = array[..., 0]
-    return np.nan_to_num(array.astype(np.float32)) if array.ndim == 3 and array.size else None
+    if array.ndim != 3 or not array.size:
+        return None
+    array = np.nan_to_num(array.astype(np.float32))
+    return array if affine_problem(affine) else turned_to(array, affine, "LPS")[0]
 
 
 def _chosen(background: NDArray, label: NDArray | None) -> list[int]:
     """Return first, middle and last slice of the gland, or a quarter, half and three quarters of the volume."""
-    gland = np.flatnonzero(label.any(axis=(0, 1))) if label is not None else []
-    low, high = (
-        (int(gland[0]), int(gland[-1])) if len(gland) else (background.shape[2] // 4, 3 * background.shape[2] // 4)
-    )
-    return [low, (low + high) // 2, min(high, background.shape[2] - 1)]
+    gland = np.flatnonzero(label.any(axis=(0, 1))).tolist() if label is not None else []
+    depth = background.shape[2]
+    low, high = (gland[0], gland[-1]) if gland else (depth // 4, 3 * depth // 4)
+    return [low, (low + high) // 2, min(high, depth - 1)]
 
 
 def _draw_slice(axes: Any, background: NDArray, label: NDArray | None, index: int) -> None:

@@ -46,7 +46,7 @@ class CaseTransform(Compose):
         super().__init__(transforms, **settings)
         self.keys, self.label_key = tuple(keys), label_key
 
-    def __call__(self, input_: Mapping[str, Any], *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+    def __call__(self, input_: Any, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
         """Transform one case."""
         _check_files(input_)
         try:
@@ -97,9 +97,10 @@ class CaseTransform(Compose):
 class StoredVolumes(PersistentDataset):
     """MONAI's persistent data set, with files that cannot be stale or half written.
 
-    The name of a stored file is a hash of the content of the case's files and of the transforms' parameters: a replaced
-    image or a changed parameter finds no old file. Files are written whole or not at all, so processes may share the
-    folder; one that cannot be read is made again. Volumes are mapped, not read: taking a slice touches that slice alone.
+    The name of a stored file is a hash of the content of the case's files and of the transforms' parameters: a
+    replaced image or a changed parameter finds no old file. Files are written whole or not at all, so processes may
+    share the folder; one that cannot be read is made again. Volumes are mapped, not read: taking a slice touches that
+    slice alone. A transform of your own whose code changes while its parameters stay is not noticed.
     """
 
     def __init__(self, data: Sequence[Mapping[str, Any]], transform: CaseTransform, cache_dir: str | os.PathLike[str]):
@@ -190,7 +191,9 @@ def case_error(case: Mapping[str, Any], error: BaseException) -> Exception:
     if isinstance(cause, (InputError, MemoryError, torch.OutOfMemoryError)):
         return cause
     files = " and ".join(map(repr, map(str, _files(case)))) or "no file"
-    return InputError(f"case {case_name(case)} ({files}) cannot be prepared: {type(cause).__name__}: {_one_line(cause)}")
+    return InputError(
+        f"case {case_name(case)} ({files}) cannot be prepared: {type(cause).__name__}: {_one_line(cause)}"
+    )
 
 
 def _check_files(case: Mapping[str, Any]) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from akd_monai.bundle.assemble import read_part, write_bundle
 from akd_monai.bundle.change import change_bundle
+from akd_monai import data as data_package
 from akd_monai.data.cases import read_cases
-from akd_monai.data.phantom import make_phantom
 from akd_monai.data.splits import split_cases, split_summary
 from akd_monai.errors import InputError
 from akd_monai.experiments.demo_results import collect_results
@@ -57,7 +57,7 @@ def _run(folder: Path, data: str | None, seed: int, settings: DemoSettings, step
     size = settings.size or (192 if data else 128)
     if data is None:
         say("Data: a SYNTHETIC set of six sites (a phantom; it stands in for real MRI and proves nothing about it)")
-        data_dir = make_phantom(
+        data_dir = data_package.make_phantom(
             folder / "phantom", cases_per_site=settings.cases_per_site, size=size, slices=settings.slices, seed=seed
         )
     else:

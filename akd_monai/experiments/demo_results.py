@@ -71,7 +71,9 @@ def collect_results(
     kind, what = ("synthetic", "SYNTHETIC phantom of six sites") if synthetic else ("real", "cases of the given folder")
     warnings = list(split["warnings"])
     if len(tested) < 10:
-        warnings.append(f"only {len(tested)} held-out cases: the intervals are wide, and no conclusion rests on this run")
+        warnings.append(
+            f"only {len(tested)} held-out cases: the intervals are wide, and no conclusion rests on this run"
+        )
     return {
         "title": f"Distillation at {target}",
         "data": {"kind": kind, "description": what},

@@ -24,7 +24,7 @@ PREDICTION: dict[str, Any] = {"color": "#2fd14f", "linestyle": (0, (4, 1.5)), "l
 # The colours of Okabe and Ito, told apart with any colour vision, with a line style each for print without colour.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#e69f00")
 STYLES = ("solid", "dashed", "dashdot", "dotted", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
-WIDTH_INCHES, DPI = 10.0, 104
+WIDTH_INCHES, WIDEST_INCHES, DPI = 10.0, 2.6, 104
 # Shown around the outlines, so that neighbouring anatomy tells where one is.
 MARGIN_MM = 20.0
 
@@ -90,11 +90,13 @@ def contour_figure(rows: Sequence[ContourRow], legend: bool = True) -> bytes:
     """
     if not rows:
         raise ValueError("there is no row to draw; give at least one case.")
+    for row in rows:
+        _check_shapes(row)
     columns = list(dict.fromkeys(label for row in rows for label in row.predictions))
     windows = [_window(row) for row in rows]
-    side = WIDTH_INCHES / (len(columns) + 1)
+    side = min(WIDTH_INCHES / (len(columns) + 1), WIDEST_INCHES)
     heights = [side * min(_proportion(w, r.spacing), 1.6) + 0.5 for w, r in zip(windows, rows, strict=True)]
-    figure = Figure(figsize=(WIDTH_INCHES, sum(heights) + 0.4 * legend), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(side * (len(columns) + 1), sum(heights) + 0.4 * legend), dpi=DPI, layout="constrained")
     grid = figure.subplots(len(rows), len(columns) + 1, squeeze=False, height_ratios=heights)
     for row, window, axes in zip(rows, windows, grid, strict=True):
         _show(axes[0], row, window, None)
@@ -152,11 +154,13 @@ def curves_figure(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> byt
     return _png(figure)
 
 
-def _show(ax: Axes, row: ContourRow, window: tuple[slice, slice], label: str | None) -> None:
-    prediction = row.reference if label is None else row.predictions.get(label)
-    for mask in (row.reference, prediction):
-        if mask is not None and mask.shape != row.image.shape:
+def _check_shapes(row: ContourRow) -> None:
+    for mask in (row.reference, *row.predictions.values()):
+        if mask.shape != row.image.shape:
             raise ValueError(f"{row.title}: image is {row.image.shape}, a mask {mask.shape}; bring them to one grid.")
+
+
+def _show(ax: Axes, row: ContourRow, window: tuple[slice, slice], label: str | None) -> None:
     image = np.nan_to_num(np.asarray(row.image[window], dtype=np.float64))
     low, high = np.percentile(image, (1, 99))
     ax.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=row.spacing[0] / row.spacing[1])
@@ -165,6 +169,7 @@ def _show(ax: Axes, row: ContourRow, window: tuple[slice, slice], label: str | N
     _outline(ax, row.reference[window], REFERENCE)
     if label is None:
         return
+    prediction = row.predictions.get(label)
     if prediction is None:
         _remark(ax, "not available")
     elif prediction[window].any():

@@ -6,12 +6,14 @@ from __future__ import annotations
 import logging
 import math
 import os
+import zlib
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from akd_monai.experiments.comparison import case_values, class_names
 from akd_monai.experiments.figures import ContourRow, largest_slice
@@ -104,7 +106,7 @@ def _volume(path: Path, left_out: list[str]) -> nib.Nifti1Image | None:
     try:
         volume = nib.as_closest_canonical(nib.load(path))
         np.asanyarray(volume.dataobj)
-    except (OSError, EOFError, ValueError, ImageFileError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
         # The name alone: a report is passed on, and folders may name people.
         logger.warning("no picture from %s: %s", path, error)
         left_out.append(f"{path.name} could not be read, so its picture is left out.")

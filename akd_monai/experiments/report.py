@@ -21,10 +21,10 @@ from akd_monai.files import write_text_atomically
 PROTOCOLS = {
     "cross_site": (
         "The teacher was trained at the source sites and never saw the target site. Each student was trained on the "
-        "target site's training cases with their labels; the distilled one also followed the frozen teacher on the same "
-        "images, with the same seed, data and schedule. All are judged on test cases of the target site that no training "
-        "used. This is learning from few labelled cases with help from other sites; it is not domain generalisation, "
-        "because the students see labels of the target site."
+        "target site's training cases with their labels; the distilled one also followed the frozen teacher on the "
+        "same images, with the same seed, data and schedule. All are judged on test cases of the target site that no "
+        "training used. This is learning from few labelled cases with help from other sites; it is not domain "
+        "generalisation, because the students see labels of the target site."
     ),
     "loso": (
         "Leave one site out: teacher and students were trained at the source sites alone, and everything was chosen on "

@@ -223,7 +223,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
             values = cast("dict[str, Any]", row)
             values.update({k: math.nan for k, v in values.items() if v is None})
     folder = file.resolve().parent
-    return _with_paths(results, lambda name: str(folder / name))
+    return _with_paths(results, lambda name: os.path.normpath(folder / name))
 
 
 def _need(record: Any, names: tuple[str, ...], what: str) -> None:

@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from akd_monai.experiments.comparison import METRICS, Comparison, Finding, case_values, class_names, scores
+from akd_monai.experiments.comparison import METRICS, Comparison, Finding, Metric, case_values, class_names, scores
 from akd_monai.experiments.results import Profile, Results, case_key
+from akd_monai.experiments.statistics import Summary
 
 MISSING = "n/a"
 HEADLINES: dict[Finding, str] = {
@@ -75,8 +76,9 @@ def findings(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
         sentence += f", {d.n} paired {'case' if d.n == 1 else 'cases'}."
         found.append({"kind": c.finding, "headline": about + HEADLINES[c.finding], "sentence": sentence, "n": str(d.n)})
         if c.finding == "few" and d.n > 1:
+            chance = f"1 in {2 ** (d.n - 1)}"
             found[-1]["sentence"] += (
-                f" Even between equal systems all {d.n} differences have one sign with a chance of 1 in {2 ** (d.n - 1)}."
+                f" Even between equal systems all {d.n} would point one way by a chance of {chance}."
             )
         if c.finding == "none":
             found[-1]["sentence"] += " The interval holds 0; that is no proof that there is no difference."
@@ -89,20 +91,21 @@ def score_tables(results: Results) -> list[dict[str, Any]]:
     for name in class_names(results):
         rows = []
         for system in results["systems"]:
-            cells = []
-            for metric, summary in zip(METRICS, scores(system, name).values(), strict=True):
-                count = f"n = {summary.n}" + (f", {summary.undefined} undefined" if summary.undefined else "")
-                cells.append(
-                    {
-                        "mean": number(summary.mean, metric.digits),
-                        "interval": interval(summary.low, summary.high, metric.digits) or summary.note,
-                        "spread": f"median {number(summary.median, metric.digits)}, sd {number(summary.sd, metric.digits)}",
-                        "count": count,
-                    }
-                )
-            rows.append({"label": system["label"], "role": system["role"], "cells": cells})
+            summaries = scores(system, name)
+            cells = [_score_cell(metric, summaries[metric.key]) for metric in METRICS]
+            rows.append({"label": system["label"], "cells": cells})
         tables.append({"class": name, "rows": rows})
     return tables
+
+
+def _score_cell(metric: Metric, summary: Summary) -> dict[str, str]:
+    digits = metric.digits
+    return {
+        "mean": number(summary.mean, digits),
+        "interval": interval(summary.low, summary.high, digits) or summary.note,
+        "spread": f"median {number(summary.median, digits)}, sd {number(summary.sd, digits)}",
+        "count": f"n = {summary.n}" + (f", {summary.undefined} undefined" if summary.undefined else ""),
+    }
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:

@@ -57,7 +57,9 @@ def test_missing_weights_are_named_with_the_cure(make_bundle):
 
 def test_weights_of_another_network_are_counted(make_bundle):
     root = make_bundle(network={**NETWORK, "features": [8, 8, 8, 8, 8, 8]})
-    with pytest.raises(InputError, match=r"do not fit BasicUNet: 0 keys missing \[\], 0 unexpected \[\], \d+ of another shape"):
+    with pytest.raises(
+        InputError, match=r"do not fit BasicUNet: 0 keys missing \[\], 0 unexpected \[\], \d+ of another shape"
+    ):
         load_network(root)
 
 
@@ -85,8 +87,14 @@ def test_pickled_code_is_refused(make_bundle, tmp_path):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ({**NETWORK, "out_channels": "$__import__('pathlib').Path('{marker}').touch() or 2"}, "which would run as code"),
-        ({"_target_": "os.mkdir", "path": "{marker}"}, "has the target 'os.mkdir' in 'network_def', which is no network class"),
+        (
+            {**NETWORK, "out_channels": "$__import__('pathlib').Path('{marker}').touch() or 2"},
+            "which would run as code",
+        ),
+        (
+            {"_target_": "os.mkdir", "path": "{marker}"},
+            "has the target 'os.mkdir' in 'network_def', which is no network class",
+        ),
         ({"_target_": "torch.nn.modules.module.functools.partial", "func": "x"}, "which is no network class"),
         ("@elsewhere", "which is no network class"),
     ],
@@ -109,7 +117,9 @@ def test_trusted_expressions_are_evaluated(make_bundle):
 
 
 def test_folder_that_is_no_bundle(tmp_path):
-    with pytest.raises(InputError, match=r"has no configs/metadata.json; give the folder that holds configs/ and models/"):
+    with pytest.raises(
+        InputError, match=r"has no configs/metadata.json; give the folder that holds configs/ and models/"
+    ):
         load_network(tmp_path)
 
 

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small training run for the tests of resuming, in a process of its own: synthetic images, 4 epochs of 5 iterations.
-
-``python toy_run.py FOLDER '{"kill_at": 13, ...}'`` writes its files and, at the end, ``final.pt`` and ``finished.json``
-into FOLDER. ``kill_at`` sends ``signal`` to itself in the middle of that iteration.
-"""
+"""A small training run on synthetic images for the tests of handlers: 4 epochs of 5 iterations."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Events
@@ -25,7 +22,7 @@ from akd_monai.data import KeyedSampler
 from akd_monai.handlers import History, KeyedRandomness, LossTerms, ResumableCheckpoint, SaveBestModel
 from akd_monai.keys import random_key
 
-SAMPLES, BATCH, EPOCHS, LENGTH = 10, 2, 4, 5
+SAMPLES, BATCH, EPOCHS = 10, 2, 4
 
 
 class KeyedImages(Dataset):
@@ -41,14 +38,27 @@ class KeyedImages(Dataset):
         return {"image": image, "label": (image > 0).float(), "case_id": f"case{index}"}
 
 
-def network(seed: int) -> nn.Module:
+def network(seed: int = 3) -> nn.Module:
+    """Return a network with batch normalisation and dropout."""
     torch.manual_seed(seed)
     stem = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5)]
     return nn.Sequential(*stem, nn.Conv2d(4, 1, 1))
 
 
-def build(folder: Path, options: dict) -> SupervisedTrainer:
-    net, seed, workers = network(3), options.get("seed", 5), options.get("workers", 0)
+def build(
+    folder: str | Path,
+    *,
+    seed: int = 5,
+    epochs: int = EPOCHS,
+    workers: int = 0,
+    handlers: list[Any] | None = None,
+    first: list[Any] | None = None,
+    trainer: dict[str, Any] | None = None,
+    score: Any = None,
+    **checkpoint: Any,
+) -> SupervisedTrainer:
+    """Return a trainer whose handlers stand in the most awkward order: the checkpoint before all it must wait for."""
+    folder, net = Path(folder), network()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
     scheduler = torch.optim.lr_scheduler.CyclicLR(optimizer, 1e-4, 1e-2, step_size_up=7, cycle_momentum=False)
     evaluator = SupervisedEvaluator(
@@ -59,58 +69,79 @@ def build(folder: Path, options: dict) -> SupervisedTrainer:
         key_val_metric={"val_mean_dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
         val_handlers=[SaveBestModel(net, folder / "model.pt")],
     )
+    if score is not None:
+        evaluator.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda e: e.state.metrics.update(val_mean_dice=score(e.state.epoch))
+        )
     sampler = KeyedSampler(KeyedImages(), seed=seed)
-    handlers = [
-        StatsHandler(iteration_log=False),
-        ResumableCheckpoint(
-            folder,
-            fingerprint={"seed": seed},
-            interval=options.get("interval"),
-            resume=options.get("resume", "auto"),
-        ),
-        History(folder / "history.jsonl"),
-        LossTerms(),
-        ValidationHandler(interval=1, validator=evaluator),
-        LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
-        KeyedRandomness(seed, sampler, BATCH),
-    ]
-    trainer = SupervisedTrainer(
+    loader = DataLoader(KeyedImages(), batch_size=BATCH, sampler=sampler, num_workers=workers)
+    result = SupervisedTrainer(
         device="cpu",
-        max_epochs=options.get("epochs", EPOCHS),
-        train_data_loader=DataLoader(KeyedImages(), batch_size=BATCH, sampler=sampler, num_workers=workers),
+        max_epochs=epochs,
+        train_data_loader=loader,
         network=net,
         optimizer=optimizer,
         loss_function=nn.BCEWithLogitsLoss(),
-        train_handlers=handlers,
-        accumulation_steps=options.get("accumulation_steps", 1),
+        train_handlers=[
+            *(first or []),
+            StatsHandler(iteration_log=False, epoch_log=False),
+            ResumableCheckpoint(folder, fingerprint={"seed": seed}, **checkpoint),
+            History(folder / "history.jsonl"),
+            LossTerms(),
+            ValidationHandler(interval=1, validator=evaluator),
+            LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
+            KeyedRandomness(seed, sampler, BATCH),
+            *(handlers or []),
+        ],
+        **(trainer or {}),
     )
-    trainer.scheduler, trainer.seen = scheduler, []
-    return trainer
+    result.scheduler, result.evaluator, result.sampler = scheduler, evaluator, sampler
+    return result
 
 
-def main(folder: Path, options: dict) -> None:
-    # Anything that draws from the global generator at the start must not matter.
+def run_in_process(folder: str, faults: dict[str, int], options: dict[str, Any]) -> None:
+    """Train, meet ``faults``, and leave ``final.pt``, ``finished.json``, ``batches.txt`` and ``log.txt`` in ``folder``.
+
+    Faults: ``at_iteration`` sends ``signal`` (SIGKILL) ``times`` (1) in the middle of that iteration; ``at_sync`` and
+    ``at_replace`` send SIGKILL while the n-th file is half written, or just before the n-th is renamed.
+    """
+    path = Path(folder)
+    logging.basicConfig(level=logging.INFO, filename=path / "log.txt", filemode="w", force=True)
+    _kill_at("fsync", faults.get("at_sync", 0), halve=True)
+    _kill_at("replace", faults.get("at_replace", 0), halve=False)
+    # Whatever draws from the global generator before must not matter.
     torch.manual_seed(os.getpid())
-    trainer = build(folder, options)
+    trainer = build(path, **options)
 
     def note(engine) -> None:
-        with open(folder / "batches.txt", "a") as stream:
-            stream.write(f"{engine.state.iteration} {','.join(engine.state.batch['case_id'])}\n")
+        with open(path / "batches.txt", "a") as stream:
+            stream.write(f"{engine.state.iteration} {' '.join(engine.state.batch['case_id'])}\n")
 
     def hit(engine) -> None:
-        if engine.state.iteration != options.get("kill_at"):
-            return
-        for _ in range(options.get("times", 1)):
-            os.kill(os.getpid(), options.get("signal", signal.SIGKILL))
+        if engine.state.iteration == faults.get("at_iteration"):
+            for _ in range(faults.get("times", 1)):
+                os.kill(os.getpid(), faults.get("signal", signal.SIGKILL))
 
     trainer.add_event_handler(Events.ITERATION_STARTED, note)
     trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, hit)
     trainer.run()
-    torch.save(trainer.network.state_dict(), folder / "final.pt")
+    torch.save(trainer.network.state_dict(), path / "final.pt")
     state = {"iteration": trainer.state.iteration, "epoch": trainer.state.epoch, "lr": trainer.scheduler.get_last_lr()}
-    (folder / "finished.json").write_text(json.dumps(state))
+    best = {"best": trainer.evaluator.state.best_metric, "best_epoch": trainer.evaluator.state.best_metric_epoch}
+    (path / "finished.json").write_text(json.dumps({**state, **best}))
 
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})
+def _kill_at(name: str, number: int, *, halve: bool) -> None:
+    real, calls = getattr(os, name), []
+
+    def call(*args):
+        calls.append(name)
+        if len(calls) == number:
+            with contextlib.suppress(OSError):  # a folder is synchronised, too
+                if halve:
+                    os.ftruncate(args[0], os.fstat(args[0]).st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args)
+
+    if number:
+        setattr(os, name, call)

@@ -111,15 +111,19 @@ class Scan:
 
 
 class Source(Protocol):
-    """A reader of one source: ``scan`` finds cases by names alone, ``read`` loads one.
+    """A reader of one source: ``scan`` finds cases by names alone, ``read`` loads one."""
 
-    ``layout`` says in words what it expects. ``sites`` are the sites it knows; a source without any writes one site
-    whose name the user may choose.
-    """
+    @property
+    def name(self) -> str:
+        """Name of the source."""
 
-    name: str
-    layout: str
-    sites: tuple[str, ...]
+    @property
+    def layout(self) -> str:
+        """What a folder of this source looks like, in words."""
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Sites the source knows; one without any writes a single site whose name the user may choose."""
 
     def scan(self, root: Path, *, site: str | None = None, key: bytes = b"") -> Scan:
         """Find the cases below ``root``."""

@@ -92,14 +92,14 @@ def read_slice(path: Path) -> Slice:
     if not io.CanReadFile(str(path)):
         raise CaseError("is no readable DICOM image", cure=damaged, file=path.name, code="unreadable")
     try:
-        image = itk.imread(str(path), imageio=io)
-        pixels = itk.array_from_image(image)
+        io.ReadImageInformation()
+        if io.GetNumberOfComponents() != 1:
+            cure = "give the original slices, no screenshots"
+            raise CaseError("holds colours, not grey values", cure=cure, file=path.name, code="voxel-type")
+        pixels = itk.array_from_image(itk.imread(str(path), pixel_type=itk.D, fallback_only=True, imageio=io))
     except (RuntimeError, TypeError) as error:
         reason = f"cannot be read ({last_line(error, path)})"
         raise CaseError(reason, cure=damaged, file=path.name, code="unreadable") from None
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        cure = "give the original slices, no screenshots"
-        raise CaseError("holds colours, not grey values", cure=cure, file=path.name, code="voxel-type")
     if pixels.ndim == 3 and pixels.shape[0] != 1:
         cure = "convert it to NIfTI (for instance with dcm2niix) and use the source 'folder'"
         raise CaseError(f"holds {pixels.shape[0]} frames in one file", cure=cure, file=path.name, code="frames")

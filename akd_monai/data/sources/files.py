@@ -62,14 +62,19 @@ def _read_itk(path: Path) -> tuple[NDArray, NDArray, tuple[Path, ...]]:
         read_whole(path)
     import itk
 
+    damaged = "the file is truncated, damaged or no image: copy it again"
+    # Named, because the factory that finds the right one loads every format ITK knows, which takes many seconds.
+    io = (itk.NrrdImageIO if path.suffix.lower() in (".nrrd", ".nhdr") else itk.MetaImageIO).New()
+    io.SetFileName(str(path))
     try:
-        image = itk.imread(str(path))
+        io.ReadImageInformation()
+        if io.GetNumberOfComponents() != 1:
+            raise FileProblem("voxel-type", "holds colours or vectors", "export the original grey values")
+        # Signed bytes, the type of many masks, have no image class in Python.
+        image = itk.imread(str(path), pixel_type=itk.D, fallback_only=True, imageio=io)
     except (RuntimeError, TypeError) as error:
-        reason = f"cannot be read ({last_line(error, path)})"
-        raise FileProblem("unreadable", reason, "the file is truncated, damaged or no image: copy it again") from None
+        raise FileProblem("unreadable", f"cannot be read ({last_line(error, path)})", damaged) from None
     array = itk.array_from_image(image)
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise FileProblem("voxel-type", "holds colours or vectors", "export the original grey values")
     if array.ndim != 3:
         return array.T, np.eye(4), files
     direction = np.asarray(itk.array_from_matrix(image.GetDirection()))

@@ -14,7 +14,8 @@ from akd_monai.data.sources.pairing import pair_on_one_grid
 class Prostate158:
     """Reader of ``train/NNN/t2.nii.gz`` and ``t2_anatomy_reader1.nii.gz``.
 
-    Its zones are numbered the other way round than elsewhere (1 = central gland, 2 = peripheral zone); the gland is both.
+    Its zones are numbered the other way round than elsewhere (1 = central gland, 2 = peripheral zone); the gland is
+    both.
     """
 
     name = "prostate158"

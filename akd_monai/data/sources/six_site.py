@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from akd_monai.data.geometry import spacing_of
@@ -33,10 +34,11 @@ class SixSite:
 
     def scan(self, root: Path, *, site: str | None = None, key: bytes = b"") -> Scan:
         """Find the cases in ``root`` (one site) and in the folders right below it."""
-        files = [
-            p for pattern in ("*", "*/*") for p in visible(root, pattern) if p.name.lower().endswith(NIFTI_SUFFIXES)
-        ]
-        images, labels, skipped = {}, {}, []
+        volumes = (path for pattern in ("*", "*/*") for path in visible(root, pattern))
+        files = [path for path in volumes if path.name.lower().endswith(NIFTI_SUFFIXES)]
+        images: dict[tuple[Path, int], Path] = {}
+        labels: dict[tuple[Path, int], Path] = {}
+        skipped = []
         for path in files:
             match = _CASE.fullmatch(stem_of(path))
             if match is None:
@@ -46,10 +48,8 @@ class SixSite:
         if not images:
             raise no_cases(self.name, root, self.layout)
         skipped += [f"{p.parent.name}/{p.name}: a label without image" for k, p in labels.items() if k not in images]
-        return Scan(
-            [self._case(path, number, labels.get((folder, number))) for (folder, number), path in images.items()],
-            skipped,
-        )
+        cases = [self._case(path, place[1], labels.get(place)) for place, path in images.items()]
+        return Scan(cases, skipped)
 
     def _case(self, path: Path, number: int, label: Path | None) -> RawCase:
         folder = path.parent.resolve().name
@@ -69,11 +69,11 @@ class SixSite:
     def read(self, case: RawCase) -> Pair:
         """Read one case; image and label pair by index."""
         image = read_volume(case.images[0])
-        pair = (
-            pair_by_index(image, read_volume(case.labels[0]), case.labels[0].name) if case.labels else Pair(image, None)
-        )
-        doubts = _spacing_doubts(image.array.shape, spacing_of(image.affine))
-        return Pair(pair.image, pair.label, (*pair.warnings, *doubts), pair.flips)
+        doubts = tuple(_spacing_doubts(image.array.shape, spacing_of(image.affine)))
+        if not case.labels:
+            return Pair(image, None, doubts)
+        pair = pair_by_index(image, read_volume(case.labels[0]), case.labels[0].name)
+        return replace(pair, warnings=(*pair.warnings, *doubts))
 
 
 def _spacing_doubts(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> list[str]:

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The distillation trainer: what it adds to a plain run, and what it must not touch."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from torch import nn
+from torch.nn import functional as F
+
+from akd_monai.engines import DistillationTrainer
+from akd_monai.errors import InputError, UnknownNameError
+from akd_monai.handlers import KeyedRandomness
+from akd_monai.losses import DistillationCriterion
+
+
+class Small(nn.Module):
+    """Two convolutions with batch normalisation and dropout between them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout2d(0.3)
+        )
+        self.head = nn.Conv2d(width, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x))
+
+
+def batches(count=4, size=3):
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(count):
+        image = torch.rand(size, 1, 8, 8, generator=generator)
+        yield {"image": image, "label": (image > 0.5).long()}
+
+
+def networks():
+    torch.manual_seed(0)
+    return Small(4), Small(6)
+
+
+def run(student, teacher=None, terms=(), epochs=2, start=True, **options):
+    shared = {
+        "device": "cpu",
+        "max_epochs": epochs,
+        "train_data_loader": list(batches()),
+        "network": student,
+        "optimizer": torch.optim.Adam(student.parameters(), lr=0.05),
+        "loss_function": lambda logits, label: F.cross_entropy(logits, label[:, 0]),
+        "train_handlers": [KeyedRandomness(seed=1)],
+        "decollate": False,
+        **options,
+    }
+    if teacher is None:
+        trainer = SupervisedTrainer(**shared)
+    else:
+        trainer = DistillationTrainer(
+            teacher=teacher, distillation=DistillationCriterion(list(terms)), input_shape=(1, 8, 8), **shared
+        )
+    if start:
+        trainer.run()
+    return trainer
+
+
+def all_terms(**weights):
+    given = {"logits": 0.2, "gram": 0.9, "affinity": 0.9, **weights}
+    return [
+        {"name": "logits", "loss": "logits", "weight": given["logits"]},
+        {
+            "name": "gram",
+            "loss": "gram",
+            "weight": given["gram"],
+            "student_layer": "body",
+            "teacher_layer": "body",
+            "adapter": "conv1x1",
+        },
+        {"name": "affinity", "loss": "affinity", "weight": given["affinity"], "student_layer": "body"},
+    ]
+
+
+def same(a, b):
+    return all(torch.equal(x, b[key]) for key, x in a.items())
+
+
+def test_without_weight_the_run_equals_a_plain_run_to_the_bit():
+    student, teacher = networks()
+    plain = copy.deepcopy(student)
+    run(plain)
+    run(student, teacher, all_terms(logits=0, gram=0, affinity=0))
+    assert same(plain.state_dict(), student.state_dict())
+
+
+def test_with_weight_the_run_differs_and_no_term_is_idle():
+    start, teacher = networks()
+    plain = copy.deepcopy(start)
+    run(plain)
+    for name in ("logits", "gram", "affinity"):
+        weights = dict.fromkeys(("logits", "gram", "affinity"), 0.0) | {name: 0.5}
+        student = copy.deepcopy(start)
+        trainer = run(student, teacher, all_terms(**weights))
+        assert not same(plain.state_dict(), student.state_dict()), name
+        assert set(trainer.state.loss_terms) == {"task", name}
+
+
+def test_teacher_parameters_and_buffers_do_not_change():
+    student, teacher = networks()
+    teacher.train()  # a careless caller
+    before = copy.deepcopy(teacher.state_dict())
+    run(student, teacher, all_terms())
+    assert same(before, teacher.state_dict())
+    assert not teacher.training
+
+
+def test_teacher_is_set_to_eval_again_when_a_caller_trains_it_before_the_run():
+    student, teacher = networks()
+    trainer = DistillationTrainer(
+        teacher=teacher,
+        distillation=DistillationCriterion(all_terms()[:1]),
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=list(batches()),
+        network=student,
+        optimizer=torch.optim.SGD(student.parameters(), lr=0.1),
+        loss_function=lambda logits, label: F.cross_entropy(logits, label[:, 0]),
+    )
+    teacher.train()
+    before = copy.deepcopy(teacher.state_dict())
+    trainer.run()
+    assert same(before, teacher.state_dict())
+
+
+def test_student_holds_no_adapter_and_loads_into_a_bare_network():
+    student, teacher = networks()
+    trainer = run(student, teacher, all_terms())
+    Small(4).load_state_dict(student.state_dict())
+    assert [tuple(p.shape) for p in trainer.distillation.adapters.parameters()] == [(6, 4, 1, 1)]
+
+
+def test_adapters_learn_at_the_students_learning_rate():
+    student, teacher = networks()
+    trainer = run(student, teacher, all_terms(), epochs=1, start=False)
+    before = copy.deepcopy(trainer.distillation.adapters.state_dict())
+    trainer.optimizer.param_groups[0]["lr"] = 0.01
+    trainer.run()
+    assert not same(before, trainer.distillation.adapters.state_dict())
+    assert trainer.adapter_optimizer.param_groups[0]["lr"] == 0.01
+    assert type(trainer.adapter_optimizer) is torch.optim.Adam
+
+
+def test_adapters_step_once_for_accumulated_batches():
+    student, teacher = networks()
+    trainer = run(student, teacher, all_terms(), epochs=1, accumulation_steps=2)
+    steps = {int(s["step"]) for s in trainer.adapter_optimizer.state.values()}
+    assert steps == {2}  # four batches, two of them accumulated
+
+
+def test_total_is_the_task_plus_the_weighted_terms():
+    student, teacher = networks()
+    seen = []
+    trainer = run(student, teacher, all_terms(), epochs=1, start=False)
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED,
+        lambda engine: seen.append((float(engine.state.output["loss"]), dict(engine.state.loss_terms))),
+    )
+    trainer.run()
+    for total, terms in seen:
+        assert total == pytest.approx(sum(float(v) for v in terms.values()), rel=1e-6)
+
+
+def test_features_are_not_kept_after_a_step():
+    student, teacher = networks()
+    trainer = run(student, teacher, all_terms())
+    assert trainer._teacher_taps._found == {}
+    assert not student.body._forward_hooks
+
+
+def test_unknown_layer_lists_what_resembles_it():
+    student, teacher = networks()
+    terms = [{"name": "affinity", "loss": "affinity", "weight": 1.0, "student_layer": "bodyy"}]
+    with pytest.raises(UnknownNameError, match=r"Small has no layer 'bodyy'. Did you mean 'body'"):
+        run(student, teacher, terms)
+
+
+def test_adapter_without_input_shape_is_explained():
+    student, teacher = networks()
+    with pytest.raises(InputError, match=r"give input_shape, for instance \[1, 384, 384\]"):
+        DistillationTrainer(
+            teacher=teacher,
+            distillation=DistillationCriterion(all_terms()),
+            device="cpu",
+            max_epochs=1,
+            train_data_loader=list(batches()),
+            network=student,
+            optimizer=torch.optim.SGD(student.parameters(), lr=0.1),
+            loss_function=F.cross_entropy,
+        )
+
+
+def test_teacher_with_several_outputs_is_explained():
+    student, _ = networks()
+
+    class Deep(Small):
+        def forward(self, x):
+            return [super().forward(x)]
+
+    with pytest.raises(InputError, match="the teacher must return one tensor of logits, got list"):
+        run(student, Deep(4), all_terms()[:1])

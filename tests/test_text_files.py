@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A file is the old one or the new one."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from akd_monai.files import write_text_atomically
+
+
+def test_text_arrives_as_utf8_with_plain_line_ends(tmp_path):
+    path = write_text_atomically(tmp_path / "a" / "b.txt", "5 × 3\nmm")
+    assert path.read_bytes() == "5 × 3\nmm".encode()
+    assert os.listdir(path.parent) == ["b.txt"]
+
+
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = write_text_atomically(tmp_path / "a.txt", "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_others_may_read_it_as_the_umask_says(tmp_path):
+    before = os.umask(0o022)
+    try:
+        mode = stat.S_IMODE(write_text_atomically(tmp_path / "a.txt", "x").stat().st_mode)
+    finally:
+        os.umask(before)
+    assert mode == 0o644
