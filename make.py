@@ -36,9 +36,8 @@ def call(*command: str) -> None:
 def environment() -> None:
     """Create or refresh ``.venv``; nothing is done when the pinned versions have not changed."""
     if sys.version_info < (3, 11):
-        sys.exit(
-            f"akd_monai 's pinned versions need Python 3.11 or newer, this is {sys.version.split()[0]}: call make.py with a newer one."
-        )
+        version = sys.version.split()[0]
+        sys.exit(f"The pinned versions need Python 3.11 or newer, this is {version}: call make.py with a newer one.")
     wanted = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in PINNED)).hexdigest()
     stamp = VENV / "akd_monai.stamp"
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,20 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = write_text_atomically(tmp_path / "a.txt", "old")
     with pytest.raises(UnicodeEncodeError):
         write_text_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_process_stopped_before_the_exchange_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_text_atomically(tmp_path / "a.txt", "old")
+
+    def stopped(source, target):
+        assert Path(source).read_text() == "new"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_text_atomically(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 

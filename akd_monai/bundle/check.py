@@ -99,7 +99,7 @@ def _target(where: str, config: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where}: there is no {config['_target_']!r}"
         return
     try:
-        parameters = inspect.signature(found).parameters  # type: ignore[arg-type]
+        parameters: Mapping[str, inspect.Parameter] = inspect.signature(found).parameters  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):

@@ -49,15 +49,22 @@ def read_whole(path: Path) -> bytes:
     Raises:
         FileProblem: for a missing, empty, truncated or damaged file.
     """
-    again = "copy or download the file again"
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise FileProblem("missing-file", f"cannot be opened ({error.strerror})", "check the path and rights") from None
     if not raw:
-        raise FileProblem("empty-file", "the file has 0 bytes", again)
-    if raw[:2] != b"\x1f\x8b":
-        return raw
+        raise FileProblem("empty-file", "the file has 0 bytes", "copy or download the file again")
+    return unzipped(raw) if raw[:2] == b"\x1f\x8b" else raw
+
+
+def unzipped(raw: bytes) -> bytes:
+    """Decompress a gzip stream to its end and test its checksum.
+
+    Raises:
+        FileProblem: for a truncated or damaged stream.
+    """
+    again = "copy or download the file again"
     try:
         return gzip.decompress(raw)
     except EOFError:

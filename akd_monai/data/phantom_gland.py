@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-VOLUME_RANGE_CM3 = (16.0, 110.0)
+VOLUME_RANGE_CM3 = (20.0, 105.0)
 _CAP_MM = 2.5  # a real gland fades out beyond its last labelled slice
 
 

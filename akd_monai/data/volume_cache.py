@@ -17,7 +17,7 @@ from monai.data import CacheDataset, PersistentDataset
 from monai.data.utils import pickle_hashing
 from monai.transforms import Compose
 
-from akd_monai.data.nifti import NIFTI_SUFFIXES, FileProblem, read_whole, sha256_of, stem_of, write_atomically
+from akd_monai.data.nifti import NIFTI_SUFFIXES, FileProblem, read_nifti, sha256_of, stem_of, write_atomically
 from akd_monai.errors import InputError
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,14 +46,14 @@ class CaseTransform(Compose):
         super().__init__(transforms, **settings)
         self.keys, self.label_key = tuple(keys), label_key
 
-    def __call__(self, input_: Any, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+    def __call__(self, data: Any, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
         """Transform one case."""
-        _check_files(input_)
+        _check_files(data)
         try:
-            result = super().__call__(dict(input_), *args, **kwargs)
+            result = super().__call__(dict(data), *args, **kwargs)
         except Exception as error:
-            raise case_error(input_, error) from error
-        return self._slices_first(input_, result)
+            raise case_error(data, error) from error
+        return self._slices_first(data, result)
 
     def _slices_first(self, case: Mapping[str, Any], result: Any) -> dict[str, torch.Tensor]:
         volumes: dict[str, torch.Tensor] = {}
@@ -201,7 +201,7 @@ def _check_files(case: Mapping[str, Any]) -> None:
     for path in _files(case):
         if not path.exists() or path.name.lower().endswith(NIFTI_SUFFIXES):
             try:
-                read_whole(path)
+                read_nifti(path)
             except FileProblem as problem:
                 raise InputError(f"case {case_name(case)}: file {str(path)!r}: {problem}") from problem
 

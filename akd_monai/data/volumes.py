@@ -49,7 +49,8 @@ def fingerprint(cases: Sequence[Mapping[str, Any]]) -> int:
     """Return a number that changes when a training run is given other cases: their names and the size of their files.
 
     Example:
-        >>> fingerprint([{"case_id": "RUNMC/Case00", "image": "a"}]) == fingerprint([{"case_id": "BMC/Case00", "image": "a"}])
+        >>> one, other = {"case_id": "RUNMC/Case00", "image": "a"}, {"case_id": "BMC/Case00", "image": "a"}
+        >>> fingerprint([one]) == fingerprint([other])
         False
     """
     facts = []

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from akd_monai import data as data_package
 from akd_monai.bundle.assemble import read_part, write_bundle
 from akd_monai.bundle.change import change_bundle
-from akd_monai import data as data_package
 from akd_monai.data.cases import read_cases
 from akd_monai.data.splits import split_cases, split_summary
 from akd_monai.errors import InputError

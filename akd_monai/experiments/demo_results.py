@@ -18,7 +18,7 @@ from akd_monai.bundle.load import load_network
 from akd_monai.bundle.metadata import weights_path, weights_sha256
 from akd_monai.data.cases import read_cases
 from akd_monai.experiments.machine import machine_facts
-from akd_monai.experiments.results import CaseFiles, Profile, Results, System, case_key, read_case_rows
+from akd_monai.experiments.results import CaseFiles, Data, Profile, Results, System, case_key, read_case_rows
 from akd_monai.experiments.settings import DemoSettings
 from akd_monai.experiments.steps import Steps
 from akd_monai.networks.profile import profile_network
@@ -68,7 +68,9 @@ def collect_results(
     shape = nib.load(cases[tested[0]]["image"]).shape  # type: ignore[attr-defined]
     for system in systems:
         system["profile"] = _profile(bundles[system["key"]], size, int(shape[-1]))
-    kind, what = ("synthetic", "SYNTHETIC phantom of six sites") if synthetic else ("real", "cases of the given folder")
+    data: Data = {"kind": "real", "description": "cases of the given folder"}
+    if synthetic:
+        data = {"kind": "synthetic", "description": "SYNTHETIC phantom of six sites"}
     warnings = list(split["warnings"])
     if len(tested) < 10:
         warnings.append(
@@ -76,7 +78,7 @@ def collect_results(
         )
     return {
         "title": f"Distillation at {target}",
-        "data": {"kind": kind, "description": what},
+        "data": data,
         "protocol": "cross_site",
         "target": target,
         "sources": list(sources),
@@ -147,7 +149,8 @@ def _reduced(size: int, settings: DemoSettings) -> list[str]:
         found.append(f"a UNet++ of widths {ours} (the paper's has {theirs})")
     found.append(
         f"{settings.teacher_epochs} epochs of the teacher and {settings.epochs} of the students, "
-        f"{settings.samples_per_epoch} slices an epoch in batches of {settings.batch_size} (the paper: 100 epochs, batches of 16)"
+        f"{settings.samples_per_epoch} slices an epoch in batches of {settings.batch_size} "
+        "(the paper: 100 epochs, batches of 16)"
     )
     found.append(f"one fold of {settings.folds} and one seed (a study needs all folds and several seeds)")
     return found

@@ -184,7 +184,7 @@ def _remark(ax: Axes, text: str) -> None:
 
 
 def _outline(ax: Axes, mask: Array, look: Mapping[str, Any]) -> None:
-    """Matplotlib warns about a mask without an edge, so it gets one: a border of background, unless it is empty."""
+    """Draw the border of a mask, also where it ends with the picture; older matplotlib warns about an empty one."""
     if not mask.any():
         return
     rows, columns = (np.arange(-1, n + 1) for n in mask.shape)

@@ -94,7 +94,7 @@ class Results(TypedDict, total=False):
     """A whole experiment. ``title``, ``data``, ``protocol``, ``target``, ``sources``, ``seed``, ``systems`` are needed.
 
     ``images`` maps a case's key to its files. Paths are absolute, or relative to the folder of ``results.json``.
-    ``reduced`` lists, a sentence each, what was made smaller than a study would have it. ``created`` is any text for
+    ``reduced`` lists, a phrase each, what was made smaller than a study would have it. ``created`` is any text for
     when; without it the report bears no date.
     """
 

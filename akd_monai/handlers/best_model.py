@@ -62,9 +62,11 @@ class SaveBestModel(RunMember):
     def __init__(self, network: nn.Module, path: str | Path, *, key_metric: str | None = None) -> None:
         self.network, self.path, self.key_metric = network, Path(path), key_metric
         self.metric, self.epoch, self.sha256 = -math.inf, 0, ""
+        self._evaluator: Evaluator | None = None
 
     def attach(self, engine: Evaluator) -> None:
         """Follow ``engine``, an evaluator; the place among its handlers does not matter."""
+        self._evaluator = engine
         engine.add_event_handler(Events.STARTED, self._started)
 
     def run_state(self) -> dict[str, Any]:
@@ -82,14 +84,18 @@ class SaveBestModel(RunMember):
         if fitting:
             best = max(fitting, key=lambda entry: entry["metric"])
             self.metric, self.epoch, self.sha256 = float(best["metric"]), int(best["epoch"]), found
+            self._publish()
         elif known:
             logger.warning("%s is not what this run saved as its best: the next validation replaces it", self.path)
 
     def _started(self, engine: Evaluator) -> None:
         # After the evaluator's own comparison and after handlers that compute metrics.
         run_late(engine, Events.EPOCH_COMPLETED, self._compare)
-        if self.epoch and hasattr(engine.state, "best_metric"):
-            engine.state.best_metric, engine.state.best_metric_epoch = self.metric, self.epoch
+
+    def _publish(self) -> None:
+        # MONAI takes a first NaN for the best, and nothing is larger than NaN.
+        if self.epoch and self._evaluator is not None and hasattr(self._evaluator.state, "best_metric"):
+            self._evaluator.state.best_metric, self._evaluator.state.best_metric_epoch = self.metric, self.epoch
 
     def _compare(self, engine: Evaluator) -> None:
         name = self.key_metric or getattr(engine.state, "key_metric_name", None)
@@ -104,9 +110,7 @@ class SaveBestModel(RunMember):
             logger.warning("%s is undefined in epoch %d, so it is not compared", name, engine.state.epoch)
         elif metric > self.metric:
             self._save(engine, name, metric)
-        # MONAI takes a first NaN for the best, and nothing is larger than NaN.
-        if self.epoch and hasattr(engine.state, "best_metric"):
-            engine.state.best_metric, engine.state.best_metric_epoch = self.metric, self.epoch
+        self._publish()
 
     def _save(self, engine: Evaluator, name: str, metric: float) -> None:
         epoch, before = engine.state.epoch, self.run_state()

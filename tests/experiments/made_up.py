@@ -66,6 +66,7 @@ def record(folder=None, gain=0.05, cases=8):
         "settings": {"epochs": 3, "features": [8, 16], "amp": False},
         "systems": systems,
         "commands": ["python -m monai.bundle run --config_file \"['a.json','b.json']\" && echo <done>"],
+        "reduced": ["3 epochs instead of 100"],
         "warnings": ["Validation cases are training cases."],
         "mlflow": {"tracking_uri": "sqlite:///mlruns.db", "experiment": "demo"},
     }  # fmt: skip

@@ -92,6 +92,11 @@ def test_outline_lies_on_the_border_of_the_mask_in_the_shown_window(monkeypatch)
     assert high == pytest.approx([20 + 19.5, 10 + 9.5])
 
 
+def test_a_mask_that_fills_the_picture_is_outlined(monkeypatch):
+    low, high = outline(drawn(monkeypatch, row(np.ones((20, 30), bool), np.ones((20, 30), bool)))[0])
+    assert (*low, *high) == pytest.approx((-0.5, -0.5, 29.5, 19.5))
+
+
 def test_pixels_keep_their_proportions(monkeypatch):
     assert drawn(monkeypatch, row(disc(), spacing=(3.0, 0.5)))[0].get_aspect() == pytest.approx(6.0)
 

@@ -77,6 +77,7 @@ def test_figures_of_the_tables():
     assert "cross_site" in page.text and "not domain generalisation" in page.text
     assert "mlflow ui --backend-store-uri sqlite:///mlruns.db --host 127.0.0.1" in page.text
     assert "Validation cases are training cases." in page.text
+    assert "Reduced for this run: 3 epochs instead of 100" in page.text
     assert "features 8, 16" in page.text and "amp no" in page.text
 
 
@@ -163,7 +164,7 @@ def test_no_path_reaches_the_page(tmp_path):
 
 def test_a_bare_record_makes_a_page():
     results = record(cases=1)
-    for key in ("settings", "commands", "warnings", "mlflow"):
+    for key in ("reduced", "settings", "commands", "warnings", "mlflow"):
         del results[key]
     del results["data"]["splits"]
     for system in results["systems"]:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,17 +16,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(scope="session")
 def run_toy() -> Iterator[Callable[..., int]]:
-    """Return ``run(folder, faults, **options)``, which gives the exit code; imports are paid for once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["akd_monai.handlers", "akd_monai.data.sampler"])
+    """Return ``run(folder, faults, **options)``, which gives the exit code, or minus the signal that ended it."""
+    command = [sys.executable, str(Path(__file__).with_name("toy_run.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
 
-    def run(folder: Path, faults: dict[str, int] | None = None, **options: object) -> int:
-        from toy_run import run_in_process
+        def run(folder: Path, faults: dict[str, int] | None = None, **options: object) -> int:
+            folder.mkdir(parents=True, exist_ok=True)
+            server.stdin.write(json.dumps([str(folder), faults or {}, options]) + "\n")
+            server.stdin.flush()
+            return int(server.stdout.readline())
 
-        folder.mkdir(parents=True, exist_ok=True)
-        process = context.Process(target=run_in_process, args=(str(folder), faults or {}, options))
-        process.start()
-        process.join(timeout=120)
-        return process.exitcode if process.exitcode is not None else process.kill() or 999
-
-    yield run
+        yield run
+        server.stdin.close()

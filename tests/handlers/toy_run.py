@@ -8,6 +8,9 @@ import json
 import logging
 import os
 import signal
+import sys
+import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +148,34 @@ def _kill_at(name: str, number: int, *, halve: bool) -> None:
 
     if number:
         setattr(os, name, call)
+
+
+def serve() -> None:
+    """Read one run a line from the standard input, do it in a fork and answer its exit code: imports are paid for once."""
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                run_in_process(*json.loads(line))
+                code = 0
+            except SystemExit as leave:
+                code = leave.code
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        status, give_up = None, time.monotonic() + 120
+        while status is None:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if not done:
+                status = None
+                time.sleep(0.01)
+                if time.monotonic() > give_up:
+                    os.kill(pid, signal.SIGKILL)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()

@@ -105,6 +105,16 @@ def test_integer_types_of_labels(algorithm, dtype):
     torch.testing.assert_close(negative, zero)
 
 
+@every_algorithm
+def test_an_ignore_index_outside_the_type_of_the_labels_ignores_nothing(algorithm):
+    scores, labels = random_case(1, 2, 4, 4)
+    labels[labels == 2] = 255
+    expected = affinity_loss(scores, labels, ignore_index=None, algorithm=algorithm)
+    for outside in (-1, 256, 511, 2**40):
+        found = affinity_loss(scores, labels.byte(), ignore_index=outside, algorithm=algorithm)
+        torch.testing.assert_close(found, expected)
+
+
 def test_boolean_labels_are_two_classes():
     scores, labels = random_case(1, 2, 4, 4, classes=2)
     torch.testing.assert_close(affinity_loss(scores, labels.bool()), affinity_loss(scores, labels))

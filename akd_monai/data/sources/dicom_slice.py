@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akd_monai.data.sources.base import CaseError
-from akd_monai.data.sources.files import last_line
+from akd_monai.data.sources.files import itk_image, last_line
 
 SCANNER_TAGS = {
     "manufacturer": "0008|0070",
@@ -96,7 +96,7 @@ def read_slice(path: Path) -> Slice:
         if io.GetNumberOfComponents() != 1:
             cure = "give the original slices, no screenshots"
             raise CaseError("holds colours, not grey values", cure=cure, file=path.name, code="voxel-type")
-        pixels = itk.array_from_image(itk.imread(str(path), pixel_type=itk.D, fallback_only=True, imageio=io))
+        pixels = itk.array_from_image(itk_image(io, path))
     except (RuntimeError, TypeError) as error:
         reason = f"cannot be read ({last_line(error, path)})"
         raise CaseError(reason, cure=damaged, file=path.name, code="unreadable") from None

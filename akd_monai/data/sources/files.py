@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from akd_monai.data.geometry import affine_from_lps, affine_problem
-from akd_monai.data.nifti import NIFTI_SUFFIXES, FileProblem, read_nifti, read_whole
+from akd_monai.data.nifti import NIFTI_SUFFIXES, FileProblem, read_nifti, read_whole, unzipped
 from akd_monai.data.sources.base import CaseError, Volume
 
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mhd", ".mha")
+_NRRD = (".nrrd", ".nhdr")
+ITK_SUFFIXES = (*_NRRD, ".mhd", ".mha")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 
 
@@ -60,26 +63,45 @@ def _read_itk(path: Path) -> tuple[NDArray, NDArray, tuple[Path, ...]]:
             raise FileProblem("missing-file", reason, "keep header and data file together in one folder")
     if path.stat().st_size == 0:
         read_whole(path)
+    if path.suffix.lower() in _NRRD:
+        _check_nrrd(files)
     import itk
 
     damaged = "the file is truncated, damaged or no image: copy it again"
     # Named, because the factory that finds the right one loads every format ITK knows, which takes many seconds.
-    io = (itk.NrrdImageIO if path.suffix.lower() in (".nrrd", ".nhdr") else itk.MetaImageIO).New()
+    io = (itk.NrrdImageIO if path.suffix.lower() in _NRRD else itk.MetaImageIO).New()
     io.SetFileName(str(path))
     try:
         io.ReadImageInformation()
         if io.GetNumberOfComponents() != 1:
             raise FileProblem("voxel-type", "holds colours or vectors", "export the original grey values")
-        # Signed bytes, the type of many masks, have no image class in Python.
-        image = itk.imread(str(path), pixel_type=itk.D, fallback_only=True, imageio=io)
+        if io.GetNumberOfDimensions() != 3:
+            reason = f"has {io.GetNumberOfDimensions()} axes, expected three"
+            raise FileProblem("dimensions", reason, "export one volume a file")
+        image = itk_image(io, path)
     except (RuntimeError, TypeError) as error:
         raise FileProblem("unreadable", f"cannot be read ({last_line(error, path)})", damaged) from None
     array = itk.array_from_image(image)
-    if array.ndim != 3:
-        return array.T, np.eye(4), files
     direction = np.asarray(itk.array_from_matrix(image.GetDirection()))
     affine = affine_from_lps(direction, list(image.GetSpacing()), list(image.GetOrigin()))
     return array.transpose(2, 1, 0), affine, files
+
+
+def _check_nrrd(files: tuple[Path, ...]) -> None:
+    """Test the checksum of gzip data, which the NRRD library does not, so that damaged voxels load silently."""
+    header, *rest = re.split(rb"\r?\n\r?\n", files[0].read_bytes(), maxsplit=1)
+    data = rest[0] if rest else b""
+    if re.search(rb"^encoding:\s*gz(ip)?\s*$", header, re.MULTILINE | re.IGNORECASE):
+        unzipped(data if len(files) == 1 else files[1].read_bytes())
+
+
+def itk_image(io: Any, path: Path) -> Any:
+    """Read a 3-D file through ``io`` as double, which holds every stored type exactly and has a class in Python."""
+    import itk
+
+    reader = itk.ImageFileReader[itk.Image[itk.D, 3]].New(FileName=str(path), ImageIO=io)
+    reader.Update()
+    return reader.GetOutput()
 
 
 def data_files(path: Path) -> list[Path]:
@@ -96,7 +118,7 @@ def data_files(path: Path) -> list[Path]:
 
 def last_line(error: Exception, path: Path) -> str:
     """Return the last line of a library's message, without paths."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Reason:")]
     text = lines[-1] if lines else type(error).__name__
     text = text.replace(str(path), path.name).replace(str(path.parent), "")
     return text.split("): ", 1)[-1].removeprefix("ITK ERROR: ").rstrip(".")

@@ -62,16 +62,28 @@ class UNetPlusPlus(nn.Module):
         if len(features) != 5 or min(features) < 1:
             raise InputError(f"features must be five positive widths, got {list(features)}.")
         self.mode = "bilinear" if spatial_dims == 2 else "trilinear"
-        widths = list(features)
+        w0, w1, w2, w3, w4 = features
         self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2)
-        for i in range(5):
-            for j in range(5 - i):
-                if j:
-                    inputs = j * widths[i] + widths[i + 1]
-                else:
-                    inputs = widths[i - 1] if i else in_channels
-                setattr(self, f"node_{i}_{j}", _node(spatial_dims, inputs, widths[i], dropout))
-        self.head = Conv[Conv.CONV, spatial_dims](widths[0], out_channels, kernel_size=1)
+
+        def node(inputs: int, width: int) -> nn.Sequential:
+            return _node(spatial_dims, inputs, width, dropout)
+
+        self.node_0_0 = node(in_channels, w0)
+        self.node_1_0 = node(w0, w1)
+        self.node_2_0 = node(w1, w2)
+        self.node_3_0 = node(w2, w3)
+        self.node_4_0 = node(w3, w4)
+        self.node_0_1 = node(w0 + w1, w0)
+        self.node_1_1 = node(w1 + w2, w1)
+        self.node_2_1 = node(w2 + w3, w2)
+        self.node_3_1 = node(w3 + w4, w3)
+        self.node_0_2 = node(2 * w0 + w1, w0)
+        self.node_1_2 = node(2 * w1 + w2, w1)
+        self.node_2_2 = node(2 * w2 + w3, w2)
+        self.node_0_3 = node(3 * w0 + w1, w0)
+        self.node_1_3 = node(3 * w1 + w2, w1)
+        self.node_0_4 = node(4 * w0 + w1, w0)
+        self.head = Conv[Conv.CONV, spatial_dims](w0, out_channels, kernel_size=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``[B, out_channels, *spatial]`` for an image ``[B, in_channels, *spatial]``."""

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two small synthetic sites and a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from bundle_tools import FEATURES, SIZE, small_bundle
+
+from akd_monai.bundle import load_network
+from akd_monai.data import make_phantom
+from akd_monai.networks.nets import UNetPlusPlus
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory) -> Path:
+    """Synthetic cases of two sites."""
+    return make_phantom(
+        tmp_path_factory.mktemp("data") / "phantom",
+        cases_per_site=4,
+        sites=["RUNMC", "I2CVB"],
+        size=SIZE,
+        slices=4,
+        seed=0,
+        progress=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory) -> Path:
+    """A teacher bundle with weights that were drawn, not trained: the tests ask for equality, not for quality."""
+    root = small_bundle("unetplusplus", tmp_path_factory.mktemp("bundles") / "teacher")
+    torch.manual_seed(3)
+    torch.save(UNetPlusPlus(2, 1, 2, features=FEATURES).state_dict(), root / "models" / "model.pt")
+    load_network(root)
+    return root
