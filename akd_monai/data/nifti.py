@@ -38,6 +38,11 @@ class NiftiFile:
     image: Any
     data: bytes
 
+    @property
+    def offset(self) -> int:
+        """Where the voxels begin in ``data``; the header of an image in memory no longer tells."""
+        return int(self.image.dataobj.offset)
+
     def array(self) -> NDArray:
         """Return the voxels with slope and intercept applied, in the stored type where no scaling is set."""
         return np.asanyarray(self.image.dataobj)
@@ -89,7 +94,7 @@ def read_nifti(path: Path) -> NiftiFile:
     try:
         image = kind.from_bytes(data)
         dtype, shape = image.header.get_data_dtype(), image.header.get_data_shape()
-        needed = int(image.header["vox_offset"]) + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        needed = NiftiFile(image, data).offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, nib.spatialimages.HeaderDataError) as error:
         raise FileProblem("not-an-image", f"has a damaged NIfTI header ({error})", "replace the file") from None
     if dtype.names is not None or dtype.kind in "cV":

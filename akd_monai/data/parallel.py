@@ -28,7 +28,7 @@ def for_each(
 
     Args:
         function: a function at the top level of a module, so that it can be sent to a process.
-        workers: number of processes; with 0 or 1 all is done in this one.
+        workers: number of processes; with 0 or 1, or no more items than that, all is done in this one.
         progress: show a bar, if the output is a terminal.
         title: what the bar says.
 
@@ -38,7 +38,8 @@ def for_each(
     """
     bar = tqdm(total=len(items), desc=title, unit="case", disable=None if progress else True)
     with bar:
-        several = workers > 1 and len(items) > 1
+        # Starting processes takes longer than a handful of cases.
+        several = workers > 1 and len(items) > workers
         results = _pooled(function, items, workers) if several else ((item, function(item)) for item in items)
         for pair in results:
             bar.update()

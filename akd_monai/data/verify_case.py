@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akd_monai.data.flip_evidence import flip_evidence
-from akd_monai.data.geometry import GRID_TOLERANCE_MM, Array, corner_distance_mm, orientation_of, spacing_of
+from akd_monai.data.geometry import (
+    GRID_TOLERANCE_MM,
+    Array,
+    corner_distance_mm,
+    orientation_of,
+    spacing_of,
+    turned_to,
+)
 from akd_monai.data.thumbnails import thumbnail, voxel_hash
 from akd_monai.data.verify_file import CheckedFile, check_file
 from akd_monai.data.verify_report import ERROR, WARNING, Finding
@@ -84,9 +91,20 @@ def _load(files: CaseFiles, check: CaseCheck, kind: str, name: str | None) -> Ch
     return volume
 
 
+def _lps(volume: CheckedFile) -> CheckedFile:
+    """Return the volume with axes to the left, to the back and upwards, so that 'in plane' and 'slice' mean something."""
+    if volume.affine is None:
+        return volume
+    array, affine, _ = turned_to(volume.array, volume.affine, "LPS")
+    return replace(volume, array=array, affine=affine)
+
+
 def _check_image(check: CaseCheck, name: str, image: CheckedFile) -> None:
+    check.facts |= {"size": "x".join(map(str, image.array.shape))}
+    if image.affine is not None:
+        check.facts["orientation"] = orientation_of(image.affine)
+    image = _lps(image)
     values = image.array
-    check.facts["size"] = "x".join(map(str, values.shape))
     check.facts["slices"] = values.shape[2]
     bad = int(np.size(values) - np.isfinite(values).sum())
     if bad:
@@ -108,7 +126,7 @@ def _check_image(check: CaseCheck, name: str, image: CheckedFile) -> None:
 def _check_spacing(check: CaseCheck, name: str, shape: tuple[int, ...], affine: Array) -> None:
     spacing = spacing_of(affine)
     text = " x ".join(f"{mm:.3g}" for mm in spacing)
-    check.facts |= {"spacing_mm": text, "orientation": orientation_of(affine)}
+    check.facts["spacing_mm"] = text
     views = [n * mm for n, mm in zip(shape[:2], spacing[:2], strict=True)]
     limits = [
         *((mm, IN_PLANE_MM) for mm in spacing[:2]),
@@ -125,6 +143,7 @@ def _check_spacing(check: CaseCheck, name: str, shape: tuple[int, ...], affine: 
 
 
 def _check_label(check: CaseCheck, name: str, label: CheckedFile, allowed: Collection[int]) -> None:
+    label = _lps(label)
     values = label.array
     if not np.isfinite(values).all():
         check.add(name, "not-finite", ERROR, "the mask holds NaN or Inf", "export the mask again")
@@ -194,11 +213,16 @@ def _check_pair(check: CaseCheck, name: str, image: CheckedFile, label: CheckedF
             message = f"the grid of the mask lies up to {distance:.1f} mm beside the image's"
             check.add(name, "affine-mismatch", ERROR, message, "export the mask with the geometry of the image")
             return
-    gland = label.array > 0
-    if not 0 < gland.mean() <= _MOSTLY or image.affine is None or not np.isfinite(image.array).all():
+    if image.affine is None:
+        return
+    # By the image's affine for both: they share one grid, and the mask's own header may be without one.
+    grey, gland = _lps(image), _lps(replace(label, array=label.array > 0, affine=image.affine)).array
+    if not 0 < gland.mean() <= _MOSTLY:
         return
     _check_place(check, name, gland)
-    check.flips = flip_evidence(image.array, gland, image.affine)
+    if check.thumbnail is None or grey.affine is None:
+        return
+    check.flips = flip_evidence(grey.array, gland, grey.affine)
     for axis, words in (("P", "front to back"), ("S", "upside down along the slices")):
         if check.flips[axis] < _UPSIDE_DOWN[axis]:
             message = f"the mask would fit the image better if turned {words} (evidence {-check.flips[axis]:.1f})"
@@ -206,11 +230,11 @@ def _check_pair(check: CaseCheck, name: str, image: CheckedFile, label: CheckedF
 
 
 def _check_place(check: CaseCheck, name: str, gland: NDArray) -> None:
-    for axis in (0, 1):
+    for axis, words in ((0, "right to left"), (1, "front to back")):
         others = tuple(a for a in range(3) if a != axis)
         counts = gland.sum(axis=others)
         centre = float((counts * np.arange(len(counts))).sum() / counts.sum() / max(1, len(counts) - 1))
         if abs(centre - 0.5) > _OFF_CENTRE:
-            message = f"the centre of the mask lies at {centre:.0%} of the image's width along axis {axis}"
+            message = f"the centre of the mask lies at {centre:.0%} of the image's width from {words}"
             check.add(name, "off-centre", WARNING, message, "look at the picture of the case")
             return

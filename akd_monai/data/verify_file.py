@@ -68,7 +68,7 @@ def _check_volume(nifti: NiftiFile, report: Report) -> CheckedFile | None:
         cure = "keep one volume a file" if len(spatial) > 3 else "export the whole volume, not one slice of it"
         report("dimensions", ERROR, f"has shape {list(shape)}, expected three axes", cure)
         return None
-    if spatial[2] == 1:
+    if 1 in spatial:
         report("one-slice", WARNING, "has a single slice", "check that the volume is complete")
     header = nifti.image.header
     affine = _affine(header)
@@ -116,8 +116,8 @@ def _check_texts(path: Path, nifti: NiftiFile, report: Report) -> None:
 
 def extension_span(nifti: NiftiFile) -> slice:
     """Return where header extensions may stand: behind header and extension flag, before the voxels."""
-    header = nifti.image.header
-    return slice(int(header["sizeof_hdr"]) + 4, max(int(header["sizeof_hdr"]) + 4, int(header["vox_offset"])))
+    start = int(nifti.image.header["sizeof_hdr"]) + 4
+    return slice(start, max(start, nifti.offset))
 
 
 def gzip_name(path: Path) -> str:

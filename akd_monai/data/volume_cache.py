@@ -46,7 +46,7 @@ class CaseTransform(Compose):
         super().__init__(transforms, **settings)
         self.keys, self.label_key = tuple(keys), label_key
 
-    def __call__(self, data: Any, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+    def __call__(self, data: Any, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:  # type: ignore[override]
         """Transform one case."""
         _check_files(data)
         try:

@@ -48,6 +48,7 @@ def _add(found: dict[str, float], metrics: dict[str, Any], prefix: str = "") -> 
         if isinstance(value, dict):
             _add(found, value, f"{key}/")
         elif isinstance(value, (torch.Tensor, np.ndarray, np.generic, list, tuple, int, float)):
-            numbers = torch.as_tensor(value).detach().double().flatten().tolist()
+            value = value.detach().cpu() if isinstance(value, torch.Tensor) else value
+            numbers = torch.as_tensor(value, dtype=torch.float64).flatten().tolist()
             whole = len(numbers) == 1
             found.update({key if whole else f"{key}/{i}": number for i, number in enumerate(numbers)})

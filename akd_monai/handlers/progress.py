@@ -70,17 +70,23 @@ class Progress:
         now = time.monotonic()
         if now - self._refreshed > _REFRESH_SECONDS:
             self._refreshed = now
-            shown = {name: f"{float(value):.4g}" for name, value in loss_terms(engine).items()}
-            self._bar.set_postfix({**shown, **self._key_metrics(engine)}, refresh=False)
+            self._show({f"loss/{name}": float(value) for name, value in loss_terms(engine).items()}, engine)
         self._bar.update(engine.state.iteration - self._bar.n)
 
     def _epoch(self, engine: Engine) -> None:
-        if self._bar is not None or getattr(engine.state, "rank", 0) != 0:
-            return
-        state, elapsed = engine.state, time.monotonic() - self._began
         averages = epoch_metrics(engine, [])
-        terms = [f"{k.removeprefix('loss/')} {v:.4g}" for k, v in averages.items() if k.startswith("loss/")]
-        terms += [f"{name} {value}" for name, value in self._key_metrics(engine).items()]
+        if self._bar is not None:
+            self._show(averages, engine)
+        elif getattr(engine.state, "rank", 0) == 0:
+            self._log(averages, engine)
+
+    def _show(self, losses: dict[str, float], engine: Engine) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix({**_terms(losses), **self._key_metrics(engine)}, refresh=False)
+
+    def _log(self, losses: dict[str, float], engine: Engine) -> None:
+        state, elapsed = engine.state, time.monotonic() - self._began
+        terms = [f"{name} {value}" for name, value in {**_terms(losses), **self._key_metrics(engine)}.items()]
         total = _total(engine)
         left = "?" if total is None else tqdm.format_interval(elapsed * (total - state.iteration) / self._done(engine))
         times = f"{tqdm.format_interval(elapsed)} elapsed, {left} left"
@@ -98,6 +104,11 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _terms(losses: dict[str, float]) -> dict[str, str]:
+    prefix = "loss/"
+    return {k.removeprefix(prefix): f"{v:.4g}" for k, v in losses.items() if k.startswith(prefix)}
 
 
 def _total(engine: Engine) -> int | None:

@@ -90,7 +90,8 @@ class AdaptiveAffinityLoss(nn.Module):
                 "set ignore_index to None."
             )
         logits = plain(teacher.detach())
-        return (logits[:, 0] > 0).byte() if logits.shape[1] == 1 else logits.argmax(dim=1)
+        labels = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
+        return labels.byte() if logits.shape[1] <= VOID_LABEL else labels
 
     def extra_repr(self) -> str:
         """Show the options in ``print(module)``."""

@@ -62,15 +62,14 @@ def box_affinity(
     """
     options, size = pairs.options, scores.shape[2:]
     pixels = torch.arange(size.numel(), device=scores.device).view(size)
-    valid = torch.ones_like(pixels[None]) if pairs.valid is None else pairs.valid
-    inside = valid.to(scores.dtype)
+    inside = scores.new_ones(1, *size) if pairs.valid is None else pairs.valid.to(scores.dtype)
     neighbours = (box_sum(inside, options.radius, options.dilation, len(size)) - 1).mul_(inside)
     weight = pairs.attract_weight(scores.dtype) * attract * inside
     value = scores.new_zeros(())
     gradient = torch.empty_like(scores, memory_format=torch.contiguous_format) if want_gradient else None
     # One sample at a time: the temporaries are as large as one map and stay in the cache.
     for b in range(len(scores)):
-        log_p = torch.log_softmax(scores[b], 0)
+        log_p = torch.log_softmax(scores[b].contiguous(), 0)
         p = log_p.exp()
         # A constant per channel cancels in all differences; without it float32 keeps the small ones of smooth maps.
         log_p -= log_p.mean(tuple(range(1, log_p.dim())), keepdim=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class AffinityOptions:
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def half_windows(size: tuple[int, ...], options: AffinityOptions) -> Iterator[tuple[Region, Region]]:
@@ -107,16 +108,17 @@ def resize_labels(labels: Tensor, size: tuple[int, ...]) -> Tensor:
     return labels
 
 
-def balanced_weights(labels: Tensor, valid: Tensor | None, options: AffinityOptions) -> Tensor:
+def balanced_weights(labels: Tensor, valid: Tensor | None, options: AffinityOptions, dtype: torch.dtype) -> Tensor:
     """Return the weight of the equal-label pairs of each pixel that makes every class with such a pair count alike.
 
     Args:
         labels: ``[B, *spatial]``, integers.
         valid: mask of the pixels that count, or ``None`` for all.
         options: the window.
+        dtype: of the weights.
 
     Returns:
-        float64 ``[B, *spatial]``: ``1 / (classes with pairs * ordered pairs of the pixel's class)``; over all ordered
+        ``[B, *spatial]``: ``1 / (classes with pairs * ordered pairs of the pixel's class)``; over all ordered
         pairs the weights sum to 1, and to 0 where there is no pair.
     """
     pairs = torch.zeros_like(labels, dtype=torch.int64)
@@ -127,7 +129,7 @@ def balanced_weights(labels: Tensor, valid: Tensor | None, options: AffinityOpti
     classes, index = labels.unique(return_inverse=True)
     counts = torch.zeros_like(classes, dtype=torch.int64).index_add_(0, index.flatten(), pairs.flatten())
     present = counts > 0
-    weights = present.double() / (present.sum() * counts).clamp(min=1)
+    weights = present.to(dtype) / (present.sum() * counts).clamp(min=1)
     return weights[index]
 
 
@@ -163,18 +165,18 @@ class LabelPairs:
         self.n_different = 2 * _count(self.different)
         self.n_same = pairs - self.n_different
 
-    def same(self, window: int, sample: int) -> Tensor:
-        """Return the mask of the pairs of equal label in one window of one sample."""
-        mask = ~self.different[window][sample]
+    def same(self, window: int, samples: slice) -> Tensor:
+        """Return the mask of the pairs of equal label in one window of some samples."""
+        mask = ~self.different[window][samples]
         if self.valid is None:
             return mask
         i, j = self.windows[window]
-        return mask & self.valid[sample][i] & self.valid[sample][j]
+        return mask & self.valid[(samples, *i)] & self.valid[(samples, *j)]
 
     def attract_weight(self, dtype: torch.dtype) -> Tensor:
         """Return the weight of a pixel's equal-label pairs: ``[]`` if one number for all, else ``[B, *spatial]``."""
         if self.options.class_balanced:
-            return balanced_weights(self.labels, self.valid, self.options).to(dtype)
+            return balanced_weights(self.labels, self.valid, self.options, dtype)
         return torch.tensor(1 / max(self.n_same, 1), dtype=dtype, device=self.labels.device)
 
 

@@ -27,7 +27,7 @@ def reference_terms(scores: Tensor, labels: Tensor, options: AffinityOptions) ->
     p = log_p.exp()
     valid = valid_pixels(labels, options.ignore_index)
     size = tuple(scores.shape[2:])
-    weight = balanced_weights(labels, valid, options).to(scores.dtype) if options.class_balanced else None
+    weight = balanced_weights(labels, valid, options, scores.dtype) if options.class_balanced else None
     # A sum over nothing is a zero that still belongs to the graph.
     attract = log_p[:, :, :0].sum()
     repel = attract

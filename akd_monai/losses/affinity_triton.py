@@ -145,57 +145,51 @@ def triton_affinity(
         want_gradient: compute the gradient?
     """
     scores = scores.contiguous()
-    batch, channels = scores.shape[:2]
-    size = tuple(scores.shape[2:])
-    depth, height, width = (1, *size) if len(size) == 2 else size
-    pixels = depth * height * width
     valid = valid_pixels(labels, options.ignore_index)
     codes = labels.int() if valid is None else labels.int().masked_fill(~valid, _IGNORED)
     factors = _factors(labels, valid, options, attract, repel)
     weight = factors
     if options.class_balanced:
-        weight = (balanced_weights(labels, valid, options) * attract).float().contiguous()
+        weight = (balanced_weights(labels, valid, options, torch.float32) * attract).contiguous()
+    with torch.cuda.device(scores.device) if scores.is_cuda else nullcontext():
+        return _launch(scores, codes.contiguous(), weight, factors, options, want_gradient)
+
+
+def _launch(
+    scores: Tensor, codes: Tensor, weight: Tensor, factors: Tensor, options: AffinityOptions, want_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    batch, channels, *size = scores.shape
+    depth, height, width = size if len(size) == 3 else (1, *size)
+    pixels = depth * height * width
     block_c = max(2, triton.next_power_of_2(channels))
     block_x = max(16, min(256, 2048 // block_c))
-    warps = 4 if block_c < 32 else 8 if block_c <= 128 else 16
-    log_sum = torch.empty(batch, pixels, dtype=torch.float32, device=scores.device)
+    shape = {"BC": block_c, "BX": block_x, "num_warps": 4 if block_c < 32 else 8 if block_c <= 128 else 16}
+    log_sum = scores.new_empty(batch, pixels)
+    _log_sum_exp_kernel[(triton.cdiv(pixels, block_x), batch)](scores, log_sum, channels, pixels, **shape)
     programs = batch * depth * height * triton.cdiv(width, block_x)
-    parts = torch.empty(programs, dtype=torch.float32, device=scores.device)
+    parts = scores.new_empty(programs)
     gradient = torch.empty_like(scores) if want_gradient else None
-    with torch.cuda.device(scores.device) if scores.is_cuda else nullcontext():
-        _log_sum_exp_kernel[(triton.cdiv(pixels, block_x), batch)](
-            scores, log_sum, channels, pixels, BC=block_c, BX=block_x, num_warps=warps
-        )
-        _affinity_kernel[(programs,)](
-            scores,
-            log_sum,
-            codes.contiguous(),
-            weight,
-            factors,
-            parts,
-            parts if gradient is None else gradient,
-            channels,
-            depth,
-            height,
-            width,
-            options.margin,
-            options.dilation,
-            R=options.radius,
-            RZ=options.radius if len(size) == 3 else 0,
-            BC=block_c,
-            BX=block_x,
-            IGNORED=_IGNORED,
-            BALANCED=options.class_balanced,
-            WANT_GRADIENT=want_gradient,
-            num_warps=warps,
-        )
+    target = parts if gradient is None else gradient
+    maps = (scores, log_sum, codes, weight, factors, parts, target)
+    _affinity_kernel[(programs,)](
+        *maps,
+        *(channels, depth, height, width, options.margin, options.dilation),
+        R=options.radius,
+        RZ=options.radius if len(size) == 3 else 0,
+        IGNORED=_IGNORED,
+        BALANCED=options.class_balanced,
+        WANT_GRADIENT=want_gradient,
+        **shape,
+    )
     return parts.sum(), gradient
 
 
 def _factors(labels: Tensor, valid: Tensor | None, options: AffinityOptions, attract: float, repel: float) -> Tensor:
     """Return the weights of one pair of equal and of different label, counted on the device."""
-    numbers = torch.zeros(2, dtype=torch.int64, device=labels.device)
+    n_same = torch.zeros((), dtype=torch.int64, device=labels.device)
+    n_different = n_same.clone()
     for i, j in half_windows(tuple(labels.shape[1:]), options):
         same, different = same_and_different(labels, valid, i, j)
-        numbers += 2 * torch.stack([same.sum(), different.sum()])
-    return torch.tensor([attract, repel], device=labels.device) / numbers.clamp(min=1)
+        n_same += 2 * same.sum()
+        n_different += 2 * different.sum()
+    return torch.stack([attract / n_same.clamp(min=1), repel / n_different.clamp(min=1)]).float()

@@ -55,7 +55,7 @@ def affinity_terms(
         ignore_index: label of pixels that belong to no pair; ``None`` for none.
         class_balanced: make ``L+`` the mean, over the classes that own a ``P+`` pair, of the class's mean ``W``.
         algorithm: ``"reference"`` (shifts and autograd), ``"box"`` (box sums and the pairs at borders; best on smooth
-            label maps), ``"dense"`` (every pair; best on ragged label maps), ``"triton"`` (fused, CUDA, 2D), or
+            label maps), ``"dense"`` (every pair; best on ragged label maps), ``"triton"`` (fused, CUDA, float32), or
             ``"auto"``, see :func:`~akd_monai.losses.affinity_fast.choose_algorithm`. All give one value and
             gradient. A named algorithm that cannot serve is an error, never replaced.
 
@@ -166,6 +166,8 @@ def gram_loss(
       channels and size. With one sample and ``"l2"`` it is 0.
     * mode ``"channel"``: one channel of one sample; ``C x C`` per sample. Channels must agree.
     * mode ``"spatial"``: one pixel of one sample; ``HW x HW`` per sample (pool large maps first). Sizes must agree.
+
+    On CUDA the products obey PyTorch's TF32 switch, off by default; with it on, differences below 1e-3 are noise.
 
     Args:
         student: the student's features after the adapter, ``[B, C, *spatial]``.

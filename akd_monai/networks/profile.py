@@ -7,7 +7,9 @@ import copy
 import io
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,16 +25,25 @@ def profile_network(
     """Count and time one forward pass in ``eval`` mode without a graph; the network itself is left as it is.
 
     Args:
-        network: returns one tensor.
-        input_shape: ``(batch, channels, *spatial)``.
+        network: takes one tensor.
+        input_shape: ``(batch, channels, *spatial)``; the input is all zeros.
         repeats: timed passes after one that is not counted, at least 1.
         device: where to run.
 
     Returns:
-        ``parameters``, ``trainable_parameters``, ``gflops_conv`` (two operations a multiplication with addition,
-        convolutions and matrix products only), ``time_ms`` (median), ``time_min_ms``, ``time_max_ms``,
-        ``peak_memory_mb`` (allocated on a GPU; None on a CPU, where PyTorch does not count it), ``checkpoint_bytes``
-        and ``input_shape``.
+        A dictionary with
+
+        - ``input_shape``, ``parameters``, ``trainable_parameters``;
+        - ``gflops_conv``: operations of the convolutions, two for a multiplication with its addition, in 1e9;
+        - ``gflops_other``: operations of matrix products and attention; everything else is not counted;
+        - ``time_ms`` (median), ``time_min_ms``, ``time_max_ms`` of one pass;
+        - ``peak_memory_mb``: how far the passes raised the memory in use, in MiB: allocated memory on a GPU, resident
+          memory of the process on a CPU. The latter rises less where the process kept memory of earlier work, so compare
+          networks in fresh processes. None where the system does not say; ``peak_memory_note`` then says why;
+        - ``checkpoint_bytes``: size of the saved ``state_dict``.
+
+    Raises:
+        InputError: for fewer than one repeat, or a shape without batch and channels.
 
     Example:
         >>> facts = profile_network(nn.Conv2d(1, 2, 3, padding=1, bias=False), (1, 1, 10, 10), repeats=1)
@@ -41,32 +52,77 @@ def profile_network(
     """
     if repeats < 1:
         raise InputError(f"repeats must be at least 1, got {repeats}.")
-    on_gpu = torch.device(device).type == "cuda"
-    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    model = copy.deepcopy(network).to(device).eval()
-    x = torch.zeros(tuple(input_shape), device=device)
-    times = []
+    if len(input_shape) < 2 or min(input_shape) < 1:
+        raise InputError(f"input_shape must be (batch, channels, *spatial), all positive, got {list(input_shape)}.")
+    place = torch.device(device)
+    model = copy.deepcopy(network).to(place).eval()
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    x = torch.zeros(tuple(input_shape), dtype=dtype, device=place)
+    memory = _gpu_memory(place) if x.is_cuda else _resident_memory()
     with torch.no_grad():
-        with FlopCounterMode(display=False) as counter:
-            model(x)
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats(device)
-        for _ in range(repeats):
-            start = time.perf_counter()
-            model(x)
-            if on_gpu:
-                torch.cuda.synchronize(device)
-            times.append(1000 * (time.perf_counter() - start))
-    file = io.BytesIO()
-    torch.save(network.state_dict(), file)
+        gflops, other = _count(model, x)
+        times = [_time(model, x) for _ in range(repeats)]
+    peak = memory()
+    note = {} if peak is not None else {"peak_memory_note": "this system does not tell the peak of resident memory"}
     return {
         "input_shape": list(input_shape),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "trainable_parameters": trainable,
-        "gflops_conv": counter.get_total_flops() / 1e9,
+        "trainable_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "gflops_conv": gflops,
+        "gflops_other": other,
         "time_ms": statistics.median(times),
         "time_min_ms": min(times),
         "time_max_ms": max(times),
-        "peak_memory_mb": torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else None,
-        "checkpoint_bytes": file.tell(),
+        "peak_memory_mb": peak,
+        **note,
+        "checkpoint_bytes": _saved_bytes(network),
     }
+
+
+def _count(model: nn.Module, x: torch.Tensor) -> tuple[float, float]:
+    """Return the operations of convolutions and of the rest that is counted, in 1e9."""
+    with FlopCounterMode(display=False) as counter:
+        model(x)
+    counts = counter.get_flop_counts().get("Global", {})
+    conv = sum(n for operation, n in counts.items() if "convolution" in str(operation))
+    return conv / 1e9, (sum(counts.values()) - conv) / 1e9
+
+
+def _time(model: nn.Module, x: torch.Tensor) -> float:
+    """Return the milliseconds of one pass."""
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
+    start = time.perf_counter()
+    model(x)
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
+    return 1000 * (time.perf_counter() - start)
+
+
+def _saved_bytes(network: nn.Module) -> int:
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    return file.tell()
+
+
+def _gpu_memory(device: torch.device) -> Callable[[], float | None]:
+    """Return a function that says how far the allocated memory has risen since, in MiB."""
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    return lambda: (torch.cuda.max_memory_allocated(device) - before) / 2**20
+
+
+def _resident_memory() -> Callable[[], float | None]:
+    """Return a function that says how far the process's resident memory has risen since, in MiB, or None."""
+    # Linux forgets the peak on request, so that only what follows is seen
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _peak_resident()
+        return lambda: max(0.0, _peak_resident() - before)
+    return lambda: None
+
+
+def _peak_resident() -> float:
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024

@@ -173,6 +173,28 @@ def test_the_sites_differ_more_than_the_cases_of_a_site():
     assert right >= 21  # of 30; by chance it would be 5
 
 
+def test_an_endorectal_coil_lights_up_what_is_near_it():
+    ratios: dict[str, list[float]] = {"endorectal": [], "other": []}
+    for s in SITES:
+        for number in range(3):
+            image, label, _ = make_case(s.name, number, size=64, slices=6)
+            middle = int(np.argmax(label.sum(axis=(0, 1))))
+            columns, rows = np.nonzero(label[..., middle])
+            grey, cx, back = image[..., middle].astype(float), int(columns.mean()), rows.max()
+            far = np.concatenate([grey[:8, 16:48].ravel(), grey[-8:, 16:48].ravel()]).mean()
+            kind = "endorectal" if s.coil == "endorectal" else "other"
+            ratios[kind].append(float(grey[cx - 2 : cx + 3, back - 3 : back].mean() / far))
+    assert np.median(ratios["endorectal"]) > 2 * np.median(ratios["other"]), ratios
+
+
+def test_patients_of_different_sites_are_different():
+    def volumes(name: str) -> list[float]:
+        found = (make_case(name, number, size=48, slices=8) for number in range(3))
+        return [float(label.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000) for _, label, affine in found]
+
+    assert volumes("RUNMC") != pytest.approx(volumes("I2CVB"), rel=0.15)
+
+
 def test_zones_and_surroundings_have_t2_contrast():
     image, label, _ = make_case("RUNMC", 1, size=96, slices=10)
     middle = int(np.argmax(label.sum(axis=(0, 1))))

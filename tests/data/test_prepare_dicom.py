@@ -36,7 +36,9 @@ def short(group: int, number: int, value: int) -> bytes:
     return element(group, number, "US", struct.pack("<H", value))
 
 
-def dicom(pixels, *, position, orientation=STRAIGHT, series="1", instance=1, description="t2_tse_tra", **other) -> bytes:
+def dicom(
+    pixels, *, position, orientation=STRAIGHT, series="1", instance=1, description="t2_tse_tra", **other
+) -> bytes:
     """Return one DICOM file; ``pixels`` are ``[row, column]``. Personal fields are filled on purpose."""
     spacing = other.get("spacing", SPACING)
     elements = [
@@ -79,10 +81,10 @@ def dicom(pixels, *, position, orientation=STRAIGHT, series="1", instance=1, des
     return b"\0" * 128 + b"DICM" + length + b"".join(meta) + b"".join(elements)
 
 
-def places(orientation, count, origin=(-10.0, -20.0, 5.0), step=SPACING[2]):
-    """Positions of slices along the normal."""
+def places(orientation, count, origin=(-10.0, -20.0, 5.0), beside=(0.0, 0.0, 0.0)):
+    """Positions of slices along the normal, each moved by ``beside`` mm."""
     normal = np.cross(orientation[:3], orientation[3:])
-    return [np.array(origin) + k * step * normal for k in range(count)]
+    return [np.array(origin) + k * SPACING[2] * normal + np.array(beside) for k in range(count)]
 
 
 def write_series(folder: Path, volume, *, orientation=STRAIGHT, names=None, keep=None, **other) -> None:
@@ -255,7 +257,7 @@ def spoil_same_place(folder):
 
 
 def spoil_two_series(folder):
-    where = np.array(places(STRAIGHT, 6)[5]) + [0, 0, 3.0]
+    where = places(STRAIGHT, 6, beside=(0, 0, 3.0))[5]
     (folder / "other.dcm").write_bytes(dicom(grey(1)[:, :, 2].T, position=where, instance=1, series="2"))
 
 
@@ -272,18 +274,18 @@ def spoil_no_position(folder):
 
 
 def spoil_uneven(folder):
-    where = np.array(places(STRAIGHT, 6)[4]) + [0, 0, 0.8]
+    where = places(STRAIGHT, 6, beside=(0, 0, 0.8))[4]
     (folder / "000004.dcm").write_bytes(dicom(grey()[:, :, 4].T, position=where, instance=5))
 
 
 def spoil_localizer(folder):
-    where = np.array(places(STRAIGHT, 6)[5]) + [0, 0, 3.0]
+    where = places(STRAIGHT, 6, beside=(0, 0, 3.0))[5]
     (folder / "000006.dcm").write_bytes(dicom(np.ones((4, 4)), position=where, instance=7))
 
 
 def spoil_sheared(folder):
     for k in range(6):
-        where = np.array(places(STRAIGHT, 6)[k]) + [0, 0.5 * k, 0]
+        where = places(STRAIGHT, 6, beside=(0, 0.5 * k, 0))[k]
         (folder / f"{k:06d}.dcm").write_bytes(dicom(grey()[:, :, k].T, position=where, instance=k + 1))
 
 
@@ -330,7 +332,14 @@ def i2cvb_patient(root: Path, name="Patient 383", keep=None, **other) -> Path:
     folder = root / "Siemens" / name
     write_series(folder / "T2W", grey(), orientation=TILTED, **other)
     gland = np.where(zones() > 0, 255, 0)
-    write_series(folder / "GT/prostate", gland, orientation=TILTED, series="7", names=[f"{9 - k}.dcm" for k in range(6)], keep=keep)
+    write_series(
+        folder / "GT/prostate",
+        gland,
+        orientation=TILTED,
+        series="7",
+        names=[f"{9 - k}.dcm" for k in range(6)],
+        keep=keep,
+    )
     return folder
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 def run_toy() -> Iterator[Callable[..., int]]:
     """Return ``run(folder, faults, **options)``, which gives the exit code, or minus the signal that ended it."""
     command = [sys.executable, str(Path(__file__).with_name("toy_run.py"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    # One thread: a process that has used several cannot be forked safely.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as server:
 
         def run(folder: Path, faults: dict[str, int] | None = None, **options: object) -> int:
             folder.mkdir(parents=True, exist_ok=True)

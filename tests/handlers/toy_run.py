@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -152,6 +153,8 @@ def _kill_at(name: str, number: int, *, halve: bool) -> None:
 
 def serve() -> None:
     """Read one run a line from the standard input, do it in a fork and answer its exit code: imports are paid for once."""
+    with tempfile.TemporaryDirectory() as folder:
+        build(folder, epochs=1).run()  # what is imported late is imported now
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

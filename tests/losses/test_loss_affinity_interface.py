@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 
 from akd_monai.errors import InputError
 from akd_monai.losses import AdaptiveAffinityLoss, affinity_loss, affinity_terms
+from akd_monai.losses.affinity_dense import _some_samples
 from akd_monai.losses.affinity_fast import choose_algorithm
 from akd_monai.losses.affinity_pairs import AffinityOptions, LabelPairs
 
@@ -160,6 +161,18 @@ def test_auto_takes_box_on_smooth_labels_and_dense_on_ragged_ones():
     assert choose_algorithm(scores, LabelPairs(smooth, options)) == "box"
     assert choose_algorithm(scores, LabelPairs(ragged, options)) == "dense"
     assert choose_algorithm(scores.to("meta"), LabelPairs(ragged, options)) == "reference"
+
+
+def test_dense_gives_one_result_in_any_chunks():
+    scores, labels = random_case(5, 3, 4, 4)
+    labels[0] = 255
+    expected = affinity_loss(scores, labels, algorithm="dense", class_balanced=True)
+    pairs = LabelPairs(labels, AffinityOptions(class_balanced=True))
+    for step in (2, 3, 5):
+        chunks = [slice(start, start + step) for start in range(0, 5, step)]
+        weight = pairs.attract_weight(torch.float32)
+        values = [_some_samples(scores[c], pairs, c, weight[c], 1 / pairs.n_different, None) for c in chunks]
+        torch.testing.assert_close(sum(values), expected)
 
 
 @pytest.mark.parametrize("ragged", [True, False])

@@ -131,11 +131,13 @@ def test_given_modules_serve_as_loss_and_adapter_and_survive_a_copy():
     term = DistillationTerm("soft", nn.MSELoss(), 0.5, "encoder.3", "x3_0", adapter=nn.Conv2d(3, 5, 1))
     criterion = copy.deepcopy(DistillationCriterion([term])).double()
     student, teacher, ours, theirs = (x.double() if torch.is_tensor(x) else x for x in maps())
-    ours, theirs = ({k: v.double() for k, v in x.items()} for x in (ours, theirs))
+    ours, theirs = ({k: v.detach().double().requires_grad_() for k, v in x.items()} for x in (ours, theirs))
     value = criterion(student, teacher, ours, theirs)["soft"]
     expected = 0.5 * (criterion.adapters["soft"](ours["encoder.3"]) - theirs["x3_0"]).square().mean()
     torch.testing.assert_close(value, expected)
     assert term.adapter.weight.dtype == torch.float32
+    value.backward()  # the loss would send a gradient to the teacher; the criterion does not
+    assert criterion.adapters["soft"].weight.grad is not None and theirs["x3_0"].grad is None
 
 
 def test_the_larger_map_is_pooled_to_the_smaller():

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from akd_monai.errors import InputError
-from akd_monai.networks.nets.sizes import check_size
+from akd_monai.networks.nets.checks import check_arguments, check_input
 
 
 class ENet(nn.Module):
@@ -29,7 +28,7 @@ class ENet(nn.Module):
         dropout: probability of channel dropout in every block.
 
     Raises:
-        InputError: for another ``spatial_dims`` or 16 channels and more, and in ``forward`` for a side that does not fit.
+        InputError: for arguments that do not fit, and in ``forward`` for an image that does not.
 
     Example:
         >>> ENet(2, 1, 2)(torch.zeros(1, 1, 32, 40)).shape
@@ -43,10 +42,8 @@ class ENet(nn.Module):
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, dropout: float = 0.1) -> None:
         super().__init__()
-        if spatial_dims != 2:
-            raise InputError(f"ENet takes spatial_dims 2, got {spatial_dims!r}; UNetPlusPlus works in 3D.")
-        if not 1 <= in_channels < 16:
-            raise InputError(f"ENet takes 1 to 15 channels, since its first block has 16 in all, got {in_channels}.")
+        check_arguments("ENet", spatial_dims, in_channels, out_channels, [dropout], stem=16)
+        self.in_channels = in_channels
         self.initial = _Initial(in_channels, 16)
         self.down1 = _Down(16, 16, 64, dropout)
         self.stage1 = nn.Sequential(*(_Bottleneck(64, 16, dropout) for _ in range(4)))
@@ -61,7 +58,7 @@ class ENet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``[B, out_channels, H, W]`` for an image ``[B, in_channels, H, W]``."""
-        check_size(x, 8, "ENet")
+        check_input(x, "ENet", 2, self.in_channels, 8)
         x, which1 = self.down1(self.initial(x))
         x, which2 = self.down2(self.stage1(x))
         x = self.stage3(self.stage2(x))
@@ -87,9 +84,14 @@ def max_pool(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def max_unpool(x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-    """Put each value back where :func:`max_pool` found its maximum, zeros elsewhere."""
+    """Put each value back where :func:`max_pool` found its maximum, zeros elsewhere.
+
+    Example:
+        >>> max_unpool(torch.tensor([[[[5.0]]]]), torch.tensor([[[[1]]]])).tolist()
+        [[[[0.0, 5.0], [0.0, 0.0]]]]
+    """
     n, c, h, w = x.shape
-    places = F.one_hot(which, 4).permute(0, 1, 4, 2, 3).to(x.dtype)
+    places = torch.stack([which == 0, which == 1, which == 2, which == 3], dim=2).to(x.dtype)
     return F.pixel_shuffle((places * x.unsqueeze(2)).reshape(n, 4 * c, h, w), 2)
 
 

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from akd_monai.errors import InputError
-from akd_monai.networks.nets.sizes import check_size
+from akd_monai.networks.nets.checks import check_arguments, check_input
 
 
 class UNetPlusPlus(nn.Module):
-    r"""UNet++ without deep supervision, in 2D or 3D.
+    r"""UNet++ without deep supervision, in 2D or 3D; each side must be a multiple of 16.
 
     With :math:`H` two 3x3 convolutions, each followed by batch normalisation and ReLU, and :math:`U` linear upsampling by
     two with aligned corners,
@@ -36,7 +36,7 @@ class UNetPlusPlus(nn.Module):
         dropout: probability of channel dropout after each node.
 
     Raises:
-        InputError: for a wrong ``spatial_dims`` or ``features``, and in ``forward`` for a side that is no multiple of 16.
+        InputError: for arguments that do not fit, and in ``forward`` for an image that does not.
 
     Example:
         >>> UNetPlusPlus(2, 1, 2, features=(4, 8, 8, 8, 8))(torch.zeros(1, 1, 32, 32)).shape
@@ -57,10 +57,10 @@ class UNetPlusPlus(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if spatial_dims not in (2, 3):
-            raise InputError(f"UNetPlusPlus takes spatial_dims 2 or 3, got {spatial_dims!r}.")
-        if len(features) != 5 or min(features) < 1:
-            raise InputError(f"features must be five positive widths, got {list(features)}.")
+        check_arguments("UNetPlusPlus", spatial_dims, in_channels, out_channels, [dropout], in_3d=True)
+        if len(features) != 5 or not all(isinstance(f, int) and f > 0 for f in features):
+            raise InputError(f"features must be five positive whole numbers, the width of each level, got {features!r}.")
+        self.in_channels, self.spatial_dims = in_channels, spatial_dims
         self.mode = "bilinear" if spatial_dims == 2 else "trilinear"
         w0, w1, w2, w3, w4 = features
         self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2)
@@ -87,7 +87,7 @@ class UNetPlusPlus(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``[B, out_channels, *spatial]`` for an image ``[B, in_channels, *spatial]``."""
-        check_size(x, 16, "UNetPlusPlus")
+        check_input(x, "UNetPlusPlus", self.spatial_dims, self.in_channels, 16)
         x00 = self.node_0_0(x)
         x10 = self.node_1_0(self.pool(x00))
         x20 = self.node_2_0(self.pool(x10))
@@ -114,6 +114,5 @@ def _node(spatial_dims: int, inputs: int, width: int, dropout: float) -> nn.Sequ
     layers: list[nn.Module] = []
     for channels in (inputs, width):
         layers += [conv(channels, width, kernel_size=3, padding=1), norm(width), nn.ReLU(inplace=True)]
-    if dropout:
-        layers.append(nn.Dropout2d(dropout) if spatial_dims == 2 else nn.Dropout3d(dropout))
+    layers.append(nn.Dropout2d(dropout) if spatial_dims == 2 else nn.Dropout3d(dropout))
     return nn.Sequential(*layers)

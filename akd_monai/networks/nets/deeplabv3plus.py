@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DeepLabV3+ on an aligned Xception-65: dilated convolutions at several rates and a small decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from akd_monai.errors import InputError
+from akd_monai.networks.nets.checks import check_arguments, check_input
+
+_REFERENCE_DROPOUT = (0.5, 0.5, 0.1)
+_ASPP_WIDTH = 256
+_SKIP_WIDTH = 48
+
+
+class DeepLabV3Plus(nn.Module):
+    """DeepLabV3+ with an aligned Xception-65 for 2D images of any size.
+
+    By default the form behind the published comparison, 54,746,962 parameters for one channel in and two classes out: the
+    low-level projection is 3x3, the last block of the backbone has no normalisation after its second convolution, and
+    the shortcut of a block that starts with ReLU reads the rectified input. ``canonical=True`` gives the architecture as
+    its authors describe it, with a 1x1 projection, all normalisations and shortcuts that read the input itself:
+    54,699,858 parameters. The backbone's ImageNet classifier is left out of both.
+
+    Layers: ``stem1`` (low) at 1/2 of the input size, 32 channels; ``exit`` (high), the backbone's output, at
+    1/``output_stride``, 2048 channels; ``aspp`` at 1/``output_stride`` and ``decoder`` at 1/4, 256 channels each.
+
+    Training needs batches of two or more: the pooled branch has one value a channel and image, which batch normalisation
+    cannot normalise alone. Use ``drop_last`` when the last batch of an epoch may be one image.
+
+    Args:
+        spatial_dims: 2.
+        in_channels: channels of the image.
+        out_channels: classes.
+        dropout: probability of dropout at all three places; None for the reference's 0.5 after the pyramid, and 0.5 and
+            0.1 in the decoder.
+        output_stride: 8, or 16 for about a third of the operations.
+        canonical: the authors' form instead of the published comparison's.
+
+    Raises:
+        InputError: for arguments that do not fit, and in ``forward`` for an image that does not, or one image in training.
+
+    Example:
+        >>> with torch.device("meta"):  # no memory, no work: shapes only
+        ...     DeepLabV3Plus(2, 1, 2).eval()(torch.zeros(1, 1, 33, 50)).shape
+        torch.Size([1, 2, 33, 50])
+
+    Source: Chen et al., 2018, arXiv:1802.02611, sections 3.1 to 3.3 and figure 4.
+    """
+
+    layers: ClassVar[dict[str, str]] = {"low": "stem1", "high": "exit"}
+    stride: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        dropout: float | None = None,
+        output_stride: int = 8,
+        canonical: bool = False,
+    ) -> None:
+        super().__init__()
+        rates = _REFERENCE_DROPOUT if dropout is None else (dropout, dropout, dropout)
+        check_arguments("DeepLabV3Plus", spatial_dims, in_channels, out_channels, rates)
+        if output_stride not in (8, 16):
+            raise InputError(f"DeepLabV3Plus takes output_stride 8 or 16, got {output_stride!r}.")
+        self.in_channels = in_channels
+        rate = 16 // output_stride
+        self.stem1 = nn.Sequential(nn.Conv2d(in_channels, 32, 3, stride=2, padding=1, bias=False), *_bn_act(32))
+        self.stem2 = nn.Sequential(nn.Conv2d(32, 64, 3, padding=1, bias=False), *_bn_act(64))
+        self.entry1 = nn.Sequential(_Block(64, (128, 128, 128), stride=2), nn.ReLU())
+        self.entry2 = _Block(128, (256, 256, 256), stride=2)
+        self.entry3 = _Block(256, (728, 728, 728), stride=output_stride // 8, relu_first=True, canonical=canonical)
+        self.middle = nn.Sequential(
+            *(_Block(728, (728, 728, 728), dilation=rate, relu_first=True, canonical=canonical) for _ in range(16))
+        )
+        unnormalised = None if canonical else 1
+        last = _Block(728, (728, 1024, 1024), 1, rate, True, canonical, unnormalised)
+        tail = [m for i, o in ((1024, 1536), (1536, 1536), (1536, 2048)) for m in (_Sep(i, o, 1, 2 * rate), *_bn_act(o))]
+        self.exit = nn.Sequential(last, nn.ReLU(), *tail)
+        self.aspp = _ASPP(2048, [6 * rate * k for k in (1, 2, 3)], rates[0])
+        self.low_level = _conv_bn_act(128, _SKIP_WIDTH, 1 if canonical else 3)
+        self.decoder = nn.Sequential(
+            _conv_bn_act(_ASPP_WIDTH + _SKIP_WIDTH, 256, 3), nn.Dropout(rates[1]), _conv_bn_act(256, 256, 3)
+        )
+        self.head = nn.Sequential(nn.Dropout(rates[2]), nn.Conv2d(256, out_channels, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits ``[B, out_channels, H, W]`` for an image ``[B, in_channels, H, W]``."""
+        check_input(x, "DeepLabV3Plus", 2, self.in_channels, 1)
+        skip = self.entry1(self.stem2(self.stem1(x)))
+        deep = self.aspp(self.exit(self.middle(self.entry3(self.entry2(skip)))))
+        deep = _resize(deep, skip)
+        logits = self.head(self.decoder(torch.cat([deep, self.low_level(skip)], 1)))
+        return _resize(logits, x)
+
+
+def _resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=True)
+
+
+def _bn_act(channels: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels), nn.ReLU()]
+
+
+def _conv_bn_act(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Sequential:
+    padding = dilation * (size // 2)
+    conv = nn.Conv2d(inputs, outputs, size, padding=padding, dilation=dilation, bias=False)
+    return nn.Sequential(conv, *_bn_act(outputs))
+
+
+class _Sep(nn.Sequential):
+    """Depthwise 3x3 convolution, normalisation, 1x1 convolution."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, inputs, 3, stride, padding=dilation, dilation=dilation, groups=inputs, bias=False),
+            nn.BatchNorm2d(inputs),
+            nn.Conv2d(inputs, outputs, 1, bias=False),
+        )
+
+
+class _Block(nn.Module):
+    """Three separable convolutions, the last with the stride, and a shortcut around them."""
+
+    def __init__(
+        self,
+        inputs: int,
+        widths: Sequence[int],
+        stride: int = 1,
+        dilation: int = 1,
+        relu_first: bool = False,
+        canonical: bool = True,
+        unnormalised: int | None = None,
+    ) -> None:
+        super().__init__()
+        body: list[nn.Module] = []
+        width = inputs
+        for i, output in enumerate(widths):
+            if i or (relu_first and canonical):
+                body.append(nn.ReLU())
+            strided = stride > 1 and i == len(widths) - 1
+            body.append(_Sep(width, output, stride, 1) if strided else _Sep(width, output, 1, dilation))
+            if i != unnormalised:
+                body.append(nn.BatchNorm2d(output))
+            width = output
+        self.rectify = nn.ReLU() if relu_first and not canonical else nn.Identity()
+        self.body = nn.Sequential(*body)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or width != inputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.rectify(x)
+        return self.body(x) + self.shortcut(x)
+
+
+class _ASPP(nn.Module):
+    """Convolutions at several dilations and the image's mean, joined and projected."""
+
+    def __init__(self, inputs: int, dilations: Sequence[int], dropout: float) -> None:
+        super().__init__()
+        self.local = _conv_bn_act(inputs, _ASPP_WIDTH, 1)
+        self.near, self.middle, self.far = (_conv_bn_act(inputs, _ASPP_WIDTH, 3, d) for d in dilations)
+        self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), _conv_bn_act(inputs, _ASPP_WIDTH, 1))
+        self.project = nn.Sequential(_conv_bn_act(5 * _ASPP_WIDTH, _ASPP_WIDTH, 1), nn.Dropout(dropout))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():
+            self._check_batch(x)
+        mean = self.pooled(x).expand(-1, -1, x.shape[2], x.shape[3])
+        return self.project(torch.cat([self.local(x), self.near(x), self.middle(x), self.far(x), mean], 1))
+
+    @torch.jit.unused
+    def _check_batch(self, x: torch.Tensor) -> None:
+        # frozen statistics and statistics shared by several processes can do with one image
+        alone = any(isinstance(m, nn.BatchNorm2d) and m.training for m in self.pooled.modules())
+        if alone and x.shape[0] < 2:
+            raise InputError(
+                "DeepLabV3Plus cannot train on a batch of 1, since its pooled branch has one value a channel to normalise; "
+                "use a batch_size of 2 or more and drop_last=True in the training data loader, or call network.eval()."
+            )

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ERFNet: residual blocks of one-dimensional convolutions."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from akd_monai.networks.nets.checks import check_arguments, check_input
+
+_EPS = 1e-3
+_REFERENCE_DROPOUT = (0.03, 0.3)
+
+
+class ERFNet(nn.Module):
+    """ERFNet for 2D images; each side must be a multiple of 8.
+
+    2,062,872 parameters for one channel in and two classes out: the encoder's own classifier, which only serves its
+    pre-training, is left out, so every parameter takes part.
+
+    Layers: ``down1`` (low) at 1/2 of the input size, 16 channels; ``stage3`` (high), the end of the encoder, at 1/8, 128
+    channels; ``stage5``, the last decoder stage, at 1/2, 16 channels.
+
+    Args:
+        spatial_dims: 2.
+        in_channels: channels of the image, fewer than 16.
+        out_channels: classes.
+        dropout: probability of channel dropout in all blocks of the encoder; None for the reference's 0.03 at 1/4 and 0.3
+            at 1/8 of the input size. The decoder has none.
+
+    Raises:
+        InputError: for arguments that do not fit, and in ``forward`` for an image that does not.
+
+    Example:
+        >>> ERFNet(2, 1, 2)(torch.zeros(1, 1, 32, 40)).shape
+        torch.Size([1, 2, 32, 40])
+
+    Source: Romera et al., 2018, IEEE Transactions on Intelligent Transportation Systems 19(1), section III and table I.
+    """
+
+    layers: ClassVar[dict[str, str]] = {"low": "down1", "high": "stage3"}
+    stride: ClassVar[int] = 8
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, dropout: float | None = None) -> None:
+        super().__init__()
+        early, late = _REFERENCE_DROPOUT if dropout is None else (dropout, dropout)
+        check_arguments("ERFNet", spatial_dims, in_channels, out_channels, [early, late], stem=16)
+        self.in_channels = in_channels
+        self.down1 = _Down(in_channels, 16)
+        self.down2 = _Down(16, 64)
+        self.stage2 = nn.Sequential(*(_Residual(64, early) for _ in range(5)))
+        self.down3 = _Down(64, 128)
+        self.stage3 = nn.Sequential(*(_Residual(128, late, dilation) for _ in range(2) for dilation in (2, 4, 8, 16)))
+        self.up4 = _up(128, 64)
+        self.stage4 = nn.Sequential(_Residual(64, 0.0), _Residual(64, 0.0))
+        self.up5 = _up(64, 16)
+        self.stage5 = nn.Sequential(_Residual(16, 0.0), _Residual(16, 0.0))
+        self.head = nn.ConvTranspose2d(16, out_channels, 2, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits ``[B, out_channels, H, W]`` for an image ``[B, in_channels, H, W]``."""
+        check_input(x, "ERFNet", 2, self.in_channels, 8)
+        x = self.stage2(self.down2(self.down1(x)))
+        x = self.stage3(self.down3(x))
+        x = self.stage4(self.up4(x))
+        x = self.stage5(self.up5(x))
+        return self.head(x)
+
+
+class _Down(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs - inputs, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(outputs, eps=_EPS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.norm(torch.cat([self.conv(x), F.max_pool2d(x, 2)], 1)))
+
+
+def _up(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1),
+        nn.BatchNorm2d(outputs, eps=_EPS),
+        nn.ReLU(),
+    )
+
+
+class _Residual(nn.Module):
+    """Two pairs of a vertical and a horizontal convolution, the second pair dilated, and the input added."""
+
+    def __init__(self, channels: int, dropout: float, dilation: int = 1) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for d in (1, dilation):
+            layers += [
+                nn.Conv2d(channels, channels, (3, 1), padding=(d, 0), dilation=(d, 1)),
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, (1, 3), padding=(0, d), dilation=(1, d)),
+                nn.BatchNorm2d(channels, eps=_EPS),
+                nn.ReLU(),
+            ]
+        layers[-1] = nn.Dropout2d(dropout)
+        self.branch = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.branch(x) + x)

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+
+import mlflow
+import pytest
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+from mlflow.tracking import MlflowClient
+from toy_run import build
+
+from akd_monai.errors import InputError
+from akd_monai.handlers import MLflowTracker, unique_run_name
+from akd_monai.handlers.files import sha256_of
+from akd_monai.handlers.mlflow_tracker import SPOOL_FILENAME
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """Return a database with its tables, which take MLflow seconds to make."""
+    path = tmp_path_factory.mktemp("store") / "mlruns.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(empty_store, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, tmp_path / "mlruns.db")
+    return f"sqlite:///{tmp_path / 'mlruns.db'}"
+
+
+def runs_of(store):
+    client = MlflowClient(store)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return client.search_runs(experiments, order_by=["attributes.start_time ASC"])
+
+
+def tracked(folder, store, *, tracker=None, **options):
+    trainer = build(folder, handlers=[MLflowTracker(folder, store, **(tracker or {}))], **options)
+    trainer.run()
+    return trainer
+
+
+def test_search_gives_back_terms_params_files_and_hash(tmp_path, store, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    trainer = tracked(
+        tmp_path,
+        store,
+        epochs=2,
+        tracker={
+            "experiment_param": {"lr": 0.01, "teacher": {"name": "unetplusplus"}, "long": "x" * 7000},
+            "artifacts": str(tmp_path / "config.json"),
+            "model_path": tmp_path / "model.pt",
+            "tags": {"site": "BMC"},
+        },
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    table = mlflow.search_runs(search_all_experiments=True)
+    row = table.iloc[0]
+    assert (len(table), row["status"]) == (1, "FINISHED")
+    assert row["params.teacher/name"] == "unetplusplus" and row["params.lr"] == "0.01"
+    assert row["params.max_epochs"] == "2" and row["params.epoch_length"] == "5"
+    assert row["params.network_parameters"] == str(sum(p.numel() for p in trainer.network.parameters()))
+    assert len(row["params.long"]) == 6000
+    assert row["tags.checkpoint_sha256"] == sha256_of(tmp_path / "model.pt")
+    assert row["tags.site"] == "BMC"
+    client, run_id = MlflowClient(store), row["run_id"]
+    for name in ("loss/task", "loss/total", "val_mean_dice", "lr"):
+        assert [point.step for point in client.get_metric_history(run_id, name)] == [1, 2]
+    assert client.get_metric_history(run_id, "loss/task")[-1].value == trainer.state.metrics["loss/task"]
+    assert [a.path for a in client.list_artifacts(run_id)] == ["config.json"]
+
+
+def test_resumed_run_goes_on_in_its_run_and_another_folder_never_does(tmp_path, store):
+    with pytest.raises(ZeroDivisionError):
+        trainer = build(tmp_path / "a", handlers=[MLflowTracker(tmp_path / "a", store)])
+        trainer.add_event_handler(Events.ITERATION_COMPLETED(once=12), lambda e: 1 / 0)
+        trainer.run()
+    (failed,) = runs_of(store)
+    assert failed.info.status == "FAILED" and failed.data.tags["error"].startswith("ZeroDivisionError")
+    tracked(tmp_path / "b", store, epochs=1)
+    tracked(tmp_path / "a", store)
+    first, other = runs_of(store)
+    assert (first.info.run_id, first.info.status, other.info.status) == (failed.info.run_id, "FINISHED", "FINISHED")
+    steps = [p.step for p in MlflowClient(store).get_metric_history(first.info.run_id, "loss/task")]
+    assert steps == [1, 2, 3, 4]
+    assert first.info.run_name == unique_run_name(tmp_path / "a") != other.info.run_name
+
+
+def test_killed_run_is_taken_up_again(tmp_path, store, run_toy):
+    name = unique_run_name(tmp_path)
+    client = MlflowClient(store)
+    run = client.create_run(client.create_experiment("akd_monai"), run_name=name)  # as a SIGKILL leaves it: RUNNING
+    tracked(tmp_path, store, epochs=1)
+    assert [r.info.run_id for r in runs_of(store)] == [run.info.run_id]
+
+
+def test_stopped_run_is_marked(tmp_path, store):
+    def stop(engine):
+        raise SystemExit(143)
+
+    trainer = build(tmp_path, handlers=[MLflowTracker(tmp_path, store)])
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=7), stop)
+    with pytest.raises(SystemExit):
+        trainer.run()
+    assert [r.info.status for r in runs_of(store)] == ["KILLED"]
+
+
+def test_finished_run_started_again_leaves_no_trace(tmp_path, store):
+    tracked(tmp_path, store, epochs=1)
+    (before,) = runs_of(store)
+    tracked(tmp_path, store, epochs=1)
+    (after,) = runs_of(store)
+    assert after.to_dictionary() == before.to_dictionary()
+
+
+def test_finished_run_with_more_epochs_is_reopened_and_says_what_changed(tmp_path, store):
+    tracked(tmp_path, store, epochs=1)
+    tracked(tmp_path, store, epochs=2)
+    (run,) = runs_of(store)
+    assert run.data.params["max_epochs"] == "1" and run.data.tags["changed/max_epochs"] == "2"
+    assert [p.step for p in MlflowClient(store).get_metric_history(run.info.run_id, "lr")] == [1, 2]
+
+
+def test_undefined_metrics_are_left_out_and_named(tmp_path, store):
+    trainer = build(tmp_path, epochs=1, handlers=[MLflowTracker(tmp_path, store)])
+    trainer.add_event_handler(
+        Events.EPOCH_STARTED, lambda e: e.state.metrics.update(hd95=math.nan, asd=math.inf, odd=torch.ones(2))
+    )
+    trainer.run()
+    (run,) = runs_of(store)
+    assert "hd95" not in run.data.metrics and "asd" not in run.data.metrics
+    assert run.data.metrics["odd/1"] == 1.0
+    assert run.data.tags["undefined"] == "asd, hd95 (epoch 1)"
+
+
+def test_outage_does_not_touch_the_training_and_is_made_up_for(tmp_path, store, monkeypatch, caplog):
+    def down(*args, **kwargs):
+        raise ConnectionError("server gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", down)
+        trainer = tracked(tmp_path, store, epochs=2)
+    assert trainer.state.epoch == 2
+    assert caplog.text.count("MLflow cannot be reached (server gone)") == 1
+    assert len((tmp_path / SPOOL_FILENAME).read_text().splitlines()) == 3  # parameters and two epochs
+    tracked(tmp_path, store, epochs=3)
+    (run,) = runs_of(store)
+    assert not (tmp_path / SPOOL_FILENAME).exists()
+    assert [p.step for p in MlflowClient(store).get_metric_history(run.info.run_id, "loss/task")] == [1, 2, 3]
+    assert run.data.params["max_epochs"] == "2"
+
+
+def test_server_that_was_never_there(tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert tracked(tmp_path, "http://127.0.0.1:9", epochs=2).state.epoch == 2
+    assert caplog.text.count("MLflow cannot be reached") == 1
+    assert (tmp_path / SPOOL_FILENAME).is_file()
+
+
+def test_recovery_within_a_run(tmp_path, store, monkeypatch):
+    monkeypatch.setattr("akd_monai.handlers.mlflow_tracker._PAUSE_SECONDS", 0.0)
+    real, calls = MlflowClient.log_batch, []
+
+    def flaky(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise ConnectionError("for a moment")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", flaky)
+    tracked(tmp_path, store, epochs=3)
+    (run,) = runs_of(store)
+    assert [p.step for p in MlflowClient(store).get_metric_history(run.info.run_id, "lr")] == [1, 2, 3]
+    assert not (tmp_path / SPOOL_FILENAME).exists()
+
+
+@pytest.mark.parametrize("settings", [{"tracking_uri": "file:///tmp/runs"}, {"tracking_uri": "runs"}, {"run_name": 'a"b'}])
+def test_mistakes_are_told_when_the_config_is_built(tmp_path, settings):
+    with pytest.raises(InputError, match="tracking_uri must be|run_name must be"):
+        MLflowTracker(tmp_path, **settings)
+
+
+def test_bundle_is_tracked_through_a_settings_file(tmp_path, store, monkeypatch):
+    example = MLflowTracker.__doc__.split("::\n", 1)[1].split("\n\n    Args:")[0].split("\n    An evaluation")[0]
+    settings = json.loads(example[: example.rindex("}") + 1])
+    (tmp_path / "tracking.json").write_text(json.dumps(settings))
+    target = "monai.engines.SupervisedTrainer"
+    config = {
+        "imports": ["$import torch"],
+        "bundle_root": str(tmp_path),
+        "output_dir": f"$'{tmp_path}'",
+        "net": {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1},
+        "optimizer": {"_target_": "torch.optim.SGD", "params": "$@net.parameters()", "lr": 0.125},
+        "train": {
+            "handlers": [{"_target_": "akd_monai.handlers.LossTerms"}],
+            "trainer": {
+                "_target_": target,
+                "device": "cpu",
+                "max_epochs": 2,
+                "train_data_loader": "$[{'image': torch.ones(1, 1, 2, 2), 'label': torch.ones(1, 1, 2, 2)}]",
+                "network": "@net",
+                "optimizer": "@optimizer",
+                "loss_function": "$torch.nn.MSELoss()",
+                "train_handlers": "@train#handlers",
+            },
+        },
+        "run": ["$@train#trainer.run()"],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(config))
+    workflow = ConfigWorkflow(
+        config_file=str(tmp_path / "train.json"),
+        meta_file=None,
+        logging_file=False,
+        workflow_type="train",
+        tracking=str(tmp_path / "tracking.json"),
+    )
+    workflow.initialize()
+    workflow.run()
+    (run,) = runs_of(store)
+    assert run.info.status == "FINISHED" and run.data.params["learning_rate"] == "0.125"
+    assert run.data.metrics.keys() == {"loss/task", "loss/total", "lr"}
+    (artifact,) = MlflowClient(store).list_artifacts(run.info.run_id)
+    path = MlflowClient(store).download_artifacts(run.info.run_id, artifact.path)
+    with open(path) as stream:
+        assert json.load(stream)["train"]["trainer"]["_target_"] == target
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
