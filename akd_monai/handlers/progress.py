@@ -60,9 +60,7 @@ class Progress:
         terminal = sys.stderr.isatty() if self.terminal is None else self.terminal
         if terminal and getattr(engine.state, "rank", 0) == 0:
             total, begin = _total(engine), self._first
-            self._bar = tqdm(
-                desc=self.name, total=total, initial=begin, unit="it", file=sys.stderr, dynamic_ncols=True
-            )
+            self._bar = tqdm(desc=self.name, total=total, initial=begin, unit="it", file=sys.stderr, dynamic_ncols=True)
 
     def _step(self, engine: Engine) -> None:
         if self._bar is None:

@@ -21,9 +21,7 @@ def run_toy() -> Iterator[Callable[..., int]]:
     command = [sys.executable, str(Path(__file__).with_name("toy_run.py"))]
     # One thread: a process that has used several cannot be forked safely.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as server:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as server:
 
         def run(folder: Path, faults: dict[str, int] | None = None, **options: object) -> int:
             folder.mkdir(parents=True, exist_ok=True)

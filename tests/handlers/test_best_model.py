@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from monai.engines import SupervisedEvaluator
-from toy_run import build, network
 from torch import nn
+from toy_run import build, network
 
 from akd_monai.errors import InputError
 from akd_monai.handlers import SaveBestModel

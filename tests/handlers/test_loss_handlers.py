@@ -14,8 +14,8 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.handlers import StatsHandler
-from toy_run import build
 from torch import nn
+from toy_run import build
 
 from akd_monai.handlers import FiniteLoss, History, LossTerms, NonFiniteError, Progress, read_history
 from akd_monai.handlers.metrics import epoch_metrics

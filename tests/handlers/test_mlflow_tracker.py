@@ -10,8 +10,8 @@ import mlflow
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
 from mlflow.tracking import MlflowClient
+from monai.bundle import ConfigWorkflow
 from toy_run import build
 
 from akd_monai.errors import InputError
@@ -182,9 +182,11 @@ def test_recovery_within_a_run(tmp_path, store, monkeypatch):
     assert not (tmp_path / SPOOL_FILENAME).exists()
 
 
-@pytest.mark.parametrize("settings", [{"tracking_uri": "file:///tmp/runs"}, {"tracking_uri": "runs"}, {"run_name": 'a"b'}])
+@pytest.mark.parametrize(
+    "settings", [{"tracking_uri": "file:///tmp/runs"}, {"tracking_uri": "runs"}, {"run_name": 'a"b'}]
+)
 def test_mistakes_are_told_when_the_config_is_built(tmp_path, settings):
-    with pytest.raises(InputError, match="tracking_uri must be|run_name must be"):
+    with pytest.raises(InputError, match=r"tracking_uri must be|run_name must be"):
         MLflowTracker(tmp_path, **settings)
 
 

@@ -10,8 +10,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents, SupervisedTrainer
 from monai.handlers import CheckpointLoader
-from toy_run import build, network
 from torch import nn
+from toy_run import build, network
 
 from akd_monai.errors import InputError
 from akd_monai.handlers import NonFiniteError, ResumableCheckpoint
@@ -107,7 +107,9 @@ def test_never_starts_anew(tmp_path):
     assert again.evaluator.state.best_metric_epoch == 1
 
 
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b[:3000] + b"\xff" * 64 + b[3064:]])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b[:3000] + b"\xff" * 64 + b[3064:]]
+)
 def test_damaged_file_is_skipped_and_reported(tmp_path, caplog, damage):
     train(tmp_path, epochs=2)
     path = tmp_path / "resume.pt"
@@ -181,7 +183,7 @@ def test_extra_objects_are_restored(tmp_path):
 
 def test_missing_part_is_refused(tmp_path):
     train(tmp_path, epochs=1, extra={"head": nn.Linear(1, 1)})
-    with pytest.raises(InputError, match="holds extra_head, .* but this run has lr_scheduler_0, network, optimizer"):
+    with pytest.raises(InputError, match=r"holds extra_head, .* but this run has lr_scheduler_0, network, optimizer"):
         train(tmp_path)
 
 

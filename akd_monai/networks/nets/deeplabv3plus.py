@@ -82,7 +82,9 @@ class DeepLabV3Plus(nn.Module):
         )
         unnormalised = None if canonical else 1
         last = _Block(728, (728, 1024, 1024), 1, rate, True, canonical, unnormalised)
-        tail = [m for i, o in ((1024, 1536), (1536, 1536), (1536, 2048)) for m in (_Sep(i, o, 1, 2 * rate), *_bn_act(o))]
+        tail = [
+            m for i, o in ((1024, 1536), (1536, 1536), (1536, 2048)) for m in (_Sep(i, o, 1, 2 * rate), *_bn_act(o))
+        ]
         self.exit = nn.Sequential(last, nn.ReLU(), *tail)
         self.aspp = _ASPP(2048, [6 * rate * k for k in (1, 2, 3)], rates[0])
         self.low_level = _conv_bn_act(128, _SKIP_WIDTH, 1 if canonical else 3)

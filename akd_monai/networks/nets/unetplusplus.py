@@ -59,7 +59,9 @@ class UNetPlusPlus(nn.Module):
         super().__init__()
         check_arguments("UNetPlusPlus", spatial_dims, in_channels, out_channels, [dropout], in_3d=True)
         if len(features) != 5 or not all(isinstance(f, int) and f > 0 for f in features):
-            raise InputError(f"features must be five positive whole numbers, the width of each level, got {features!r}.")
+            raise InputError(
+                f"features must be five positive whole numbers, the width of each level, got {features!r}."
+            )
         self.in_channels, self.spatial_dims = in_channels, spatial_dims
         self.mode = "bilinear" if spatial_dims == 2 else "trilinear"
         w0, w1, w2, w3, w4 = features
