@@ -23,7 +23,7 @@ Names = str | list[str] | tuple[str, ...] | None
 def demo(data: str | None = None, output_dir: str = "demo_output", seed: int = 0, **settings: Any) -> str:
     """Train a teacher, a student alone and the same student distilled; judge all three and write a report.
 
-    Example: python -m akd_monai demo --data /path/to/six-site-folder --source RUNMC --target I2CVB
+    Example: python -m akd_monai demo --data /path/to/six-site-folder --sources RUNMC --target I2CVB
 
     Args:
         data: folder in the six-site layout; by default a synthetic set is made.

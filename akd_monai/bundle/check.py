@@ -41,10 +41,12 @@ def check_bundle(bundle_dir: str | Path) -> str:
             problems += [f"{name}: {p}" for p in check_config([configs / name])]
     for name, base in _OVERLAYS.items():
         if (configs / name).is_file() and (configs / base).is_file():
-            problems += [
-                f"{name}: {p}"
-                for p in [*_missed_ids(configs / base, configs / name), *check_config([configs / base, configs / name])]
-            ]
+            found = list(_missed_ids(configs / base, configs / name))
+            if not found:
+                # what is wrong in the base alone has been said already
+                before = set(check_config([configs / base]))
+                found = [p for p in check_config([configs / base, configs / name]) if p not in before]
+            problems += [f"{name}: {p}" for p in found]
     problems += _agreement(configs)
     if problems:
         raise InputError(f"bundle {str(bundle_dir)!r} has {len(problems)} problems: {'; '.join(problems)}")

@@ -25,7 +25,7 @@ from akd_monai.networks.profile import profile_network
 
 # folder of the bundle, label, role
 _SYSTEMS = (
-    ("prostate_mri_unetplusplus", "Teacher (UNet++), never trained at the target", "teacher"),
+    ("prostate_mri_unetplusplus", "Teacher (UNet++), other sites", "teacher"),
     ("prostate_mri_enet", "Student (ENet) alone", "baseline"),
     ("prostate_mri_enet_distilled", "Student (ENet) distilled", "distilled"),
 )

@@ -77,7 +77,7 @@ class Steps:
             StepFailed: when the command fails.
             KeyboardInterrupt: when the user stops it.
         """
-        shown = f"(cd {shlex.quote(os.path.relpath(folder))} && python {shlex.join(arguments)})"
+        shown = f"(cd {_quoted(os.path.relpath(folder))} && python {' '.join(map(_quoted, arguments))})"
         if self.done(name):
             say(f"{name}: done before")
             return
@@ -103,3 +103,14 @@ def say(text: str) -> None:
     """Write a line for the user between the commands' own output, in order with it."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _quoted(argument: str) -> str:
+    """Quote for a shell; lists of names, which hold single quotes, read best between double quotes.
+
+    Example:
+        >>> _quoted("--sites=['RUNMC']")
+        '"--sites=[\'RUNMC\']"'
+    """
+    plain = "'" in argument and not set(argument) & set('"$`\\!')
+    return f'"{argument}"' if plain else shlex.quote(argument)
