@@ -166,6 +166,36 @@ def check(bundle: str) -> str:
     return check_bundle(bundle)
 
 
+def label(
+    studies: str,
+    models: Names = None,
+    bundles_dir: str = "bundles",
+    app_dir: str = "label_app",
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uncertainty: str | None = None,
+) -> str:
+    """Serve bundles with MONAI Label, for 3D Slicer and other viewers, until Ctrl-C.
+
+    Example: python -m akd_monai label --studies images --models prostate_mri_enet
+
+    Args:
+        studies: folder of the images; labels go to labels/ in it.
+        models: names of bundles; all of bundles_dir that have weights by default.
+        bundles_dir: folder of the bundles, which are not changed: the server works on copies.
+        app_dir: folder of the server, with the copies and what is trained.
+        host: address to listen on; there is no password.
+        port: port to listen on.
+        uncertainty: the bundle that scores images without label by its uncertainty.
+    """
+    from akd_monai.label import serve
+
+    return serve(
+        studies, models=models or (), bundles_dir=bundles_dir, app_dir=app_dir, host=host, port=port,
+        uncertainty=uncertainty,
+    )  # fmt: skip
+
+
 def assemble(*names: str, bundles_dir: str = "bundles", check: bool = False) -> str:
     """Write the project's bundles from their parts, or with --check see that they agree.
 
@@ -178,7 +208,7 @@ def assemble(*names: str, bundles_dir: str = "bundles", check: bool = False) -> 
 
 VERBS = {
     verb.__name__: verb
-    for verb in (demo, phantom, prepare, verify, distill, evaluate, report, profile, check, assemble)
+    for verb in (demo, phantom, prepare, verify, distill, evaluate, report, profile, check, label, assemble)
 }
 
 

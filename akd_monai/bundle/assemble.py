@@ -14,6 +14,7 @@ from akd_monai.errors import InputError, UnknownNameError, near_matches
 PARTS = Path(__file__).with_name("parts")
 _CONFIGS = (
     "train.json",
+    "multi_gpu_train.json",
     "evaluate.json",
     "inference.json",
     "preprocessing.json",
@@ -21,7 +22,7 @@ _CONFIGS = (
     "tracking.json",
     "metadata.json",
 )
-_OVERLAYS = ("evaluate.json", "distill.json", "tracking.json")
+_OVERLAYS = ("multi_gpu_train.json", "evaluate.json", "distill.json", "tracking.json")
 
 
 def assemble(names: Sequence[str] = (), *, bundles_dir: str | Path = "bundles", check: bool = False) -> str:

@@ -68,9 +68,9 @@ def collect_results(
     shape = nib.load(cases[tested[0]]["image"]).shape  # type: ignore[attr-defined]
     for system in systems:
         system["profile"] = _profile(bundles[system["key"]], size, int(shape[-1]))
-    data: Data = {"kind": "real", "description": "cases of the given folder"}
+    data: Data = {"kind": "real", "description": "cases of the given folder."}
     if synthetic:
-        data = {"kind": "synthetic", "description": "SYNTHETIC phantom of six sites"}
+        data = {"kind": "synthetic", "description": "SYNTHETIC phantom of six sites."}
     warnings = list(split["warnings"])
     return {
         "title": f"Distillation at {target}",

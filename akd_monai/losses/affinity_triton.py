@@ -100,8 +100,9 @@ if triton is not None:
             yy = y + dy * dilation
             zz = z + dz * dilation
             inside = in_row & (xx >= 0) & (xx < W) & (yy >= 0) & (yy < H) & (zz >= 0) & (zz < Z)
-            inside = inside & ((dx != 0) | (dy != 0) | (dz != 0))
             there = (zz * H + yy) * W + xx
+            # Not by dx, dy, dz: the interpreter holds them as Python numbers, which make a mask of the wrong type.
+            inside = inside & (there != here)
             label_j = tl.load(labels + b * N + there, mask=inside, other=IGNORED)
             f_j = tl.load(start + there[None, :], mask=channel & inside[None, :], other=0.0)
             sum_j = tl.load(log_sum + b * N + there, mask=inside, other=0.0)
