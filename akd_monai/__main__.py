@@ -146,14 +146,37 @@ def report(results: str, output_dir: str | None = None) -> str:
     return f"Report: {rebuild_report(results, output_dir)}"
 
 
-def profile(*bundles: str, size: Any = None, device: str = "cpu", repeats: int = 5) -> str:
-    """Count parameters and FLOPs of bundles' networks and time them.
+def profile(
+    *bundles: str,
+    size: Any = None,
+    device: str | None = None,
+    repeats: int = 5,
+    threads: int | None = None,
+    json: bool = False,
+    output: str | None = None,
+    paper: bool = False,
+) -> str:
+    """Say what bundles' networks cost: parameters, GFLOPs, time, memory, size on disk.
 
-    Example: python -m akd_monai profile bundles/prostate_mri_enet --size 384
+    Example: python -m akd_monai profile bundles/* --size 384 --threads 1
+
+    Args:
+        bundles: folders; each network is measured in a fresh process.
+        size: side of the input, or a list of sides; the metadata's by default.
+        device: cpu or cuda; the CPU by default, and the GPU too if there is one.
+        repeats: timed passes.
+        threads: CPU threads.
+        json: print JSON instead of the table.
+        output: also write the table, or JSON to a file that ends in .json.
+        paper: add the figures that the paper's Table 1 printed.
     """
-    from akd_monai.bundle.run import profile as run
+    from akd_monai.bundle.profile import profile_bundles
+    from akd_monai.experiments.machine import machine_facts
 
-    return run(bundles, size=size, device=device, repeats=repeats)
+    return profile_bundles(
+        bundles, size=size, device=device, repeats=repeats, threads=threads, as_json=json, output=output, paper=paper,
+        machine=machine_facts(),
+    )  # fmt: skip
 
 
 def check(bundle: str) -> str:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs that run bundles: distil, evaluate, profile."""
+"""The verbs that run bundles: distil, evaluate."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,18 +10,15 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from akd_monai.bundle.load import build_network
 from akd_monai.bundle.metadata import (
     LAYERS_KEY,
     bundle_path,
     distillation_layer,
-    input_shape,
     read_metadata,
     weights_path,
 )
 from akd_monai.bundle.workflow import GENERIC_OVERLAY, DistillationWorkflow, check_overrides, distillation_configs
 from akd_monai.errors import InputError, UnknownNameError, near_matches
-from akd_monai.networks.profile import profile_network
 
 logger = logging.getLogger(__name__)
 _LAMBDA = "lambda_"
@@ -127,24 +123,3 @@ def evaluate(bundle: str | Path, *, part: str = "test", **override: Any) -> str:
     output = Path(workflow.parser.get_parsed_content("output_dir"))
     means = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if isinstance(value, float))
     return f"Evaluated: {means}\nCases: {output / 'per_case.csv'}"
-
-
-def profile(bundles: Sequence[str | Path], *, size: Any = None, device: str = "cpu", repeats: int = 5) -> str:
-    """Profile the networks of bundles and return the facts as JSON.
-
-    Args:
-        bundles: folders.
-        size: side of the input or list of sides; the metadata's by default.
-        device: where to run.
-        repeats: timed runs.
-    """
-    if not bundles:
-        raise InputError("profile needs at least one bundle: python -m akd_monai profile bundles/prostate_mri_enet")
-    rows = {}
-    for bundle in bundles:
-        channels, *spatial = input_shape(read_metadata(bundle))
-        sides = [size] * len(spatial) if isinstance(size, int) else list(size or spatial)
-        rows[Path(bundle).name] = profile_network(
-            build_network(bundle), (1, channels, *sides), repeats=repeats, device=device
-        )
-    return json.dumps(rows, indent=2)

@@ -13,6 +13,7 @@ from typing import Any
 import nibabel as nib
 import torch
 from monai.inferers import SliceInferer
+from torch import nn
 
 from akd_monai.bundle.load import load_network
 from akd_monai.bundle.metadata import weights_path, weights_sha256
@@ -66,8 +67,11 @@ def collect_results(
     systems = [_system(bundles[name], label, role, cases) for name, label, role in _SYSTEMS]
     tested = [case_key(row) for row in systems[0]["per_case"]]
     shape = nib.load(cases[tested[0]]["image"]).shape  # type: ignore[attr-defined]
+    networks = {system["key"]: load_network(bundles[system["key"]]) for system in systems}
+    seconds = _cpu_seconds(networks, (size, size, int(shape[-1])))
     for system in systems:
-        system["profile"] = _profile(bundles[system["key"]], size, int(shape[-1]))
+        key = system["key"]
+        system["profile"] = _profile(bundles[key], networks[key], size, int(shape[-1]), seconds[key])
     data: Data = {"kind": "real", "description": "cases of the given folder."}
     if synthetic:
         data = {"kind": "synthetic", "description": "SYNTHETIC phantom of six sites."}
@@ -79,7 +83,7 @@ def collect_results(
         "target": target,
         "sources": list(sources),
         "seed": seed,
-        "settings": settings.as_dict(),
+        "settings": _used(settings, sources, target, size, synthetic),
         "reduced": _reduced(size, settings),
         "machine": dict(machine_facts()),
         "systems": systems,
@@ -113,27 +117,43 @@ def _system(bundle: Path, label: str, role: Any, cases: Mapping[str, Mapping[str
     }
 
 
-def _profile(bundle: Path, size: int, slices: int) -> Profile:
-    network = load_network(bundle)
+def _cpu_seconds(networks: Mapping[str, nn.Module], shape: tuple[int, int, int]) -> dict[str, float]:
+    """Return the median CPU time of one volume for each network, in rounds so that all meet the same disturbances."""
+    volume, inferer = torch.zeros(1, 1, *shape), SliceInferer(roi_size=shape[:2], sw_batch_size=4, spatial_dim=2)
+    seconds: dict[str, list[float]] = {key: [] for key in networks}
+    threads = torch.get_num_threads()
+    # one thread: with more, the time spent waiting for each other would count as well
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(5):
+                for key, network in networks.items():
+                    start = time.process_time()
+                    inferer(volume, network)
+                    seconds[key].append(time.process_time() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return {key: statistics.median(values) for key, values in seconds.items()}
+
+
+def _profile(bundle: Path, network: nn.Module, size: int, slices: int, seconds: float) -> Profile:
     facts = profile_network(network, (1, 1, size, size), repeats=1)
-    volume = torch.zeros(1, 1, size, size, slices)
-    inferer = SliceInferer(roi_size=(size, size), sw_batch_size=4, spatial_dim=2)
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(3):
-            start = time.perf_counter()
-            inferer(volume, network)
-            seconds.append(time.perf_counter() - start)
     return {
         "parameters": int(facts["parameters"]),
         "gflops": float(facts["gflops_conv"]),
         "input_shape": [1, 1, size, size],
-        "cpu_seconds_per_volume": statistics.median(seconds),
+        "cpu_seconds_per_volume": seconds,
         "volume_shape": [size, size, slices],
-        "threads": torch.get_num_threads(),
+        "threads": 1,
         "checkpoint_bytes": weights_path(bundle).stat().st_size,
         "checkpoint_sha256": weights_sha256(bundle),
     }
+
+
+def _used(settings: DemoSettings, sources: Sequence[str], target: str, size: int, synthetic: bool) -> dict[str, Any]:
+    """Return the settings with what was chosen where nothing was given."""
+    used = {**settings.as_dict(), "sources": list(sources), "target": target, "size": size}
+    return used if synthetic else {k: v for k, v in used.items() if k not in ("cases_per_site", "slices")}
 
 
 def _reduced(size: int, settings: DemoSettings) -> list[str]:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +17,9 @@ from typing import Any
 
 from akd_monai.errors import InputError
 from akd_monai.handlers.files import atomic_write
+
+# from linux/prctl.h
+_PR_SET_PDEATHSIG = 1
 
 
 class StepFailed(RuntimeError):
@@ -85,11 +90,18 @@ class Steps:
         start = time.monotonic()
         # the warnings are MONAI's standing notes about trusting configs, which are the project's own here
         environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-        with subprocess.Popen([sys.executable, *arguments], cwd=folder, env=environment) as process:
+        with subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env=environment,
+            preexec_fn=_detach if os.name == "posix" else None,
+        ) as process:
             try:
                 code = process.wait()
             except KeyboardInterrupt:
-                # the command got the same signal: let it write its checkpoint
+                # not Ctrl-C itself, which a command that is still importing answers with a traceback; a training that
+                # has begun writes its checkpoint
+                process.terminate()
                 process.wait()
                 raise
         if code in (130, -2):
@@ -97,6 +109,13 @@ class Steps:
         if code:
             raise StepFailed(shown, code)
         self.finish(name, shown, time.monotonic() - start)
+
+
+def _detach() -> None:
+    """Leave the terminal's group, whose Ctrl-C the parent handles; on Linux, get SIGTERM when the parent is killed."""
+    os.setpgid(0, 0)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from akd_monai.errors import InputError
+from akd_monai.errors import InputError, near_matches
 from akd_monai.label.infer import SafeInfer
 from akd_monai.label.train import SafeTrain
 
@@ -42,9 +43,15 @@ class SafeApp(Base):
     def infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
         """Segment one image."""
         try:
+            self._check_image(request.get("image"), datastore or self.datastore())
             return super().infer(request, datastore)
         except Exception as error:
             _tell(error)
+
+    def _check_image(self, image: Any, datastore: Any) -> None:
+        if isinstance(image, str) and not os.path.exists(image) and not datastore.get_image_uri(image):
+            known = datastore.list_images()
+            raise InputError(f"there is no image {image!r} in the studies.{near_matches(image, known)}")
 
     def train(self, request: dict[str, Any]) -> Any:
         """Train one model with the labels saved so far."""
@@ -68,8 +75,9 @@ def _tell(error: Exception) -> NoReturn:
         raise error
     logger.error("the request failed", exc_info=error)
     text = " ".join(str(getattr(error, "msg", error)).split())
-    name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-    raise HTTPException(status_code=500, detail=f"{name}{text[:600]}") from error
+    ours = isinstance(error, InputError)
+    detail = text[:600] if ours else f"{type(error).__name__}: {text[:600]}"
+    raise HTTPException(status_code=400 if ours else 500, detail=detail) from error
 
 
 def app_class() -> type:

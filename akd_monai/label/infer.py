@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nibabel as nib
+import numpy as np
 from monai.transforms import AsDiscreted, Invertd, SaveImaged, Spacingd
+from monai.utils import convert_to_numpy
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -48,9 +52,14 @@ class SafeInfer(Base):
 
     def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[Any, Any]:
         """Write the mask."""
+        if self.type in ("classification", "detection"):
+            return super().writer(data, extension, dtype)
+        wanted = {"result_extension": extension, "result_dtype": dtype, "labels": self.labels}
+        data.update({key: value for key, value in wanted.items() if value is not None})
         if data.get("result_dtype") is None:
-            data["result_dtype"] = "uint8"
-        return super().writer(data, extension, dtype)
+            data["result_dtype"] = "uint8" if max((self.labels or {}).values(), default=1) < 256 else "uint16"
+        path = write_nifti(data, self.output_label_key)
+        return super().writer(data) if path is None else (path, data.get(self.output_json_key, {}))
 
     def _get_network(self, device: str, data: Any) -> nn.Module:
         network: nn.Module = super()._get_network(device, data)
@@ -69,6 +78,22 @@ class _WithoutPaths:
         names = tuple(f"{key}_" for key in self.transform.keys)
         paths = {k: v for k, v in data.items() if isinstance(v, str) and str(k).startswith(names)}
         return {**self.transform({k: v for k, v in data.items() if k not in paths}), **paths}
+
+
+def write_nifti(data: Mapping[str, Any], key: str = "pred") -> str | None:
+    """Write the mask ``data[key]`` as NIfTI and return the path, or None where another form is asked for.
+
+    ITK, which MONAI Label uses, writes sheared axes to NIfTI as if they were at right angles.
+    """
+    name = str(data.get("result_extension") or data.get("image_path") or "").lower()
+    extension = next((e for e in (".nii.gz", ".nii") if name.endswith(e)), None)
+    mask, affine = convert_to_numpy(data[key]), data.get(f"{key}_meta_dict", {}).get("affine")
+    if extension is None or affine is None or mask.ndim > 3 or not data.get("result_write_to_file", True):
+        return None
+    image = nib.Nifti1Image(mask.astype(data["result_dtype"]), np.asarray(affine, dtype=np.float64))
+    with tempfile.NamedTemporaryFile(suffix=extension, delete=False) as file:
+        nib.save(image, file.name)
+    return file.name
 
 
 def only_dropout(network: nn.Module) -> nn.Module:

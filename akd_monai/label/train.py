@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,13 @@ class SafeTrain(Base):
     - Training begins with the weights that are there, loaded strictly; these are kept as ``models/model_<time>.pt``.
     - Every run has an output folder of its own, ``eval/<time>``: one of before with other labels is not continued.
     - With too few labels to keep one for validation, the training cases are validated on, and a line says so.
-    - ``tracking`` set to ``mlflow`` uses the bundle's own ``configs/tracking.json`` where it has one.
+    - Training is tracked by MLflow unless the request says ``None``, with the bundle's own ``configs/tracking.json``
+      where it has one.
     - The bundle's ``logging.conf`` leaves the server's log as it is.
     """
+
+    def __init__(self, path: str, conf: Mapping[str, str], **options: Any) -> None:
+        super().__init__(path, conf, **{"enable_tracking": True, **options})
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> Any:
         """Train with the request of a viewer."""

@@ -40,7 +40,7 @@ if triton is not None:
         mask = (c[:, None] < C) & (x[None, :] < N)
         value = tl.load(start + c[:, None] * N + x[None, :], mask=mask, other=-float("inf"))
         top = tl.where(x < N, tl.max(value, 0), 0.0)
-        total = tl.sum(tl.exp(value - top[None, :]), 0)
+        total = tl.where(x < N, tl.sum(tl.exp(value - top[None, :]), 0), 1.0)
         tl.store(out + b.to(tl.int64) * N + x, top + tl.log(total), mask=x < N)
 
     @triton.jit
@@ -97,11 +97,11 @@ if triton is not None:
             dy = (o // (2 * R + 1)) % (2 * R + 1) - R
             dz = o // ((2 * R + 1) * (2 * R + 1)) - RZ
             xx = x + dx * dilation
-            yy = y + dy * dilation
-            zz = z + dz * dilation
+            # One number for each pixel, though all are equal: the interpreter cannot combine a mask with a scalar.
+            yy = tl.zeros((BX,), tl.int32) + y + dy * dilation
+            zz = tl.zeros((BX,), tl.int32) + z + dz * dilation
             inside = in_row & (xx >= 0) & (xx < W) & (yy >= 0) & (yy < H) & (zz >= 0) & (zz < Z)
             there = (zz * H + yy) * W + xx
-            # Not by dx, dy, dz: the interpreter holds them as Python numbers, which make a mask of the wrong type.
             inside = inside & (there != here)
             label_j = tl.load(labels + b * N + there, mask=inside, other=IGNORED)
             f_j = tl.load(start + there[None, :], mask=channel & inside[None, :], other=0.0)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -19,13 +20,16 @@ _SKIP_WIDTH = 48
 
 
 class DeepLabV3Plus(nn.Module):
-    """DeepLabV3+ with an aligned Xception-65 for 2D images of any size.
+    """DeepLabV3+ on an aligned Xception-65 for 2D images of any size.
 
-    By default the form behind the published comparison, 54,746,962 parameters for one channel in and two classes out: the
-    low-level projection is 3x3, the last block of the backbone has no normalisation after its second convolution, and
-    the shortcut of a block that starts with ReLU reads the rectified input. ``canonical=True`` gives the architecture as
-    its authors describe it, with a 1x1 projection, all normalisations and shortcuts that read the input itself:
-    54,699,858 parameters. The backbone's ImageNet classifier is left out of both.
+    Two switches tell apart the forms that go by this name; the backbone's ImageNet classifier is left out of all of them.
+
+    - By default, 54,746,962 parameters for one channel in and two classes out, as in the published comparison: the
+      low-level projection is 3x3, and the backbone's last block has no normalisation after its second convolution. Each
+      shortcut reads the block's input.
+    - ``canonical=True``, 54,699,858 parameters, as the authors describe it: a 1x1 projection and all normalisations.
+    - ``rectified_shortcut=True`` changes no parameter: the shortcut of a block that starts with ReLU reads the rectified
+      input, as where that ReLU works in place. With the default above it is the published comparison to the letter.
 
     Layers: ``stem1`` (low) at 1/2 of the input size, 32 channels; ``exit`` (high), the backbone's output, at
     1/``output_stride``, 2048 channels; ``aspp`` at 1/``output_stride`` and ``decoder`` at 1/4, 256 channels each.
@@ -37,10 +41,11 @@ class DeepLabV3Plus(nn.Module):
         spatial_dims: 2.
         in_channels: channels of the image.
         out_channels: classes.
+        output_stride: 8, or 16 for about a third of the operations.
+        canonical: the authors' projection and normalisations instead of the published comparison's.
+        rectified_shortcut: whether shortcuts read the rectified input.
         dropout: probability of dropout at all three places; None for the reference's 0.5 after the pyramid, and 0.5 and
             0.1 in the decoder.
-        output_stride: 8, or 16 for about a third of the operations.
-        canonical: the authors' form instead of the published comparison's.
 
     Raises:
         InputError: for arguments that do not fit, and in ``forward`` for an image that does not, or one image in training.
@@ -61,9 +66,10 @@ class DeepLabV3Plus(nn.Module):
         spatial_dims: int,
         in_channels: int,
         out_channels: int,
-        dropout: float | None = None,
         output_stride: int = 8,
         canonical: bool = False,
+        rectified_shortcut: bool = False,
+        dropout: float | None = None,
     ) -> None:
         super().__init__()
         rates = _REFERENCE_DROPOUT if dropout is None else (dropout, dropout, dropout)
@@ -76,12 +82,10 @@ class DeepLabV3Plus(nn.Module):
         self.stem2 = nn.Sequential(nn.Conv2d(32, 64, 3, padding=1, bias=False), *_bn_act(64))
         self.entry1 = nn.Sequential(_Block(64, (128, 128, 128), stride=2), nn.ReLU())
         self.entry2 = _Block(128, (256, 256, 256), stride=2)
-        self.entry3 = _Block(256, (728, 728, 728), stride=output_stride // 8, relu_first=True, canonical=canonical)
-        self.middle = nn.Sequential(
-            *(_Block(728, (728, 728, 728), dilation=rate, relu_first=True, canonical=canonical) for _ in range(16))
-        )
-        unnormalised = None if canonical else 1
-        last = _Block(728, (728, 1024, 1024), 1, rate, True, canonical, unnormalised)
+        block = partial(_Block, relu_first=True, rectified_shortcut=rectified_shortcut)
+        self.entry3 = block(256, (728, 728, 728), stride=output_stride // 8)
+        self.middle = nn.Sequential(*(block(728, (728, 728, 728), dilation=rate) for _ in range(16)))
+        last = block(728, (728, 1024, 1024), dilation=rate, unnormalised=None if canonical else 1)
         tail = [
             m for i, o in ((1024, 1536), (1536, 1536), (1536, 2048)) for m in (_Sep(i, o, 1, 2 * rate), *_bn_act(o))
         ]
@@ -138,28 +142,29 @@ class _Block(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         relu_first: bool = False,
-        canonical: bool = True,
+        rectified_shortcut: bool = False,
         unnormalised: int | None = None,
     ) -> None:
         super().__init__()
         body: list[nn.Module] = []
         width = inputs
         for i, output in enumerate(widths):
-            if i or (relu_first and canonical):
+            if i or relu_first:
                 body.append(nn.ReLU())
             strided = stride > 1 and i == len(widths) - 1
             body.append(_Sep(width, output, stride, 1) if strided else _Sep(width, output, 1, dilation))
             if i != unnormalised:
                 body.append(nn.BatchNorm2d(output))
             width = output
-        self.rectify = nn.ReLU() if relu_first and not canonical else nn.Identity()
+        # rectifying twice changes nothing, so the body is the same and keeps its names in both forms
+        self.entrance: nn.Module = nn.ReLU() if relu_first and rectified_shortcut else nn.Identity()
         self.body = nn.Sequential(*body)
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or width != inputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.rectify(x)
+        x = self.entrance(x)
         return self.body(x) + self.shortcut(x)
 
 

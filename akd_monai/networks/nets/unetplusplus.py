@@ -115,6 +115,6 @@ def _node(spatial_dims: int, inputs: int, width: int, dropout: float) -> nn.Sequ
     conv, norm = Conv[Conv.CONV, spatial_dims], Norm[Norm.BATCH, spatial_dims]
     layers: list[nn.Module] = []
     for channels in (inputs, width):
-        layers += [conv(channels, width, kernel_size=3, padding=1), norm(width), nn.ReLU(inplace=True)]
+        layers += [conv(channels, width, kernel_size=3, padding=1), norm(width), nn.ReLU()]
     layers.append(nn.Dropout2d(dropout) if spatial_dims == 2 else nn.Dropout3d(dropout))
     return nn.Sequential(*layers)

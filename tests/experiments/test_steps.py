@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands of an experiment: shown, run once, remembered; and what the demo asks before it starts."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from akd_monai.errors import InputError, UnknownNameError
+from akd_monai.experiments.demo import choose_sites
+from akd_monai.experiments.settings import DemoSettings
+from akd_monai.experiments.steps import StepFailed, Steps
+
+WRITE = "import pathlib; f = pathlib.Path('out.txt'); f.write_text(f.read_text() + 'x' if f.exists() else 'x')"
+
+
+def test_a_done_step_is_not_run_again_even_by_another_call(tmp_path, capfd):
+    for _ in range(2):
+        Steps(tmp_path, {"seed": 0}).run("write", ["-c", WRITE], tmp_path)
+    assert (tmp_path / "out.txt").read_text() == "x"
+    shown = capfd.readouterr().out
+    assert "python -c" in shown
+    assert "write: done before" in shown
+    assert list(Steps(tmp_path, {"seed": 0}).seconds) == ["write"]
+
+
+def test_a_failed_step_is_told_and_tried_again(tmp_path):
+    steps = Steps(tmp_path, {})
+    with pytest.raises(StepFailed, match=r"exit code 3 from: \(cd .* && python -c"):
+        steps.run("fail", ["-c", "raise SystemExit(3)"], tmp_path)
+    assert not Steps(tmp_path, {}).done("fail")
+
+
+def test_a_step_that_was_interrupted_interrupts_the_experiment(tmp_path):
+    steps = Steps(tmp_path, {})
+    with pytest.raises(KeyboardInterrupt):
+        steps.run("stop", ["-c", "raise SystemExit(130)"], tmp_path)
+    assert not steps.done("stop")
+
+
+def test_a_folder_of_another_experiment_is_refused(tmp_path):
+    Steps(tmp_path, {"seed": 0, "epochs": 3}).finish("a", "", 1.0)
+    with pytest.raises(InputError, match="holds a run with another epochs; name another folder with --output_dir"):
+        Steps(tmp_path, {"seed": 0, "epochs": 4})
+    assert "a" in json.loads((tmp_path / "steps.json").read_text())["done"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"size": 100}, "size must be a multiple of 16 from 32 on, got 100; try 96"),
+        ({"features": "8,16"}, "features must be five widths"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 1}, "batch_size must be at least 2"),
+        ({"samples_per_epoch": 4}, "samples_per_epoch 4 gives no batch of 8"),
+        ({"fold": 2}, r"fold must lie in 0..folds-1 with at least 2 folds, got fold 2 of 2"),
+    ],
+)
+def test_settings_that_cannot_work(flags, message):
+    with pytest.raises(InputError, match=message):
+        DemoSettings.from_flags(flags)
+
+
+def test_an_unknown_setting_lists_near_matches():
+    with pytest.raises(UnknownNameError, match=r"the demo has no setting 'epoch'\. Did you mean 'epochs'"):
+        DemoSettings.from_flags({"epoch": 3})
+
+
+@pytest.fixture
+def sites(tmp_path):
+    for site in ("BMC", "I2CVB", "UCL"):
+        (tmp_path / site).mkdir()
+        for name in ("Case00.nii.gz", "Case00_segmentation.nii.gz"):
+            nib.save(nib.Nifti1Image(np.ones((4, 4, 2), np.uint8), np.eye(4)), tmp_path / site / name)
+    return tmp_path
+
+
+def test_sites_are_chosen(sites):
+    assert choose_sites(sites, DemoSettings()) == (("BMC", "UCL"), "I2CVB")
+    assert choose_sites(sites, DemoSettings(target="UCL", sources=("BMC",))) == (("BMC",), "UCL")
+
+
+def test_the_target_is_no_source(sites):
+    with pytest.raises(InputError, match=r"the teacher's sites \['UCL'\] and the student's site 'UCL' must differ"):
+        choose_sites(sites, DemoSettings(target="UCL", sources=("UCL",)))

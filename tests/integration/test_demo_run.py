@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo at a size that takes seconds a step: stopped, continued, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mlflow
+import pytest
+
+SMALL = [
+    "--size=32", "--features=4,4,8,8,8", "--epochs=1", "--teacher_epochs=1", "--samples_per_epoch=4", "--batch_size=2",
+    "--cases_per_site=2", "--slices=4",
+]  # fmt: skip
+
+
+def command(folder):
+    return [sys.executable, "-W", "ignore", "-m", "akd_monai", "demo", f"--output_dir={folder}", *SMALL]
+
+
+@pytest.mark.slow
+def test_demo_is_stopped_by_ctrl_c_and_goes_on(tmp_path):
+    folder, environment = tmp_path / "out", {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command(folder), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        while not (folder / "steps.json").exists() and process.poll() is None:
+            time.sleep(0.05)
+        # as a terminal does: to the group in the foreground
+        os.killpg(process.pid, signal.SIGINT)
+        output = process.communicate()[0]
+    assert process.returncode == 130, output[-3000:]
+    assert "Stopped. The same command goes on from here" in output
+    assert "Traceback" not in output
+    done = subprocess.run(command(folder), env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "Teacher (UNet++) at RUNMC, BMC, UCL, BIDMC, HK: done before" in done.stdout
+
+    results = json.loads((folder / "report" / "results.json").read_text())
+    assert results["data"]["kind"] == "synthetic"
+    assert [s["role"] for s in results["systems"]] == ["teacher", "baseline", "distilled"]
+    assert len(results["commands"]) == 6
+    page = (folder / "report" / "index.html").read_text()
+    assert "Synthetic data" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlruns.db'}")
+    runs = mlflow.search_runs(experiment_names=["demo"])
+    assert len(runs) == 3
+    assert runs["metrics.loss/affinity"].notna().sum() == 1
+    hashes = {s["profile"]["checkpoint_sha256"] for s in results["systems"]}
+    assert set(runs["tags.checkpoint_sha256"]) == hashes
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="skipped: only Linux tells a process that its parent was killed")
+def test_a_killed_demo_leaves_no_training_behind(tmp_path):
+    code = (
+        "import sys, pathlib; from akd_monai.experiments.steps import Steps\n"
+        "Steps(pathlib.Path(sys.argv[1]), {}).run('wait', ['-c', "
+        '\'import os, time; open("pid", "w").write(str(os.getpid())); time.sleep(60)\'], pathlib.Path(sys.argv[1]))'
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.DEVNULL) as process:
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.02)
+        child = int((tmp_path / "pid").read_text())
+        process.kill()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the command outlived the demo")

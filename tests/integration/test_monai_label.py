@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real MONAI Label server, started by our verb and spoken to over REST.
+
+MONAI Label goes into an environment of its own, ``.venv-label`` or the folder that ``AKD_LABEL_ENV`` names, which sees
+the packages of this one and is used again as long as the pinned versions stay the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import nibabel as nib
+import numpy as np
+import pytest
+import requests
+import torch
+from bundle_tools import run_bundle, small_bundle
+
+from akd_monai.data import make_phantom
+from akd_monai.label.serve import REQUIREMENTS
+from akd_monai.networks.nets import ENet, ESPNet
+
+ROOT = Path(__file__).parents[2]
+REAL = ROOT.parent / "shared" / "data" / "inference-input"
+MODEL = "prostate_mri_enet"
+SHEARED = np.array([[0, 0.9, 0.1, 5], [-0.8, 0, 0, 7], [0, 0.2, -3.0, 1], [0, 0, 0, 1]])
+NO_NETWORK = ("retrying (retry(", "connection", "temporary failure", "could not fetch", "timed out", "proxy")
+
+logger = logging.getLogger(__name__)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="skipped: ends the server by its process group"),
+]
+
+
+@pytest.fixture(scope="module")
+def label_python() -> Path:
+    """Python of an environment with MONAI Label."""
+    folder = Path(os.environ.get("AKD_LABEL_ENV", ROOT / ".venv-label"))
+    python, stamp = folder / "bin" / "python", folder / "installed.txt"
+    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    wanted = hashlib.sha256(f"{sorted(packages)}{REQUIREMENTS.read_text()}".encode()).hexdigest()
+    if python.exists() and stamp.is_file() and stamp.read_text() == wanted:
+        return python
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
+    site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    (site / "parent.pth").write_text("".join(f"import site; site.addsitedir({p!r})\n" for p in sorted(packages)))
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install", "--quiet"]
+    done = subprocess.run([*pip, "--no-deps", "-r", REQUIREMENTS], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        if any(words in done.stderr.lower() for words in NO_NETWORK):
+            pytest.skip(f"skipped: MONAI Label cannot be fetched: {reason}")
+        pytest.fail(f"MONAI Label cannot be installed: {done.stderr[-2000:]}")
+    stamp.write_text(wanted)
+    logger.warning("MONAI Label was installed in %.0f s", time.monotonic() - started)
+    return python
+
+
+@dataclass
+class Server:
+    """A running server and its folders."""
+
+    url: str
+    bundles: Path
+    studies: Path
+    app: Path
+    log: Path
+    process: subprocess.Popen
+
+    @property
+    def copy(self) -> Path:
+        """The copy of the bundle that the server works on."""
+        return self.app / "model" / MODEL
+
+    def post(self, path: str, **options) -> requests.Response:
+        """Send a request and see that it went well."""
+        response = requests.post(self.url + path, timeout=300, **options)
+        assert response.status_code == 200, f"{response.text}\n{self.log.read_text()[-4000:]}"
+        return response
+
+    def mask(self, image: str, folder: Path, params: dict | None = None) -> nib.Nifti1Image:
+        """Segment an image of the studies."""
+        sent = {"params": json.dumps(params or {})}
+        path = folder / f"{image}_server.nii.gz"
+        path.write_bytes(self.post(f"/infer/{MODEL}?image={image}&output=image", data=sent).content)
+        return nib.load(path)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, label_python):
+    """The server with one bundle of drawn weights, four synthetic volumes and, where it is there, a real one."""
+    root = tmp_path_factory.mktemp("label")
+    make_bundle(root / "bundles" / MODEL)
+    make_studies(root)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = {"studies": "studies", "bundles_dir": "bundles", "app_dir": "app", "port": port, "uncertainty": MODEL}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        # scoring would begin by itself and write to the same folder as the tests
+        "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
+        "MONAI_LABEL_SESSION_PATH": str(root / "sessions"),
+    }
+    command = [str(label_python), "-W", "ignore", "-m", "akd_monai", "label"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    with (root / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    running = Server(
+        f"http://127.0.0.1:{port}", root / "bundles", root / "studies", root / "app", root / "server.log", process
+    )
+    try:
+        wait_for(running)
+        yield running
+    finally:
+        end(process)
+
+
+def make_bundle(root: Path) -> None:
+    """Write a student for slices of 64 x 64 with weights that were drawn."""
+    shape = {f"network_data_format#{side}#spatial_shape": [64, 64] for side in ("inputs#image", "outputs#pred")}
+    small_bundle("enet", root, spatial_size=[64, 64], **shape)
+    torch.manual_seed(0)
+    torch.save(ENet(2, 1, 2).state_dict(), root / "models" / "model.pt")
+
+
+def make_studies(root: Path) -> None:
+    """Write images: three synthetic cases, one of them again on sheared axes, and a real volume."""
+    phantom = make_phantom(
+        root / "phantom", cases_per_site=3, sites=["RUNMC"], size=64, slices=6, seed=0, progress=False
+    )
+    studies = root / "studies"
+    studies.mkdir()
+    for number in range(3):
+        shutil.copy(phantom / "RUNMC" / f"Case{number:02}.nii.gz", studies / f"phantom{number}.nii.gz")
+    volume = nib.load(studies / "phantom0.nii.gz").get_fdata(dtype=np.float32)
+    nib.save(nib.Nifti1Image(volume.transpose(1, 0, 2)[::-1, :50], SHEARED), studies / "sheared.nii.gz")
+    for path in sorted(REAL.glob("*.nii.gz"))[:1]:
+        shutil.copyfile(path, studies / "real.nii.gz")
+
+
+def wait_for(server: Server) -> None:
+    """Wait until the server answers."""
+    for _ in range(240):
+        if server.process.poll() is not None:
+            pytest.fail(f"the server ended at once:\n{server.log.read_text()[-4000:]}")
+        try:
+            if requests.get(f"{server.url}/info/", timeout=60).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.5)
+    pytest.fail(f"the server did not answer:\n{server.log.read_text()[-4000:]}")
+
+
+def end(process: subprocess.Popen) -> None:
+    """End the server, and in any case all that it started."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+    if group_lives(process.pid):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=20)
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def cli_masks(server, tmp_path_factory) -> Path:
+    """The masks of MONAI's command line."""
+    folder = tmp_path_factory.mktemp("cli")
+    run_bundle(
+        server.bundles / MODEL, "configs/inference.json", f"--dataset_dir={server.studies}", f"--output_dir={folder}"
+    )
+    return folder
+
+
+def sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_info_lists_model_trainer_strategy_and_scoring(server):
+    info = requests.get(f"{server.url}/info/", timeout=60).json()
+    assert info["labels"] == ["prostate"]
+    assert info["models"][MODEL]["labels"] == {"prostate": 1}
+    assert info["models"][MODEL]["dimension"] == 2
+    assert MODEL in info["trainers"]
+    assert MODEL in info["scoring"]
+    assert "epistemic" in info["strategies"]
+    assert info["datastore"]["total"] == len(list(server.studies.glob("*.nii.gz")))
+
+
+@pytest.mark.parametrize("image", ["phantom0", "sheared", "real"])
+def test_mask_is_that_of_the_command_line_on_the_grid_of_the_image(server, cli_masks, image, tmp_path):
+    path = server.studies / f"{image}.nii.gz"
+    if not path.is_file():
+        pytest.skip("skipped: no real volume here")
+    given, ours = nib.load(path), server.mask(image, tmp_path)
+    theirs = nib.load(cli_masks / f"{image}_pred.nii.gz")
+    assert ours.shape == given.shape
+    np.testing.assert_allclose(ours.affine, given.affine, atol=1e-5)
+    assert ours.get_data_dtype() == np.uint8
+    mask = np.asarray(ours.dataobj)
+    assert 0 < mask.mean() < 1  # neither answer would prove anything
+    np.testing.assert_array_equal(mask, np.asarray(theirs.dataobj))
+
+
+def test_uploaded_volume_is_segmented_too(server, tmp_path):
+    with (server.studies / "phantom1.nii.gz").open("rb") as file:
+        content = server.post(f"/infer/{MODEL}?output=image", files={"file": ("any.nii.gz", file)}).content
+    (tmp_path / "uploaded.nii.gz").write_bytes(content)
+    uploaded, stored = nib.load(tmp_path / "uploaded.nii.gz"), server.mask("phantom1", tmp_path)
+    np.testing.assert_array_equal(np.asarray(uploaded.dataobj), np.asarray(stored.dataobj))
+
+
+def test_viewer_that_wants_nrrd_gets_it(server):
+    params = {"result_extension": ".nrrd", "result_dtype": "uint16", "result_compress": False}
+    answer = server.post(f"/infer/{MODEL}?image=phantom0&output=image", data={"params": json.dumps(params)})
+    assert answer.content.startswith(b"NRRD")
+    assert b"unsigned short" in answer.content[:300]
+
+
+def test_image_that_is_not_there_is_named(server):
+    answer = requests.post(f"{server.url}/infer/{MODEL}?image=phantom7&output=image", timeout=60)
+    assert answer.status_code == 400
+    assert "there is no image 'phantom7' in the studies. Did you mean 'phantom" in answer.json()["detail"]
+
+
+def test_weights_of_another_network_end_the_request(server, tmp_path):
+    weights = server.copy / "models" / "model.pt"
+    right = weights.read_bytes()
+    before = np.asarray(server.mask("phantom0", tmp_path).dataobj)
+    try:
+        torch.save(ESPNet(2, 1, 2).state_dict(), weights)
+        answer = requests.post(f"{server.url}/infer/{MODEL}?image=phantom0&output=image", timeout=60)
+        assert answer.status_code == 500
+        assert "Missing key(s) in state_dict" in answer.json()["detail"]
+    finally:
+        weights.write_bytes(right)
+    np.testing.assert_array_equal(np.asarray(server.mask("phantom0", tmp_path).dataobj), before)
+
+
+def test_training_without_labels_says_what_to_do(server):
+    answer = requests.post(f"{server.url}/train/{MODEL}?run_sync=true", json={"max_epochs": 2}, timeout=120)
+    assert answer.status_code == 400
+    assert "save at least one label with the tag 'final'" in answer.json()["detail"]
+
+
+def test_labels_are_saved_and_trained_on_with_mlflow(server, tmp_path):
+    save_labels(server)
+    before, weights = server.mask("phantom2", tmp_path), server.copy / "models" / "model.pt"
+    old, given = sha(weights), sha(server.bundles / MODEL / "models" / "model.pt")
+    assert old == given
+    # the request of a viewer, with its empty run_id
+    server.post(f"/train/{MODEL}", json={"max_epochs": 2, "val_split": 0.5, "run_id": "", "tracking_run_name": "one"})
+    task = finished_training(server)
+    assert task["status"] == "DONE", task
+    assert sha(weights) != old
+    assert sha(server.bundles / MODEL / "models" / "model.pt") == given
+    kept = list((server.copy / "models").glob("model_*.pt"))
+    assert [sha(path) for path in kept] == [old]
+    after = server.mask("phantom2", tmp_path)
+    assert not np.array_equal(np.asarray(before.dataobj), np.asarray(after.dataobj))
+    image = server.studies / "phantom2.nii.gz"
+    run_bundle(server.copy, "configs/inference.json", f"--dataset_dir={image}", f"--output_dir={tmp_path}")
+    theirs = nib.load(tmp_path / "phantom2_pred.nii.gz")
+    np.testing.assert_array_equal(np.asarray(after.dataobj), np.asarray(theirs.dataobj))
+    # the way back
+    again = server.mask("phantom2", tmp_path, {"model_filename": kept[0].name})
+    np.testing.assert_array_equal(np.asarray(again.dataobj), np.asarray(before.dataobj))
+    mlflow.set_tracking_uri(f"sqlite:///{server.app / 'mlruns.db'}")
+    runs = mlflow.search_runs(experiment_names=[MODEL])
+    assert list(runs["tags.mlflow.runName"]) == ["one"]
+    assert runs["status"][0] == "FINISHED"
+    assert runs["params.max_epochs"][0] == "2"
+    assert runs["tags.checkpoint_sha256"][0] == sha(weights)
+
+
+def save_labels(server: Server) -> None:
+    """Save the labels of two synthetic cases, as a viewer does."""
+    masks = server.studies.parent / "phantom" / "RUNMC"
+    for number in range(2):
+        with (masks / f"Case{number:02}_segmentation.nii.gz").open("rb") as file:
+            answer = requests.put(
+                f"{server.url}/datastore/label?image=phantom{number}&tag=final",
+                files={"label": ("label.nii.gz", file)},
+                timeout=60,
+            )
+        assert answer.json() == {"image": f"phantom{number}", "label": f"phantom{number}"}
+
+
+def finished_training(server: Server) -> dict:
+    """Wait for the training in the background."""
+    for _ in range(240):
+        task = requests.get(f"{server.url}/train/", timeout=60).json()
+        if task["status"] not in ("SUBMITTED", "RUNNING"):
+            return task
+        time.sleep(0.5)
+    pytest.fail(f"training did not end: {task}")
+
+
+def test_uncertainty_chooses_the_next_image(server):
+    server.post(f"/scoring/{MODEL}?run_sync=true", json={"simulation_size": 3, "max_workers": 1})
+    images = requests.get(f"{server.url}/datastore/?output=all", timeout=60).json()["objects"]
+    open_images = {name: about["image"]["info"] for name, about in images.items() if "final" not in about["labels"]}
+    assert sorted(open_images) == sorted(n for n in images if n not in ("phantom0", "phantom1"))
+    scores = {name: info["epistemic_entropy"] for name, info in open_images.items()}
+    # two classes: at most ln 2
+    assert all(0 < score <= np.log(2) for score in scores.values())
+    chosen = server.post("/activelearning/epistemic").json()
+    assert chosen["id"] == max(scores, key=lambda name: scores[name])
+
+
+def test_server_ends_with_everything_it_started(server):
+    server.post(f"/train/{MODEL}", json={"max_epochs": 1000, "tracking": "None"})
+    for _ in range(240):
+        if "epoch 1/1000" in server.log.read_text():
+            break
+        time.sleep(0.25)
+    server.process.terminate()
+    assert server.process.wait(timeout=30) in (143, -signal.SIGTERM)
+    assert not group_lives(server.process.pid)
