@@ -85,8 +85,9 @@ def main() -> None:
         call(str(PYTHON), "-m", "ruff", "format", "--check", ".")
         call(str(PYTHON), "-m", "mypy")
     elif target == "check":
-        for bundle in sorted((ROOT / "bundles").iterdir()):
-            call(str(PYTHON), "-m", "akd_monai", "check", str(bundle.relative_to(ROOT)))
+        bundles = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bundles").iterdir())
+        call(str(PYTHON), "-m", "akd_monai", "assemble", "--check")
+        call(str(PYTHON), "-m", "akd_monai", "check", *bundles)
 
 
 if __name__ == "__main__":

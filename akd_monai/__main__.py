@@ -121,11 +121,26 @@ def distill(
 
 
 def evaluate(
-    bundle: str, dataset_dir: str | None = None, sites: Names = None, part: str = "test", **override: Any
+    bundle: str,
+    dataset_dir: str | None = None,
+    sites: Names = None,
+    part: str = "test",
+    publish: str | None = None,
+    trained_by: str | None = None,
+    **override: Any,
 ) -> str:
     """Judge a bundle case by case in 3D on the images' own grid: Dice, HD95 and average surface distance in mm.
 
     Example: python -m akd_monai evaluate --bundle bundles/prostate_mri_enet --dataset_dir prepared --sites I2CVB
+
+    Args:
+        bundle: folder of the bundle, with weights.
+        dataset_dir: the data, as the bundle's train.json wants them.
+        sites: names of sites, all by default.
+        part: test, validation or training.
+        publish: what is judged on, in words; writes the figures into the bundle's README and metadata.
+        trained_by: the command that trained the weights, shown beside published figures.
+        override: any id of the configs.
     """
     from akd_monai.bundle.run import evaluate as run
 
@@ -133,7 +148,7 @@ def evaluate(
         override["dataset_dir"] = dataset_dir
     if sites is not None:
         override["sites"] = sites.split(",") if isinstance(sites, str) else list(sites)
-    return run(bundle, part=part, **override)
+    return run(bundle, part=part, publish=publish, trained_by=trained_by, **override)
 
 
 def report(results: str, output_dir: str | None = None) -> str:
@@ -179,14 +194,16 @@ def profile(
     )  # fmt: skip
 
 
-def check(bundle: str) -> str:
-    """See that a bundle is whole: targets, references, overlay, preprocessing, metadata, hash of the weights.
+def check(*bundles: str) -> str:
+    """See that bundles are whole: targets, references, overlays, preprocessing, metadata, hash of the weights.
 
     Example: python -m akd_monai check bundles/prostate_mri_enet
     """
     from akd_monai.bundle.check import check_bundle
 
-    return check_bundle(bundle)
+    if not bundles:
+        raise InputError("check needs at least one bundle: python -m akd_monai check bundles/prostate_mri_enet")
+    return "\n".join(check_bundle(bundle) for bundle in bundles)
 
 
 def label(

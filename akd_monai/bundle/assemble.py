@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from akd_monai.bundle.results import metadata_with_results, read_results, readme_with_results
 from akd_monai.errors import InputError, UnknownNameError, near_matches
 
 PARTS = Path(__file__).with_name("parts")
@@ -49,7 +50,7 @@ def assemble(names: Sequence[str] = (), *, bundles_dir: str | Path = "bundles", 
         part = read_part(name)
         root = Path(bundles_dir) / part["bundle"]
         if check:
-            for path, text in bundle_files(part).items():
+            for path, text in bundle_files(part, read_results(root)).items():
                 if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != text:
                     different.append(str(root / path))
         else:
@@ -71,7 +72,7 @@ def read_part(name: str) -> dict[str, Any]:
 
 def write_bundle(part: dict[str, Any], root: str | Path) -> Path:
     """Write the bundle of ``part`` into the folder ``root``, with an empty ``models`` folder, and return ``root``."""
-    for path, text in bundle_files(part).items():
+    for path, text in bundle_files(part, read_results(root)).items():
         target = Path(root) / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
@@ -79,16 +80,24 @@ def write_bundle(part: dict[str, Any], root: str | Path) -> Path:
     return Path(root)
 
 
-def bundle_files(part: dict[str, Any]) -> dict[str, str]:
-    """Return the text of every generated file of one bundle, by its path inside the bundle."""
+def bundle_files(part: dict[str, Any], results: dict[str, Any] | None = None) -> dict[str, str]:
+    """Return the text of every generated file of one bundle, by its path inside the bundle.
+
+    Args:
+        part: what is special to the bundle.
+        results: its published results, which its README and metadata show.
+    """
     files = {}
     for name in _CONFIGS:
         if name in part:
             content = json.loads((PARTS / "common" / name).read_text(encoding="utf-8"))
             _change(content, part[name], nested=name not in _OVERLAYS)
+            if name == "metadata.json" and results:
+                content = metadata_with_results(content, results)
             files[f"configs/{name}"] = json.dumps(content, indent=4) + "\n"
     readme = Template((PARTS / "common" / "README.md").read_text(encoding="utf-8"))
-    files["docs/README.md"] = readme.substitute(part["README.md"], bundle=part["bundle"])
+    text = readme.substitute(part["README.md"], bundle=part["bundle"])
+    files["docs/README.md"] = readme_with_results(text, results) if results else text
     for name, target in (("logging.conf", "configs/logging.conf"), ("LICENSE", "LICENSE")):
         files[target] = (PARTS / "common" / name).read_text(encoding="utf-8")
     return files

@@ -35,17 +35,19 @@ def check_bundle(bundle_dir: str | Path) -> str:
         InputError: naming everything that is wrong.
     """
     problems = [*_files(bundle_dir), *_metadata(bundle_dir)]
+    # one for all: it looks through every module of MONAI once
+    locator = ComponentLocator()
     configs = bundle_path(bundle_dir, "configs")
     for name in _ALONE:
         if (configs / name).is_file():
-            problems += [f"{name}: {p}" for p in check_config([configs / name])]
+            problems += [f"{name}: {p}" for p in check_config([configs / name], locator)]
     for name, base in _OVERLAYS.items():
         if (configs / name).is_file() and (configs / base).is_file():
             found = list(_missed_ids(configs / base, configs / name))
             if not found:
                 # what is wrong in the base alone has been said already
-                before = set(check_config([configs / base]))
-                found = [p for p in check_config([configs / base, configs / name]) if p not in before]
+                before = set(check_config([configs / base], locator))
+                found = [p for p in check_config([configs / base, configs / name], locator) if p not in before]
             problems += [f"{name}: {p}" for p in found]
     problems += _agreement(configs)
     if problems:
@@ -71,14 +73,14 @@ def _metadata(bundle_dir: str | Path) -> Iterator[str]:
         yield f"models/model.pt has the hash {found[:12]}..., metadata.json says {wanted[:12]}..."
 
 
-def check_config(paths: list[Path]) -> Iterator[str]:
+def check_config(paths: list[Path], locator: ComponentLocator) -> Iterator[str]:
     """Yield what is wrong with the targets and references of configs merged in order; nothing is run."""
     parser = ConfigParser()
     parser.read_config([str(p) for p in paths])
     parser.read_meta(str(paths[0].with_name("metadata.json")))
     for where, value in _walk(parser.get(), ""):
         if isinstance(value, Mapping) and isinstance(value.get("_target_"), str):
-            yield from _target(where, value)
+            yield from _target(where, value, locator)
         elif isinstance(value, str) and not where.startswith("_meta_"):
             for reference in ReferenceResolver.match_refs_pattern(value):
                 if reference not in parser:
@@ -92,10 +94,8 @@ def _walk(content: Any, where: str) -> Iterator[tuple[str, Any]]:
         yield from _walk(value, f"{where}::{key}" if where else str(key))
 
 
-def _target(where: str, config: Mapping[str, Any]) -> Iterator[str]:
-    name = ConfigComponent(
-        config={"_target_": config["_target_"]}, id="", locator=ComponentLocator()
-    ).resolve_module_name()
+def _target(where: str, config: Mapping[str, Any], locator: ComponentLocator) -> Iterator[str]:
+    name = ConfigComponent(config={"_target_": config["_target_"]}, id="", locator=locator).resolve_module_name()
     found = locate(str(name))
     if found is None:
         yield f"{where}: there is no {config['_target_']!r}"

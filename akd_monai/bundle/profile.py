@@ -47,13 +47,14 @@ def profile_bundles(
         machine: facts about the machine, to stand below the table: ``cpu``, ``gpu``, ``torch``.
 
     Raises:
-        InputError: for no bundle, two of one name, a folder that is none, or a size that does not fit the network.
+        InputError: for no bundle, a folder that is none, a size that does not fit the network, or a device that is not
+            there.
     """
     if not bundles:
         raise InputError("profile needs at least one bundle: python -m akd_monai profile bundles/prostate_mri_enet")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise InputError(f"threads must be a whole number of 1 or more, got {threads!r}.")
-    devices = [device] if device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    devices = _devices(device)
     threads = threads or torch.get_num_threads()
     shapes = [_shape(b, size) for b in bundles]
     profiles = [_in_fresh_process(b, s, devices, repeats, threads) for b, s in zip(bundles, shapes, strict=True)]
@@ -65,10 +66,20 @@ def profile_bundles(
     return as_text if as_json else table
 
 
+def _devices(wanted: str | None) -> list[str]:
+    if wanted is None:
+        return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    kind, _, number = wanted.partition(":")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(kind, 0)
+    if not (number.isdecimal() or not number) or int(number or 0) >= there:
+        raise InputError(f"device {wanted!r} is not there; give cpu or, with a GPU, cuda.")
+    return [wanted]
+
+
 def _shape(bundle: str | Path, size: int | Sequence[int] | None) -> tuple[int, ...]:
     channels, *spatial = input_shape(read_metadata(bundle))
-    sides = spatial if size is None else [size] * len(spatial) if isinstance(size, int) else list(size)
-    if len(sides) != len(spatial) or not all(isinstance(s, int) and s > 0 for s in sides):
+    sides: list[Any] = spatial if size is None else [size] * len(spatial) if isinstance(size, int) else list(size)
+    if len(sides) != len(spatial) or not all(type(s) is int and s > 0 for s in sides):
         raise InputError(f"size must be one side or {len(spatial)} for bundle {str(bundle)!r}, got {size!r}.")
     return (1, channels, *sides)
 

@@ -17,6 +17,7 @@ from akd_monai.bundle.metadata import (
     read_metadata,
     weights_path,
 )
+from akd_monai.bundle.results import publish_results
 from akd_monai.bundle.workflow import GENERIC_OVERLAY, DistillationWorkflow, check_overrides, distillation_configs
 from akd_monai.errors import InputError, UnknownNameError, near_matches
 
@@ -97,12 +98,21 @@ def _layers(configs: list[Path], teacher: str | Path, student: str | Path, given
     return found
 
 
-def evaluate(bundle: str | Path, *, part: str = "test", **override: Any) -> str:
+def evaluate(
+    bundle: str | Path,
+    *,
+    part: str = "test",
+    publish: str | None = None,
+    trained_by: str | None = None,
+    **override: Any,
+) -> str:
     """Judge a bundle on one part of its data and return a line that names the table of cases.
 
     Args:
         bundle: the bundle's folder, with ``configs/train.json``, ``configs/evaluate.json`` and weights.
         part: ``"test"``, ``"validation"`` or ``"training"``.
+        publish: what is judged on, in words; the figures are then written into the bundle's README and metadata.
+        trained_by: the command that trained the weights, shown beside published figures.
         override: ids of the configs, such as ``dataset_dir`` and ``sites``.
 
     Raises:
@@ -122,4 +132,9 @@ def evaluate(bundle: str | Path, *, part: str = "test", **override: Any) -> str:
     metrics = workflow.parser.get_parsed_content("validate#evaluator").state.metrics
     output = Path(workflow.parser.get_parsed_content("output_dir"))
     means = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if isinstance(value, float))
-    return f"Evaluated: {means}\nCases: {output / 'per_case.csv'}"
+    lines = [f"Evaluated: {means}", f"Cases: {output / 'per_case.csv'}"]
+    if publish is not None:
+        lines.append(
+            f"Published: {publish_results(bundle, output / 'per_case.csv', data=publish, trained_by=trained_by)}"
+        )
+    return "\n".join(lines)

@@ -210,3 +210,11 @@ def test_teacher_with_several_outputs_is_explained():
 
     with pytest.raises(InputError, match="the teacher must return one tensor of logits, got list"):
         run(student, Deep(4), all_terms()[:1])
+
+
+def test_teacher_is_in_eval_mode_as_soon_as_the_trainer_stands():
+    student, teacher = networks()
+    teacher.train()
+    run(student, teacher, all_terms()[:1], start=False)
+    assert not any(module.training for module in teacher.modules())
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
