@@ -31,7 +31,7 @@ import torch
 from bundle_tools import run_bundle, small_bundle
 
 from akd_monai.data import make_phantom
-from akd_monai.label.serve import REQUIREMENTS
+from akd_monai.label.server import REQUIREMENTS
 from akd_monai.networks.nets import ENet, ESPNet
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +58,7 @@ def label_python() -> Path:
         return python
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
+    (folder / ".gitignore").write_text("*\n")
     site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (site / "parent.pth").write_text("".join(f"import site; site.addsitedir({p!r})\n" for p in sorted(packages)))
     pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install", "--quiet"]
@@ -99,7 +100,9 @@ class Server:
         sent = {"params": json.dumps(params or {})}
         path = folder / f"{image}_server.nii.gz"
         path.write_bytes(self.post(f"/infer/{MODEL}?image={image}&output=image", data=sent).content)
-        return nib.load(path)
+        loaded = nib.load(path)
+        # read now: the next mask of the image goes to the same file
+        return nib.Nifti1Image(np.asarray(loaded.dataobj), loaded.affine)
 
 
 @pytest.fixture(scope="module")
@@ -343,6 +346,8 @@ def test_server_ends_with_everything_it_started(server):
         if "epoch 1/1000" in server.log.read_text():
             break
         time.sleep(0.25)
+    else:
+        pytest.fail(f"training did not begin:\n{server.log.read_text()[-4000:]}")
     server.process.terminate()
     assert server.process.wait(timeout=30) in (143, -signal.SIGTERM)
     assert not group_lives(server.process.pid)
