@@ -6,6 +6,7 @@
     python3 make.py test                              every test
     python3 make.py lint                              ruff and mypy
     python3 make.py check                             every bundle against its parts and against MONAI
+    python3 make.py docs                              the pages of docs/, into docs/_build
     python3 make.py env                               the environment alone
 
 Needs Python 3.11 or newer and a network to the package index for the first call; later calls reuse ``.venv``.
@@ -55,7 +56,7 @@ def environment() -> None:
         "-c",
         "constraints.txt",
         "-e",
-        ".[dev]",
+        ".[dev,docs]",
     )
     stamp.write_text(wanted)
 
@@ -73,7 +74,7 @@ def demo(arguments: list[str]) -> None:
 def main() -> None:
     """Run the target named on the command line."""
     target, *arguments = sys.argv[1:] or ["help"]
-    if target not in ("env", "demo", "test", "lint", "check"):
+    if target not in ("env", "demo", "test", "lint", "check", "docs"):
         sys.exit(__doc__)
     environment()
     if target == "demo":
@@ -88,6 +89,8 @@ def main() -> None:
         bundles = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bundles").iterdir())
         call(str(PYTHON), "-m", "akd_monai", "assemble", "--check")
         call(str(PYTHON), "-m", "akd_monai", "check", *bundles)
+    elif target == "docs":
+        call(str(PYTHON), "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sphinx settings; ``python3 make.py docs`` builds the pages with warnings as errors."""
+
+from __future__ import annotations
+
+import akd_monai
+
+project = "akd_monai"
+copyright = "the developers of akd_monai"
+author = "the developers of akd_monai"
+release = akd_monai.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build"]
+html_theme = "alabaster"
+html_theme_options = {"description": "Light segmentation students from large teachers", "page_width": "1100px"}
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+napoleon_google_docstring = True
