@@ -246,9 +246,54 @@ def assemble(*names: str, bundles_dir: str = "bundles", check: bool = False) -> 
     return run(names, bundles_dir=bundles_dir, check=check)
 
 
+def new_bundle(
+    name: str,
+    network: str,
+    bundles_dir: str = "bundles",
+    high: str | None = None,
+    low: str | None = None,
+    in_channels: int = 1,
+    out_channels: int | None = None,
+    class_names: Names = None,
+    spatial_size: Any = 384,
+    network_args: Any = None,
+    role: str = "student",
+    task: str | None = None,
+    authors: str | None = None,
+    reference: str | None = None,
+) -> str:
+    """Write a whole bundle for a network of your own.
+
+    Example: python -m akd_monai new_bundle --name my_net --network my_pkg.MyNet --high encoder
+
+    Args:
+        name: of the bundle and its folder.
+        network: where the class can be imported from.
+        bundles_dir: folder of the bundles.
+        high: layer to distil, best at 1/8 of the input's size; by default as the class's attribute layers says.
+        low: early layer, best at 1/2.
+        in_channels: channels of the image.
+        out_channels: classes, background included; 2 by default.
+        class_names: names of the classes without the background.
+        spatial_size: side, or both sides, to which slices are resized.
+        network_args: further arguments of the network, for instance "{'width': 16}".
+        role: student or teacher.
+        task: what it segments, one sentence.
+        authors: of the bundle.
+        reference: the network's publication.
+    """
+    from akd_monai.bundle.new_bundle import new_bundle as run
+
+    return run(
+        name, network, bundles_dir=bundles_dir, high=high, low=low, in_channels=in_channels, out_channels=out_channels,
+        class_names=class_names, spatial_size=spatial_size, network_args=network_args, role=role, task=task,
+        authors=authors, reference=reference,
+    )  # fmt: skip
+
+
 VERBS = {
     verb.__name__: verb
-    for verb in (demo, phantom, prepare, verify, distill, evaluate, report, profile, check, label, assemble)
+    for verb in (demo, phantom, prepare, verify, distill, evaluate, report, profile, check, label, assemble, new_bundle)
 }
 
 

@@ -11,21 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from akd_monai.data.cases import read_cases
+    from akd_monai.data.mask_writer import VolumeWriter
     from akd_monai.data.phantom import make_phantom
     from akd_monai.data.sampler import KeyedSampler
     from akd_monai.data.sites import SITES, Site, site
+    from akd_monai.data.slice_loader import SliceLoader
+    from akd_monai.data.slice_store import SliceStore
     from akd_monai.data.slices import SliceDataset
     from akd_monai.data.splits import datalist, split_cases, split_summary, write_splits
     from akd_monai.data.volumes import fingerprint, input_volumes, require_volumes
 
 _HOMES = {
     "read_cases": "cases",
+    "VolumeWriter": "mask_writer",
     "make_phantom": "phantom",
     "KeyedSampler": "sampler",
     "SITES": "sites",
     "Site": "sites",
     "site": "sites",
     "SliceDataset": "slices",
+    "SliceLoader": "slice_loader",
+    "SliceStore": "slice_store",
     "datalist": "splits",
     "split_cases": "splits",
     "split_summary": "splits",
@@ -40,6 +46,9 @@ __all__ = [
     "KeyedSampler",
     "Site",
     "SliceDataset",
+    "SliceLoader",
+    "SliceStore",
+    "VolumeWriter",
     "datalist",
     "fingerprint",
     "input_volumes",

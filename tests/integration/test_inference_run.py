@@ -39,6 +39,16 @@ def test_mask_has_the_grid_of_the_volume(student, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_volume_of_one_slice_keeps_its_third_axis(student, tmp_path):
+    volume = np.random.default_rng(0).normal(100, 20, (40, 32, 1)).astype(np.float32)
+    nib.save(nib.Nifti1Image(volume, np.diag([1.0, 1, 3, 1])), tmp_path / "one.nii.gz")
+    run_bundle(student, "configs/inference.json", f"--dataset_dir={tmp_path}", f"--output_dir={tmp_path / 'masks'}")
+    mask = nib.load(tmp_path / "masks" / "one_pred.nii.gz")
+    assert mask.shape == volume.shape
+    np.testing.assert_allclose(mask.affine, np.diag([1.0, 1, 3, 1]))
+
+
+@pytest.mark.slow
 def test_evaluation_writes_a_row_for_each_held_out_case(student, data_dir):
     run_bundle(
         student, "['configs/train.json','configs/evaluate.json']", f"--dataset_dir={data_dir}", "--sites=['I2CVB']"

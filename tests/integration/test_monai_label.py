@@ -38,6 +38,20 @@ ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data" / "inference-input"
 MODEL = "prostate_mri_enet"
 SHEARED = np.array([[0, 0.9, 0.1, 5], [-0.8, 0, 0, 7], [0, 0.2, -3.0, 1], [0, 0, 0, 1]])
+# MONAI Label's own client, called as its module for 3D Slicer calls it: the first of each list is the default
+CLIENT = """
+import json, sys
+from monailabel.client import MONAILabelClient
+url, model, image, volume, folder = sys.argv[1:]
+client = MONAILabelClient(url, tmpdir=folder)
+config = client.info()["models"][model]["config"]
+params = {key: value[0] if isinstance(value, list) else value for key, value in config.items()}
+stored, about = client.infer(model, image, params)
+session = client.create_session(volume)["session_id"]
+sent, _ = client.infer(model, "", params, session_id=session)
+sample = client.next_sample("first", {})
+print(json.dumps([stored, sent, about["label_names"], sample["id"]]))
+"""
 NO_NETWORK = ("retrying (retry(", "connection", "temporary failure", "could not fetch", "timed out", "proxy")
 
 logger = logging.getLogger(__name__)
@@ -242,6 +256,18 @@ def test_uploaded_volume_is_segmented_too(server, tmp_path):
     np.testing.assert_array_equal(np.asarray(uploaded.dataobj), np.asarray(stored.dataobj))
 
 
+def test_client_of_the_slicer_module_is_served(server, label_python, tmp_path):
+    arguments = [server.url, MODEL, "phantom1", server.studies / "phantom1.nii.gz", tmp_path]
+    done = subprocess.run([label_python, "-c", CLIENT, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:] + server.log.read_text()[-4000:]
+    stored, sent, labels, sample = json.loads(done.stdout.splitlines()[-1])
+    wanted = server.mask("phantom1", tmp_path)
+    for path in (stored, sent):
+        np.testing.assert_array_equal(np.asarray(nib.load(path).dataobj), np.asarray(wanted.dataobj))
+    assert labels == {"prostate": 1}
+    assert sample == "phantom0"
+
+
 def test_viewer_that_wants_nrrd_gets_it(server):
     params = {"result_extension": ".nrrd", "result_dtype": "uint16", "result_compress": False}
     answer = server.post(f"/infer/{MODEL}?image=phantom0&output=image", data={"params": json.dumps(params)})
@@ -338,6 +364,13 @@ def test_uncertainty_chooses_the_next_image(server):
     assert all(0 < score <= np.log(2) for score in scores.values())
     chosen = server.post("/activelearning/epistemic").json()
     assert chosen["id"] == max(scores, key=lambda name: scores[name])
+
+
+def test_batch_is_segmented_without_a_gpu(server):
+    done = server.post(f"/batch/infer/{MODEL}?images=all&run_sync=true", json={"max_batch_size": 2}).json()
+    assert len(done) == 2
+    for image in done:
+        assert (server.studies / "labels" / "original" / f"{image}.nii.gz").is_file()
 
 
 def test_server_ends_with_everything_it_started(server):

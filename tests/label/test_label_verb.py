@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verb before a server runs: one line for what is missing or wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import socket
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from bundle_tools import FEATURES, small_bundle
+
+from akd_monai.__main__ import main
+from akd_monai.errors import InputError
+from akd_monai.label import serve, server
+from akd_monai.label.app import torchvision_stand_in
+from akd_monai.label.server import REQUIREMENTS
+from akd_monai.networks.nets import UNetPlusPlus
+
+PINNED = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+)$", re.MULTILINE)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """As if MONAI Label were installed; nothing below gets as far as to use it."""
+    monkeypatch.setattr(server, "require_monailabel", lambda: None)
+
+
+@pytest.fixture
+def studies(tmp_path):
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 2), np.float32), np.eye(4)), folder / "case.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def bundles(tmp_path):
+    root = small_bundle("unetplusplus", tmp_path / "bundles" / "large")
+    torch.save(UNetPlusPlus(2, 1, 2, features=FEATURES).state_dict(), root / "models" / "model.pt")
+    return root.parent
+
+
+@pytest.mark.skipif(importlib.util.find_spec("monailabel") is not None, reason="skipped: MONAI Label is installed")
+def test_without_monai_label_the_line_says_how_to_install_it(capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(["label", f"--studies={tmp_path}"])
+    assert stop.value.code == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("akd_monai: MONAI Label is not installed: install it")
+    assert f"pip install --no-deps -r {REQUIREMENTS}" in line
+
+
+def test_folder_of_images_must_be_there(installed, tmp_path):
+    with pytest.raises(InputError, match="is no folder; give the folder that the images lie in"):
+        serve(str(tmp_path / "typo"))
+    assert not (tmp_path / "typo").exists()
+
+
+def test_masks_among_the_images_are_refused(installed, studies):
+    (studies / "case_segmentation.nii.gz").touch()
+    with pytest.raises(InputError, match=r"'case_segmentation.nii.gz' .* is a mask, .* labels/final"):
+        serve(str(studies))
+
+
+def test_port_in_use_is_named(installed, studies, bundles, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{port}"):
+            serve(str(studies), bundles_dir=bundles, app_dir=tmp_path / "app", port=port)
+    assert not (tmp_path / "app").exists()
+
+
+def test_uncertainty_needs_a_bundle_that_is_served(installed, studies, bundles):
+    with pytest.raises(InputError, match="uncertainty 'small' is not among the served bundles: large"):
+        serve(str(studies), bundles_dir=bundles, uncertainty="small")
+
+
+def test_torchvision_stands_in_only_for_a_while():
+    present = importlib.util.find_spec("torchvision") is not None
+    with torchvision_stand_in():
+        from torchvision.utils import make_grid
+    assert (importlib.util.find_spec("torchvision") is not None) == present
+    if not present:
+        assert "torchvision" not in sys.modules
+        with pytest.raises(InputError, match="needs torchvision, which is not installed"):
+            make_grid(torch.zeros(1, 1, 2, 2))
+
+
+def test_pins_are_those_of_the_project_where_both_have_one():
+    ours = dict(PINNED.findall((Path(__file__).parents[2] / "constraints.txt").read_text()))
+    label = dict(PINNED.findall(REQUIREMENTS.read_text()))
+    assert "monailabel" in label
+    assert {name: ours[name] for name in label if name in ours} == {n: v for n, v in label.items() if n in ours}
+    assert not {"torch", "torchvision", "monai", "numpy"} & label.keys()
