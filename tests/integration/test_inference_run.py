@@ -45,7 +45,7 @@ def test_a_volume_of_one_slice_keeps_its_third_axis(student, tmp_path):
     run_bundle(student, "configs/inference.json", f"--dataset_dir={tmp_path}", f"--output_dir={tmp_path / 'masks'}")
     mask = nib.load(tmp_path / "masks" / "one_pred.nii.gz")
     assert mask.shape == volume.shape
-    np.testing.assert_allclose(mask.affine, np.diag([1.0, 1, 3, 1]))
+    np.testing.assert_allclose(mask.affine, np.diag([1.0, 1, 3, 1]), atol=1e-9)
 
 
 @pytest.mark.slow
