@@ -86,6 +86,7 @@ def distill(
     student_layer: str | None = None,
     teacher_layer: str | None = None,
     teacher_weights: str | None = None,
+    teacher_cache: str | None = None,
     overlay: str | None = None,
     tracking: str | None = None,
     trust_teacher: bool = False,
@@ -104,6 +105,7 @@ def distill(
         student_layer: module path of the student's features; as named by its metadata by default.
         teacher_layer: module path of the teacher's features.
         teacher_weights: other weights than the teacher's models/model.pt.
+        teacher_cache: folder that keeps what the teacher makes of each slice, for this run and all that share it.
         overlay: a distill.json of your own.
         tracking: mlflow, or a file with tracking settings.
         trust_teacher: evaluate expressions in the teacher's config.
@@ -112,6 +114,9 @@ def distill(
     from akd_monai.bundle.run import distill as run
 
     given = {"dataset_dir": dataset_dir, "student_layer": student_layer, "teacher_layer": teacher_layer}
+    if teacher_cache is not None:
+        # a bundle is run from its own folder, a command from the user's
+        given["teacher_cache"] = os.path.abspath(teacher_cache)
     override.update({name: value for name, value in given.items() if value is not None})
     if trust_teacher:
         override["trust_teacher"] = True

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,10 @@ def main() -> None:
         table[group] = summarise(cases)
     text = json.dumps(table, indent=1) + "\n"
     if arguments.output is None:
-        print(text)
+        sys.stdout.write(text)
     else:
         arguments.output.write_text(text, encoding="utf-8")
-        print(f"{len(paths)} labels measured, written to {arguments.output}")
+        sys.stdout.write(f"{len(paths)} labels measured, written to {arguments.output}\n")
 
 
 if __name__ == "__main__":

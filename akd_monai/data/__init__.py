@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from akd_monai.data.cases import read_cases
     from akd_monai.data.mask_writer import VolumeWriter
     from akd_monai.data.phantom import make_phantom
+    from akd_monai.data.protocols import protocol_splits, write_protocol_splits
     from akd_monai.data.sampler import KeyedSampler
     from akd_monai.data.sites import SITES, Site, site
     from akd_monai.data.slice_loader import SliceLoader
@@ -29,6 +30,8 @@ _HOMES = {
     "SITES": "sites",
     "Site": "sites",
     "site": "sites",
+    "protocol_splits": "protocols",
+    "write_protocol_splits": "protocols",
     "SliceDataset": "slices",
     "SliceLoader": "slice_loader",
     "SliceStore": "slice_store",
@@ -53,11 +56,13 @@ __all__ = [
     "fingerprint",
     "input_volumes",
     "make_phantom",
+    "protocol_splits",
     "read_cases",
     "require_volumes",
     "site",
     "split_cases",
     "split_summary",
+    "write_protocol_splits",
     "write_splits",
 ]
 

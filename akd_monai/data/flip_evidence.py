@@ -25,7 +25,7 @@ _FORWARD_SLOPE = (-0.17, 0.175)
 _EDGE_AP = (0.35, 0.25)
 _EDGE_IS = (0.10, 0.12)
 _LIMIT = 4.0
-_MIN_SLICES = 7
+_MIN_SLICES = 4
 
 
 def flip_evidence(image: NDArray, mask: NDArray, affine: Array) -> dict[str, float]:
@@ -37,7 +37,7 @@ def flip_evidence(image: NDArray, mask: NDArray, affine: Array) -> dict[str, flo
         affine: the common grid; both are turned to LPS by it.
 
     Returns:
-        Log-likelihood ratios within -8 and 8, 0 where nothing can be said (no gland, fewer than 7 slices of it).
+        Log-likelihood ratios within -8 and 8, 0 where nothing can be said (no gland, fewer than 4 slices of it).
     """
     gland, grid, _ = turned_to(np.asarray(mask) > 0, affine, "LPS")
     grey, _, _ = turned_to(np.asarray(image, dtype=np.float32), affine, "LPS")

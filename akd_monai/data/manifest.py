@@ -23,8 +23,9 @@ class Manifest:
 
     A record holds ``case_id``, ``site``, ``patient_id``, ``source``, ``key``, ``image`` and ``label`` (paths below the
     folder; ``label`` is ``None`` for a case without one), ``labelled``, ``label_rule``, ``series``, ``original`` and
-    ``prepared`` (``size``, ``spacing_mm``, ``orientation``), ``flips``, ``scanner``, ``gland_cm3``, ``sha256``
-    (``image``, ``label``, ``image_inputs``, ``label_inputs``), ``options`` and ``warnings``.
+    ``prepared`` (``size``, ``spacing_mm``, ``orientation``), ``flips``, ``scanner`` (what the case's own header says:
+    maker, model, field strength, coil), ``site_table`` (what is published of the site, ``None`` for others),
+    ``gland_cm3``, ``sha256`` (``image``, ``label``, ``image_inputs``, ``label_inputs``), ``options`` and ``warnings``.
 
     Args:
         folder: the prepared folder; its ``manifest.json`` is read if there is one.

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from tqdm.auto import tqdm
+
+from akd_monai.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,10 +36,14 @@ def for_each(
         progress: show a bar, if the output is a terminal.
         title: what the bar says.
 
+    Raises:
+        InputError: if ``workers`` is no number of processes.
+
     Example:
         >>> list(for_each(abs, [-1, 2], workers=0, progress=False, title="abs"))
         [(-1, 1), (2, 2)]
     """
+    check_workers(workers)
     bar = tqdm(total=len(items), desc=title, unit="case", disable=None if progress else True)
     with bar:
         # Starting processes takes longer than a handful of cases.
@@ -46,13 +54,26 @@ def for_each(
             yield pair
 
 
+def check_workers(workers: object) -> None:
+    """Raise an :class:`InputError` unless ``workers`` is a whole number from 0 up.
+
+    Example:
+        >>> check_workers("two")
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: workers must be a whole number of processes from 0 up, got 'two'.
+    """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise InputError(f"workers must be a whole number of processes from 0 up, got {workers!r}.")
+
+
 def _pooled(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[Item, Result | None]]:
     """Run all; the items left over when a process died are run again, each alone, to find the one that kills it."""
     left = dict(enumerate(items))
     # A forked child can inherit a locked thread pool of a library; a spawned one starts clean.
-    pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=get_context("spawn"))
+    pool = _pool(min(workers, len(items)))
     try:
         futures = {pool.submit(function, item): index for index, item in left.items()}
         for future in as_completed(futures):
@@ -71,8 +92,24 @@ def _pooled(
         yield item, result_or_none
 
 
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone; a pool whose owner is killed would wait for ever."""
+
+    def wait() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _alone(function: Callable[[Item], Result], item: Item) -> Result | None:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with _pool(1) as pool:
         try:
             return pool.submit(function, item).result()
         except BrokenProcessPool:

@@ -8,15 +8,18 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from akd_monai.data.manifest import FORMAT, MANIFEST, VERSION
 from akd_monai.data.nifti import nifti_bytes, sha256_of, write_atomically
+from akd_monai.data.output_folder import TEMPORARY, as_path, only_writer
+from akd_monai.data.parallel import WORKER_DIED, check_workers, for_each
 from akd_monai.data.phantom_anatomy import TISSUES, Anatomy
 from akd_monai.data.phantom_gland import draw_gland
 from akd_monai.data.phantom_sites import ACQUISITIONS, acquire, in_plane_mm, is_endorectal, through_plane_mm
@@ -43,6 +46,7 @@ def make_phantom(
     size: int = 128,
     slices: int | None = 10,
     seed: int = 0,
+    workers: int = 1,
     progress: bool = True,
 ) -> Path:
     """Write SYNTHETIC cases in the six-site layout, with a ``manifest.json`` that says so.
@@ -57,6 +61,8 @@ def make_phantom(
         size: pixels along each side of a slice, at least 32. The field of view stays that of the site.
         slices: slices of each scan, at least 4, which share the slab of the site; ``None`` takes the site's own number.
         seed: key of every random number.
+        workers: processes that draw cases; any number of them gives the same files. With more than one, a script needs
+            its ``if __name__ == "__main__":``.
         progress: whether to show a bar (on a terminal).
 
     Returns:
@@ -69,16 +75,35 @@ def make_phantom(
     wanted = _chosen(sites)
     counts = _counts(cases_per_site, wanted)
     parameters = _parameters(size, slices, seed)
-    root = Path(output_dir)
-    records = _known_records(root, parameters)
-    jobs = [(s, number) for s in wanted for number in range(counts[s.name])]
-    for s, number in tqdm(jobs, desc="synthetic cases", unit="case", disable=None if progress else True):
-        name = _case_id(s, number)
-        if name in records and _is_complete(root, records[name]):
-            continue
-        records[name] = _write_case(root, s, number, parameters)
+    check_workers(workers)
+    root = as_path(output_dir, "output_dir")
+    _known_records(root, parameters)
+    with only_writer(root):
+        records = _known_records(root, parameters)
+        names = {_case_id(s, number): (s, number) for s in wanted for number in range(counts[s.name])}
+        jobs = [
+            _Job(root, s, number, parameters)
+            for name, (s, number) in names.items()
+            if not (name in records and _is_complete(root, records[name]))
+        ]
+        # Before the first case, so that a call that is stopped during it can be repeated.
         _write_manifest(root, parameters, records)
+        for job, record in for_each(_write_case, jobs, workers=workers, progress=progress, title="synthetic cases"):
+            if record is None:
+                raise InputError(f"{_case_id(job.site, job.number)}: {'; '.join(WORKER_DIED)}")
+            records[record["case_id"]] = record
+            _write_manifest(root, parameters, records)
     return root
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One case to draw and write."""
+
+    root: Path
+    site: Site
+    number: int
+    parameters: dict[str, Any]
 
 
 def make_case(
@@ -136,6 +161,9 @@ def _counts(cases_per_site: int | Mapping[str, int] | None, wanted: list[Site]) 
 
 
 def _parameters(size: int, slices: int | None, seed: int) -> dict[str, Any]:
+    for name, value in (("size", size), ("slices", slices), ("seed", seed)):
+        if not (isinstance(value, Integral) or (name == "slices" and value is None)):
+            raise InputError(f"{name} must be a whole number, got {value!r}.")
     if size < 32:
         raise InputError(f"size must be at least 32 pixels, got {size}.")
     if slices is not None and slices < 4:
@@ -147,7 +175,7 @@ def _known_records(root: Path, parameters: Mapping[str, Any]) -> dict[str, dict[
     """Return the records of the manifest in ``root``, or none for a new or empty folder."""
     path = root / MANIFEST
     if not path.is_file():
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if root.exists() and (not root.is_dir() or any(not p.name.startswith(TEMPORARY) for p in root.iterdir())):
             raise InputError(f"{str(root)!r} is not empty and holds no synthetic set; give a new or an empty folder.")
         return {}
     try:
@@ -179,7 +207,8 @@ def _is_complete(root: Path, record: Mapping[str, Any]) -> bool:
     )
 
 
-def _write_case(root: Path, s: Site, number: int, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _write_case(job: _Job) -> dict[str, Any]:
+    root, s, number, parameters = job.root, job.site, job.number, job.parameters
     size, slices, seed = parameters["size"], parameters["slices"], parameters["seed"]
     image, label, affine = make_case(s.name, number, size=size, slices=slices, seed=seed)
     name = _case_id(s, number)

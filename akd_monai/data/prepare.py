@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from akd_monai.data.manifest import Manifest
-from akd_monai.data.parallel import WORKER_DIED, for_each
+from akd_monai.data.output_folder import as_path, only_writer
+from akd_monai.data.parallel import WORKER_DIED, check_workers, for_each
 from akd_monai.data.prepare_case import Failure, Job, Options, Outcome, failure_of, prepare_case
-from akd_monai.data.privacy import local_key, redacted
-from akd_monai.data.sources import CaseError, RawCase, Source, get_source
+from akd_monai.data.privacy import known_key, local_key, redacted
+from akd_monai.data.sites import SITES
+from akd_monai.data.sources import CaseError, RawCase, Scan, Source, get_source
 from akd_monai.errors import InputError, UnknownNameError, near_matches
 
 logger = logging.getLogger(__name__)
@@ -36,12 +38,17 @@ class PrepareResult:
         return 2 if self.failed else 0
 
     def __str__(self) -> str:
-        """List failures and what was skipped, then the counts and the manifest."""
+        """List failures, what was skipped and each kind of warning, then the counts and the manifest."""
         counts = f"{len(self.done)} prepared, {len(self.kept)} done before, {len(self.failed)} failed"
         odd = f", {len(self.warnings)} with warnings" if self.warnings else ""
+        cases_of: dict[str, list[str]] = {}
+        for case, texts in sorted(self.warnings.items()):
+            for text in texts:
+                cases_of.setdefault(text, []).append(case)
         lines = [
             *map(str, self.failed),
             *(f"left aside: {text}" for text in self.skipped),
+            *(f"warning: {c[0]}{f' and {len(c) - 1} more' if c[1:] else ''}: {text}" for text, c in cases_of.items()),
             f"{counts}{odd}: {self.manifest}",
         ]
         return "\n".join(lines)
@@ -75,11 +82,12 @@ def prepare(
         output_dir: prepared folder; several sources may share one. For the source ``folder`` it also gets
             ``.prepare-key``, the secret behind the pseudonyms, which must not be passed on with the data.
         workers: number of processes.
-        site: for a source of several sites, prepare this one only; else the name of the site to write.
+        site: for a source of several sites, prepare this one only (name or code); else the name of the site to write.
         size: resample in plane to this many pixels a side (linear, masks nearest) over the same physical extent; a
             volume that is not square is first padded to a square.
         crop_mm: first crop or pad in plane about the centre to a square of this side in mm.
-        flip_labels: patient ids whose label runs the other way along the slices than its image.
+        flip_labels: patient ids whose label runs the other way along the slices than its image; a text may hold
+            several, split by commas.
         progress: show a bar on a terminal.
 
     Returns:
@@ -88,15 +96,34 @@ def prepare(
     Raises:
         InputError: for an unknown source or site, a missing folder, or a folder without any case of the source.
     """
-    reader, root, target = get_source(source), Path(input_dir), Path(output_dir)
+    reader, root, target = get_source(source), as_path(input_dir, "input_dir"), as_path(output_dir, "output_dir")
     _check_arguments(root, target, size, crop_mm)
-    key = local_key(target) if source == "folder" else b""
+    check_workers(workers)
+    flips = [part.strip() for part in flip_labels.split(",")] if isinstance(flip_labels, str) else list(flip_labels)
+    needs_key = source == "folder"
+    key = known_key(target) if needs_key else b""
+    # Found before anything is written, so that a wrong path, source or site leaves no folder behind.
+    scan = _found(reader, root, site, key, flips)
+    with only_writer(target):
+        if needs_key and not key:
+            scan = _found(reader, root, site, local_key(target), flips)
+        return _prepared(scan, target, Options(size, crop_mm), flips, workers, progress)
+
+
+def _found(reader: Source, root: Path, site: str | None, key: bytes, flips: Collection[str]) -> Scan:
     scan = reader.scan(root, site=site, key=key)
     cases = _of_site(reader, scan.cases, site)
-    _check_flips(flip_labels, cases)
+    _check_flips(flips, cases)
+    return Scan(cases, scan.skipped)
+
+
+def _prepared(
+    scan: Scan, target: Path, options: Options, flips: Collection[str], workers: int, progress: bool
+) -> PrepareResult:
+    cases, source = scan.cases, scan.cases[0].source
     manifest = Manifest(target)
     jobs = [
-        Job(case, name, target, Options(size, crop_mm), case.patient_id in flip_labels, manifest.records.get(name))
+        Job(case, name, target, options, case.patient_id in flips, manifest.records.get(name))
         for case, name in zip(cases, _names(cases, manifest), strict=True)
     ]
     result = PrepareResult(target, manifest.path, skipped=list(scan.skipped))
@@ -113,6 +140,9 @@ def _check_arguments(root: Path, target: Path, size: int | None, crop_mm: float 
         raise InputError(f"the input folder {root} does not exist; give the folder that holds the raw files.")
     if target.resolve() == root.resolve() or root.resolve() in target.resolve().parents:
         raise InputError(f"the output folder {target} lies in the input folder {root}; choose a folder outside of it.")
+    for name, value, kinds in (("size", size, int), ("crop_mm", crop_mm, (int, float))):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
+            raise InputError(f"{name} must be a number, got {value!r}.")
     if size is not None and size < 8:
         raise InputError(f"size must be at least 8 pixels, got {size}; leave it out to keep the acquired size.")
     if crop_mm is not None and crop_mm < 10:
@@ -122,22 +152,23 @@ def _check_arguments(root: Path, target: Path, size: int | None, crop_mm: float 
 def _of_site(reader: Source, cases: list[RawCase], site: str | None) -> list[RawCase]:
     if site is None:
         return cases
+    site = str(site)
     if not all(part.isalnum() for part in site.replace("-", "_").split("_")):
         raise InputError(f"a site's name is made of letters, digits, '-' and '_', got {site!r}; choose another name.")
     if not reader.sites:
         return cases
     known = sorted({case.site for case in cases})
-    if site not in known:
+    by_name = {**{name.upper(): name for name in known}, **{s.code: s.name for s in SITES if s.name in known}}
+    chosen = by_name.get(site.upper())
+    if chosen is None:
         hint = near_matches(site, known)
         raise UnknownNameError(
             f"source '{reader.name}' has no case of site {site!r} here; it has {', '.join(known)}.{hint}"
         )
-    return [case for case in cases if case.site == site]
+    return [case for case in cases if case.site == chosen]
 
 
 def _check_flips(flip_labels: Collection[str], cases: Sequence[RawCase]) -> None:
-    if isinstance(flip_labels, str):
-        raise InputError(f"flip_labels takes a list of patient ids, got the text {flip_labels!r}; write it as a list.")
     known = {case.patient_id for case in cases}
     for patient in flip_labels:
         if patient not in known:

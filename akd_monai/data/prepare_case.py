@@ -17,6 +17,7 @@ from akd_monai.data.geometry import orientation_of, spacing_of, turned_to
 from akd_monai.data.manifest import UNLABELLED, Record
 from akd_monai.data.nifti import nifti_bytes, sha256_of, write_atomically
 from akd_monai.data.prepare_grid import resized, square_view
+from akd_monai.data.sites import SITES
 from akd_monai.data.sources import CaseError, Pair, RawCase, Volume, get_source
 from akd_monai.data.sources.dicom_slice import dicom_files
 from akd_monai.data.sources.files import data_files
@@ -146,6 +147,7 @@ def _prepare(job: Job, inputs: dict[str, str | None]) -> Record:
         "prepared": _describe(pair.image),
         "flips": list(pair.flips),
         "scanner": pair.image.scanner,
+        "site_table": _site_table(job.case.site),
         "gland_cm3": _gland_cm3(pair),
         "options": _options(job),
         "warnings": warnings,
@@ -155,6 +157,15 @@ def _prepare(job: Job, inputs: dict[str, str | None]) -> Record:
 def _describe(volume: Volume) -> dict[str, Any]:
     spacing = [round(mm, 5) for mm in spacing_of(volume.affine)]
     return {"size": list(volume.array.shape), "spacing_mm": spacing, "orientation": orientation_of(volume.affine)}
+
+
+def _site_table(name: str) -> dict[str, Any] | None:
+    """Return what is published of the site's scanner; many sources say nothing about the scanner of a case."""
+    known = next((site for site in SITES if site.name == name), None)
+    if known is None:
+        return None
+    facts = asdict(known)
+    return {key: facts[key] for key in ("code", "vendor", "field_strength_t", "coil")}
 
 
 def _gland_cm3(pair: Pair) -> float | None:

@@ -42,14 +42,20 @@ def looks_personal(text: str) -> bool:
     return any(pattern.search(text) for pattern in (_DATES, _UID, _NAME, _WORDS))
 
 
+def known_key(folder: Path) -> bytes:
+    """Return the secret of ``folder``, or nothing if it has none yet."""
+    path = folder / KEY_FILE
+    return path.read_bytes() if path.is_file() else b""
+
+
 def local_key(folder: Path) -> bytes:
     """Return the secret of ``folder``, made on first use, readable by its owner alone."""
     path = folder / KEY_FILE
-    if not path.exists():
+    if not known_key(folder):
         folder.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         path.write_bytes(secrets.token_bytes(16))
-    return path.read_bytes()
+    return known_key(folder)
 
 
 def pseudonym(name: str, key: bytes) -> str:

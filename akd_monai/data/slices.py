@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from monai.transforms import Compose, Transform
 from monai.transforms.traits import RandomizableTrait
 from torch.utils.data import Dataset
 
+from akd_monai.cache.identity import volume_key
+from akd_monai.data.find_view import find_view
+from akd_monai.data.views import VIEWS
 from akd_monai.data.volume_cache import FOREGROUND, CaseTransform, case_error, case_name, volume_source
 from akd_monai.errors import InputError
 from akd_monai.keys import random_key
@@ -44,10 +47,17 @@ class SliceDataset(Dataset):
         num_workers: threads that prepare volumes when the data set is made.
         cache_dir: a folder to keep the volumes in instead of memory. Replaced files and changed parameters are noticed.
         progress: whether to show a bar while volumes are prepared.
+        identify: also say in each item which image it is, as a teacher cache needs it: ``"volume_key"``, a hash of the
+            prepared volume, ``"slice_index"``, and ``"view"``, which of the eight flips and quarter turns the random
+            transforms made (:func:`~akd_monai.data.views.apply_view`), -1 where they changed the image in another way.
 
     Attributes:
         data: the cases, as given.
         slices: (number of the case, number of the slice along the last axis) for each item.
+        volume_keys: the hash of each case's volume; empty unless ``identify``.
+        views: how many views of a slice there may be: 1 without transforms from the first random one on, else 8.
+        maps: called with ``(volume_key, slice)``, if set, for further maps ``[C, H, W]`` of an item, by name; they pass
+            through the random transforms that name them.
 
     Raises:
         InputError: for an empty list, a case that cannot be prepared (naming case and file), cases with and without
@@ -76,6 +86,7 @@ class SliceDataset(Dataset):
         num_workers: int = 1,
         cache_dir: str | os.PathLike[str] | None = None,
         progress: bool = False,
+        identify: bool = False,
     ) -> None:
         if background_ratio is not None and not 0 <= background_ratio < float("inf"):
             raise InputError(f"background_ratio must be 0 or more, or null to keep all slices, got {background_ratio}.")
@@ -87,12 +98,18 @@ class SliceDataset(Dataset):
         self._volumes = volume_source(
             data, fixed, cache_dir=cache_dir, cache_rate=cache_rate, num_workers=num_workers, progress=progress
         )
+        self.identify = identify
+        self.volume_keys: list[str] = []
+        self.views = VIEWS if self.random_transforms else 1
+        self.maps: Callable[[str, int], Mapping[str, torch.Tensor]] | None = None
         shapes: dict[torch.Size, int] = {}
         marked = []
         for number in range(len(data)):
             volume = self._volumes[number]
             marked.append(volume[FOREGROUND].numpy().copy())
             shapes.setdefault(volume[self.keys[0]].shape[1:], number)
+            if identify:
+                self.volume_keys.append(volume_key(volume[self.keys[0]]))
         self.slices = self._choose(marked, background_ratio)
         self._check_shapes(list(shapes.values()))
 
@@ -111,17 +128,38 @@ class SliceDataset(Dataset):
         case_number, position = self.slices[number % len(self)]
         return self._draw(case_number, position, random_key(self.seed, epoch, number))
 
+    @property
+    def random_transforms(self) -> list[Any]:
+        """The transforms from the first random one on, which are run for each slice."""
+        return list(self._random.transforms)
+
+    def clean_image(self, number: int) -> torch.Tensor:
+        """Return the image of an item before its random transforms."""
+        case_number, position = self.slices[number]
+        return self._volumes[case_number][self.keys[0]][position].clone()
+
     def _draw(self, case_number: int, position: int, key: int) -> Any:
         volume, case = self._volumes[case_number], self.data[case_number]
         item = {name: volume[name][position].clone() for name in self.keys if name in volume}
+        if self.maps is not None:
+            item.update(self.maps(self.volume_keys[case_number], position))
         self._random.set_random_state(seed=key)
         try:
             result = self._random(item)
         except Exception as error:
             raise case_error(case, error) from error
         about = {"case_id": case_name(case), "slice": position}
+        if self.identify:
+            about |= {"volume_key": self.volume_keys[case_number], "slice_index": position}
+        before = volume[self.keys[0]][position]
         # a transform that takes several samples of a slice returns a list
-        return [_plain(r) | about for r in result] if isinstance(result, list) else _plain(result) | about
+        if isinstance(result, list):
+            return [self._described(_plain(r) | about, before) for r in result]
+        return self._described(_plain(result) | about, before)
+
+    def _described(self, item: dict[str, Any], before: torch.Tensor) -> dict[str, Any]:
+        # compared, not concluded from the transforms' names: what counts is that no value has changed
+        return item | {"view": find_view(before, item[self.keys[0]])} if self.identify else item
 
     def _check_cases(self, label_key: str) -> None:
         if not len(self.data):

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from akd_monai.data.manifest import MANIFEST, UNLABELLED, Manifest
 from akd_monai.data.nifti import NIFTI_SUFFIXES, stem_of, visible
-from akd_monai.data.parallel import WORKER_DIED, for_each
+from akd_monai.data.output_folder import as_path, made_folder
+from akd_monai.data.parallel import WORKER_DIED, check_workers, for_each
+from akd_monai.data.sources.six_site import ZONE_SITES
 from akd_monai.data.verify_case import CaseCheck, CaseFiles, check_case
 from akd_monai.data.verify_dataset import (
     duplicates,
@@ -35,7 +37,7 @@ def verify(
     output: str | Path | None = None,
     fix: bool = False,
     splits: str | Path | None = None,
-    label_values: Collection[int] = (0, 1),
+    label_values: Collection[int] | None = None,
     workers: int = 2,
     progress: bool = True,
 ) -> VerifyReport:
@@ -52,7 +54,8 @@ def verify(
         fix: mend what is safe (texts of headers emptied, masks of 0 and 255 written as 0 and 1, masks stored as uint8),
             then check those cases again. Nothing else in the folder is ever changed.
         splits: JSON file of splits or a datalist: no patient may be in two parts.
-        label_values: values a mask may hold.
+        label_values: values a mask may hold; by default 0 and 1, and 2 as well in the sites RUNMC and BMC of the public
+            six-site set, which keep the zones (a prepared folder, which has a manifest, does not).
         workers: number of processes.
         progress: show a bar on a terminal.
 
@@ -60,12 +63,15 @@ def verify(
         The report; ``exit_code`` is 2 if there is an error.
 
     Raises:
-        InputError: if the folder is missing or holds no NIfTI file.
+        InputError: if the folder is missing or holds no NIfTI file, or the report cannot be written.
     """
-    root = Path(dataset_dir)
+    root = as_path(dataset_dir, "dataset_dir")
+    check_workers(workers)
     parts = read_splits(Path(splits)) if splits is not None else []
     manifest = Manifest(root)
-    cases, findings = find_cases(root, manifest, tuple(label_values))
+    cases, findings = find_cases(root, manifest, None if label_values is None else tuple(label_values))
+    if output is not None:
+        made_folder(as_path(output, "output"), "report")
     report = VerifyReport()
     checks = _check_all(cases, workers, progress)
     if fix:
@@ -87,7 +93,7 @@ def verify(
 
 
 def find_cases(
-    root: Path, manifest: Manifest, label_values: tuple[int, ...] = (0, 1)
+    root: Path, manifest: Manifest, label_values: tuple[int, ...] | None = None
 ) -> tuple[list[CaseFiles], list[Finding]]:
     """Pair images and masks by name, site by site, and report names that clash and files the manifest misses."""
     if not root.is_dir():
@@ -123,20 +129,22 @@ def _case_and_kind(path: Path) -> tuple[str, str]:
 
 
 def _files_of(
-    root: Path, case: str, entry: Mapping[str, str], manifest: Manifest, label_values: tuple[int, ...]
+    root: Path, case: str, entry: Mapping[str, str], manifest: Manifest, label_values: tuple[int, ...] | None
 ) -> CaseFiles:
-    image, label = entry.get("image"), entry.get("label")
+    image, label, site = entry.get("image"), entry.get("label"), case.split("/")[0]
     record = manifest.records.get(case, {})
+    with_zones = not record and site.upper() in ZONE_SITES
     known = {kind: record["sha256"][kind] for kind in ("image", "label") if record and record[kind] == entry.get(kind)}
     return CaseFiles(
         case=case,
-        site=case.split("/")[0],
+        site=site,
         root=root,
         image=image,
         label=label,
         unlabelled=bool(image and image.startswith(f"{UNLABELLED}/")),
         sha256=known,
-        label_values=label_values,
+        label_values=label_values or ((0, 1, 2) if with_zones else (0, 1)),
+        synthetic=bool(record.get("synthetic")),
     )
 
 

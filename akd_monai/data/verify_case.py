@@ -27,10 +27,13 @@ from akd_monai.data.verify_report import ERROR, WARNING, Finding
 IN_PLANE_MM, THROUGH_PLANE_MM, VIEW_MM = (0.1, 2.0), (0.5, 10.0), (60.0, 500.0)
 # Expert masks of the NCI-ISBI 2013 training set run from 17 to 313 cm3; pieces of a few slices are smaller.
 GLAND_CM3 = (3.0, 400.0)
+FLIP_WORDS = {"P": "front to back", "S": "upside down along the slices"}
 _EXTREME, _SHOWN_VALUES, _MOSTLY = 1e30, 8, 0.9
 _OFF_CENTRE = 0.25
 # Log-likelihood ratios of flip_evidence below which a single mask is reported.
 _UPSIDE_DOWN = {"P": -3.0, "S": -4.0}
+# In glands of fewer slices the signs are too weak for one case; they still count towards those of its site.
+_UPSIDE_DOWN_SLICES = 7
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class CaseFiles:
     unlabelled: bool = False
     sha256: dict[str, str | None] = field(default_factory=dict)
     label_values: tuple[int, ...] = (0, 1)
+    synthetic: bool = False
 
 
 @dataclass
@@ -75,7 +79,7 @@ def check_case(files: CaseFiles) -> CaseCheck:
         cure = "add the mask, or move the image below 'unlabelled'"
         check.add(files.image, "no-mask", ERROR, "an image without mask", cure)
     if image is not None and files.image is not None:
-        _check_image(check, files.image, image)
+        _check_image(check, files.image, image, files.synthetic)
     if label is not None and files.label is not None:
         _check_label(check, files.label, label, files.label_values)
     if image is not None and label is not None and files.label is not None:
@@ -99,7 +103,7 @@ def _lps(volume: CheckedFile) -> CheckedFile:
     return replace(volume, array=array, affine=affine)
 
 
-def _check_image(check: CaseCheck, name: str, image: CheckedFile) -> None:
+def _check_image(check: CaseCheck, name: str, image: CheckedFile, synthetic: bool) -> None:
     check.facts |= {"size": "x".join(map(str, image.array.shape))}
     if image.affine is not None:
         check.facts["orientation"] = orientation_of(image.affine)
@@ -120,10 +124,10 @@ def _check_image(check: CaseCheck, name: str, image: CheckedFile) -> None:
     else:
         check.voxels, check.thumbnail = voxel_hash(values), thumbnail(values, image.affine)
     if image.affine is not None:
-        _check_spacing(check, name, values.shape, image.affine)
+        _check_spacing(check, name, values.shape, image.affine, synthetic)
 
 
-def _check_spacing(check: CaseCheck, name: str, shape: tuple[int, ...], affine: Array) -> None:
+def _check_spacing(check: CaseCheck, name: str, shape: tuple[int, ...], affine: Array, synthetic: bool) -> None:
     spacing = spacing_of(affine)
     text = " x ".join(f"{mm:.3g}" for mm in spacing)
     check.facts["spacing_mm"] = text
@@ -133,7 +137,8 @@ def _check_spacing(check: CaseCheck, name: str, shape: tuple[int, ...], affine: 
         (spacing[2], THROUGH_PLANE_MM),
         *((v, VIEW_MM) for v in views),
     ]
-    if any(not low <= value <= high for value, (low, high) in limits):
+    # A synthetic set is as coarse as its user asked for.
+    if not synthetic and any(not low <= value <= high for value, (low, high) in limits):
         message = (
             f"voxels of {text} mm and a view of {views[0]:.0f} x {views[1]:.0f} mm are unlikely for a prostate MRI"
         )
@@ -223,7 +228,9 @@ def _check_pair(check: CaseCheck, name: str, image: CheckedFile, label: CheckedF
     if check.thumbnail is None or grey.affine is None:
         return
     check.flips = flip_evidence(grey.array, gland, grey.affine)
-    for axis, words in (("P", "front to back"), ("S", "upside down along the slices")):
+    if int(gland.any(axis=(0, 1)).sum()) < _UPSIDE_DOWN_SLICES:
+        return
+    for axis, words in FLIP_WORDS.items():
         if check.flips[axis] < _UPSIDE_DOWN[axis]:
             message = f"the mask would fit the image better if turned {words} (evidence {-check.flips[axis]:.1f})"
             check.add(name, "upside-down", WARNING, message, "look at the picture of the case; prepare has flip_labels")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from akd_monai.data.thumbnails import alike
-from akd_monai.data.verify_case import CaseCheck
+from akd_monai.data.verify_case import FLIP_WORDS, CaseCheck
 from akd_monai.data.verify_report import ERROR, WARNING, Finding
 from akd_monai.errors import InputError
 
@@ -94,10 +94,16 @@ def sites_upside_down(checks: Sequence[CaseCheck]) -> list[Finding]:
     """Report sites whose masks, taken together, fit better turned over; weak signs of single cases add up."""
     findings = []
     for site in sorted({check.site for check in checks}):
-        evidence = [check.flips["S"] for check in checks if check.site == site and check.flips.get("S")]
-        if len(evidence) >= _SITE_CASES and float(np.mean(evidence)) < _SITE_EVIDENCE:
-            message = f"the masks of {len(evidence)} cases together would fit better upside down along the slices"
-            cure = "look at some cases; prepare has flip_labels"
+        means: dict[str, tuple[float, int]] = {}
+        for axis in FLIP_WORDS:
+            evidence = [check.flips[axis] for check in checks if check.site == site and check.flips.get(axis)]
+            if len(evidence) >= _SITE_CASES:
+                means[axis] = float(np.mean(evidence)), len(evidence)
+        # A mask turned front to back also leans the wrong way along the slices, so only the stronger sign counts.
+        axis, (mean, count) = min(means.items(), key=lambda item: item[1], default=("S", (0.0, 0)))
+        if mean < _SITE_EVIDENCE:
+            message = f"the masks of {count} cases together would fit better turned {FLIP_WORDS[axis]}"
+            cure = "look at some cases; prepare has flip_labels for slices that run the other way"
             findings.append(Finding(site, "", "site-upside-down", WARNING, message, cure))
     return findings
 

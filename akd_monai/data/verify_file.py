@@ -54,6 +54,9 @@ def check_file(path: Path, name: str, case: str, sha256: str | None) -> tuple[Ch
     if sha256 is not None and sha256_of(path) != sha256:
         report("changed", ERROR, "is not the file of the manifest (SHA-256 differs)", "restore it or run prepare again")
     _check_texts(path, nifti, report)
+    if looks_personal(stem_of(path)):
+        message = "the file's name holds a date or the name of a person"
+        report("personal-data", ERROR, message, "rename image and mask, for instance Case00.nii.gz; prepare does")
     volume = _check_volume(nifti, report)
     return volume, findings
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +15,14 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 
 from akd_monai.engines.adapters import AdapterOptimizer
+from akd_monai.engines.teacher_options import TeacherOptions
+from akd_monai.engines.teacher_source import teacher_source
 from akd_monai.errors import InputError
 from akd_monai.losses import DistillationCriterion
 from akd_monai.networks import FeatureTaps, probe_layers
+
+
+logger = logging.getLogger(__name__)
 
 
 class DistillationTrainer(SupervisedTrainer):
@@ -40,6 +46,8 @@ class DistillationTrainer(SupervisedTrainer):
         input_shape: ``(channels, *spatial)`` of one input, used once to learn the channels of the tapped layers;
             needed only when a term has an adapter to be built.
         seed: key of the adapters' initial weights.
+        teacher_options: whether the teacher's maps are kept, and how they are computed, as
+            :class:`~akd_monai.engines.teacher_options.TeacherOptions` or a mapping with its fields.
         kwargs: everything that :class:`monai.engines.SupervisedTrainer` takes.
 
     Raises:
@@ -71,6 +79,7 @@ class DistillationTrainer(SupervisedTrainer):
         distillation: DistillationCriterion,
         input_shape: Sequence[int] | None = None,
         seed: int = 0,
+        teacher_options: TeacherOptions | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -78,13 +87,20 @@ class DistillationTrainer(SupervisedTrainer):
         self.teacher = teacher.to(device).eval().requires_grad_(False)
         self.distillation = distillation
         # both raise at once, before any data is read, when a layer does not exist
-        self._teacher_taps = FeatureTaps(self.teacher, distillation.teacher_layers)
+        self.teacher_source = teacher_source(
+            self.teacher, distillation, teacher_options, torch.device(device), self._ambient_dtype()
+        )
         FeatureTaps(self.network, distillation.student_layers).close()
         self._build_adapters(input_shape, seed)
         self.distillation.to(device)
         self.adapter_optimizer = AdapterOptimizer.follow(self, list(self.distillation.adapters.parameters()))
         self._task_loss, self.loss_function = self.loss_function, self._total_loss
-        self.add_event_handler(Events.STARTED, self._freeze_teacher)
+        self.add_event_handler(Events.STARTED, self._start_teacher)
+        self.add_event_handler(Events.COMPLETED, self._report_teacher)
+
+    def _ambient_dtype(self) -> torch.dtype | None:
+        """Return the type in which MONAI's trainer runs a step under AMP."""
+        return (self.amp_kwargs or {}).get("dtype", torch.float16) if self.amp and torch.cuda.is_available() else None
 
     def _build_adapters(self, input_shape: Sequence[int] | None, seed: int) -> None:
         if not any(term.adapter == "conv1x1" for term in self.distillation.active):
@@ -94,18 +110,20 @@ class DistillationTrainer(SupervisedTrainer):
                 "a distillation term has an adapter, whose channels are learnt from one forward pass: give "
                 "input_shape, for instance [1, 384, 384], or set adapter to null on every term."
             )
-        shapes = []
-        for network, layers in (
-            (self.network, self.distillation.student_layers),
-            (self.teacher, self.distillation.teacher_layers),
-        ):
-            shapes.append(probe_layers(network, [*layers, None], (1, *input_shape), device=self.state.device))
-        student, teacher = ({name: shape[1] for name, shape in found.items()} for found in shapes)
+        layers = [*self.distillation.student_layers, None]
+        found = probe_layers(self.network, layers, (1, *input_shape), device=self.state.device)
+        student = {name: shape[1] for name, shape in found.items()}
+        teacher = {name: shape[0] for name, shape in self.teacher_source.shapes(input_shape).items()}
         self.distillation.build_adapters(student, teacher, spatial_dims=len(input_shape) - 1, seed=seed)
 
-    def _freeze_teacher(self, _: Engine) -> None:
-        # a caller may have put a module that owns the teacher into training mode since
-        self.teacher.eval()
+    def _start_teacher(self, _: Engine) -> None:
+        if self.distillation.active:
+            self.teacher_source.start(self)
+
+    def _report_teacher(self, _: Engine) -> None:
+        if self.distillation.active:
+            source = self.teacher_source
+            logger.info("the teacher looked at %d images and served %d", source.computed, source.served)
 
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict:
         # Hooks live for one iteration only, so that validation on the same network keeps no features.
@@ -126,20 +144,15 @@ class DistillationTrainer(SupervisedTrainer):
                 f"the student must return one tensor of logits to be distilled, got {type(prediction).__name__}; "
                 "wrap the network so that forward returns its final logits."
             )
-        with torch.no_grad():
-            teacher = self.teacher(_plain(self.state.output[Keys.IMAGE]))
-        if not isinstance(teacher, torch.Tensor):
-            raise InputError(
-                f"the teacher must return one tensor of logits, got {type(teacher).__name__}; "
-                "wrap the network so that forward returns its final logits."
-            )
+        logits, features = self.teacher_source(_plain(self.state.output[Keys.IMAGE]), self.state.batch)
         terms = self.distillation(
             _plain(prediction),
-            teacher,
+            logits,
             {name: _plain(value) for name, value in self._student_taps.features.items()},
-            self._teacher_taps.features,
+            features,
         )
-        self._teacher_taps.clear()
+        # what the backward pass needs, the graph holds
+        self._student_taps.clear()
         return terms
 
 

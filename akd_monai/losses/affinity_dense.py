@@ -7,7 +7,8 @@ different labels below the margin, else 0),
 .. math:: G_i = p_i \Big(D_i - \langle p_i, D_i \rangle + \sum_j g_{ji}\Big) - \sum_j g_{ji} p_j, \qquad
           D_i = \sum_j g_{ij} (l_i - l_j)
 
-so that one visit of every pair gives value and gradient, and nothing but the gradient is kept.
+so that one visit of every pair gives value and gradient, and nothing but the gradient is kept. The sum of the ``p_j`` is
+gathered in the place of the gradient.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from akd_monai.losses.affinity_pairs import LabelPairs
 
 # Numbers in one temporary on a GPU, where many small steps cost more than memory: 128 MiB in float32.
 _GPU_CHUNK = 2**25
+# Numbers in a temporary on a CPU beside the three maps of a sample: 1 MiB in float32.
+_CPU_BLOCK = 2**18
 
 
 def dense_affinity(
@@ -42,30 +45,40 @@ def _some_samples(
 ) -> Tensor:
     """Return the value of some samples ``[n, C, *spatial]`` and write their gradient to ``out``."""
     margin, dtype, every = pairs.options.margin, scores.dtype, slice(None)
+    channels = scores.shape[1]
+    width = channels if scores.is_cuda else max(1, min(channels, _CPU_BLOCK * channels // scores.numel()))
+    blocks = [slice(start, start + width) for start in range(0, channels, width)]
     log_p = torch.log_softmax(scores, 1)
     p = log_p.exp()
     d = torch.zeros_like(log_p)
-    received = torch.zeros_like(log_p) if out is not None else None
-    incoming = torch.zeros_like(log_p[:, :1])
+    if out is not None:
+        out.zero_()
+    incoming = torch.zeros_like(log_p[:, 0])
     missing = log_p.new_zeros(())
     for k, (i, j) in enumerate(pairs.windows):
-        at_i, at_j = (every, every, *i), (every, every, *j)
-        p_i, p_j, different = p[at_i], p[at_j], pairs.different[k][chunk]
-        difference = log_p[at_i] - log_p[at_j]
-        push_forth = different & ((p_i * difference).sum(1) < margin)
-        push_back = different & ((p_j * difference).sum(1) > -margin)
+        different, at_i, at_j = pairs.different[k][chunk], (every, *i), (every, *j)
+        forth, back = log_p.new_zeros(2, *different.shape)
+        for block in blocks:
+            difference = log_p[(every, block, *i)] - log_p[(every, block, *j)]
+            forth += (p[(every, block, *i)] * difference).sum(1)
+            back -= difference.mul_(p[(every, block, *j)]).sum(1)
+        push_forth, push_back = different & (forth < margin), different & (back < margin)
         missing += (push_forth.sum() + push_back.sum()).to(dtype)
-        pull = pairs.same(k, chunk).to(dtype) * weight[(every, *i)]
-        g_forth = (pull - push_forth.to(dtype) * repel).unsqueeze(1)
-        g_back = (pull - push_back.to(dtype) * repel).unsqueeze(1)
-        d[at_i].addcmul_(difference, g_forth)
-        d[at_j].addcmul_(difference, g_back, value=-1)
-        if received is not None:
-            incoming[at_i] += g_back
-            incoming[at_j] += g_forth
-            received[at_i].addcmul_(p_j, g_back)
-            received[at_j].addcmul_(p_i, g_forth)
-    w = (p * d).sum(1, keepdim=True)
-    if out is not None and received is not None:
-        torch.sub(d.add_(incoming - w).mul_(p), received, out=out)
+        pull = pairs.same(k, chunk).to(dtype) * weight[at_i]
+        forth, back = pull - push_forth.to(dtype) * repel, pull - push_back.to(dtype) * repel
+        if out is not None:
+            incoming[at_i] += back
+            incoming[at_j] += forth
+        forth, back = forth.unsqueeze(1), back.unsqueeze(1)
+        for block in blocks:
+            there_i, there_j = (every, block, *i), (every, block, *j)
+            difference = log_p[there_i] - log_p[there_j]
+            d[there_i].addcmul_(difference, forth)
+            d[there_j].addcmul_(difference, back, value=-1)
+            if out is not None:
+                out[there_i].addcmul_(p[there_j], back)
+                out[there_j].addcmul_(p[there_i], forth)
+    w = torch.mul(p, d, out=log_p).sum(1, keepdim=True)
+    if out is not None:
+        torch.sub(d.add_(incoming.unsqueeze(1) - w).mul_(p), out, out=out)
     return w.sum() + margin * repel * missing

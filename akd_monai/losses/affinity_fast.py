@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choice of the algorithm for the affinity loss, and its place in autograd."""
+"""Choice of the algorithm for the affinity loss, and its place in autograd and in compiled graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,25 +18,6 @@ from akd_monai.losses.affinity_triton import MAX_CHANNELS, triton, triton_affini
 
 BORDER_SHARE = 0.05
 
-Compute = Callable[..., tuple[Tensor, Tensor | None]]
-
-
-class _WithGradient(torch.autograd.Function):
-    """A scalar whose gradient is computed along with it, so that backward is one multiplication."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, scores: Tensor, compute: Compute) -> Tensor:
-        value, gradient = compute(scores, want_gradient=ctx.needs_input_grad[0])  # type: ignore[attr-defined]
-        if gradient is not None:
-            ctx.save_for_backward(gradient)
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Any:
-        (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradient * grad, None
-
 
 def choose_algorithm(scores: Tensor, pairs: LabelPairs) -> str:
     """Return what ``"auto"`` stands for.
@@ -52,7 +31,67 @@ def choose_algorithm(scores: Tensor, pairs: LabelPairs) -> str:
     return "dense" if scores.is_cuda else "reference"
 
 
-@torch.compiler.disable  # the number of border pairs decides the shapes, which no graph can hold
+# One opaque step of a compiled graph: the number of border pairs decides shapes inside, which no graph can hold.
+@torch.library.custom_op("akd_monai::affinity", mutates_args=())
+def _affinity(
+    scores: Tensor,
+    labels: Tensor,
+    kernel: int,
+    dilation: int,
+    margin: float,
+    ignore_index: int | None,
+    class_balanced: bool,
+    algorithm: str,
+    attract: float,
+    repel: float,
+    want_gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return ``attract * L+ + repel * L-`` and its gradient, or an empty tensor if that is not wanted."""
+    options = AffinityOptions(kernel, dilation, margin, ignore_index, class_balanced)
+    if algorithm == "triton":
+        value, gradient = triton_affinity(scores, labels, options, attract, repel, want_gradient)
+    else:
+        pairs = LabelPairs(labels, options)
+        if algorithm == "auto":
+            algorithm = choose_algorithm(scores, pairs)
+        compute = box_affinity if algorithm == "box" else dense_affinity
+        value, gradient = compute(scores, pairs, attract, repel, want_gradient)
+    return value, scores.new_empty(0) if gradient is None else gradient
+
+
+@_affinity.register_fake
+def _affinity_shapes(scores: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    wanted = arguments[-1]
+    return scores.new_empty(()), torch.empty(scores.shape if wanted else (0,), dtype=scores.dtype, device=scores.device)
+
+
+class _WithGradient(torch.autograd.Function):
+    """A scalar whose gradient is computed along with it, so that backward is one multiplication."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, scores: Tensor, labels: Tensor, settings: tuple[Any, ...]) -> Tensor:
+        value, gradient = _affinity(scores, labels, *settings, True)
+        ctx.save_for_backward(gradient)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Any:
+        (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        # In place where nobody can ask for it again: a second map of this size would be the peak of the step.
+        return gradient.mul_(grad) if _last_use(grad) else gradient * grad, None, None
+
+
+def _last_use(grad: Tensor) -> bool:
+    """Is the graph freed by the running backward pass, outside of compiled code, and ``grad`` one number?"""
+    functorch = torch._C._functorch
+    if torch.compiler.is_compiling() or functorch.is_batchedtensor(grad) or functorch.is_legacy_batchedtensor(grad):
+        return False
+    # PyTorch's compiled graphs ask the same before they reuse memory; without the answer the map is copied.
+    keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return keeps_graph is not None and not keeps_graph()
+
+
 def fast_affinity(
     scores: Tensor, labels: Tensor, options: AffinityOptions, algorithm: str, factors: list[tuple[float, float]]
 ) -> list[Tensor]:
@@ -70,16 +109,18 @@ def fast_affinity(
     """
     if algorithm == "triton":
         _check_triton(scores)
-        function = partial(triton_affinity, labels=labels, options=options)
-    else:
-        pairs = LabelPairs(labels, options)
-        if algorithm == "auto":
-            algorithm = choose_algorithm(scores, pairs)
-        if algorithm == "reference":
-            attract, repel = reference_terms(scores, labels, options)
-            return [a * attract + r * repel for a, r in factors]
-        function = partial(box_affinity if algorithm == "box" else dense_affinity, pairs=pairs)
-    return [_WithGradient.apply(scores, partial(function, attract=a, repel=r)) for a, r in factors]
+    elif algorithm == "auto" and not (scores.is_cpu or scores.is_cuda):
+        attract, repel = reference_terms(scores, labels, options)
+        return [a * attract + r * repel for a, r in factors]
+    window = (options.kernel, options.dilation, float(options.margin), options.ignore_index, options.class_balanced)
+    results = []
+    for a, r in factors:
+        settings = (*window, algorithm, float(a), float(r))
+        if scores.requires_grad and torch.is_grad_enabled():
+            results.append(_WithGradient.apply(scores, labels, settings))
+        else:
+            results.append(_affinity(scores, labels, *settings, False)[0])
+    return results
 
 
 def _check_triton(scores: Tensor) -> None:

@@ -173,6 +173,24 @@ class LabelPairs:
         i, j = self.windows[window]
         return mask & self.valid[(samples, *i)] & self.valid[(samples, *j)]
 
+    def border(self, sample: int) -> tuple[Tensor, Tensor]:
+        """Return the numbers of the pixels i and j of one sample's unordered pairs of different label."""
+        size = self.labels.shape[1:]
+        strides = [size[axis + 1 :].numel() for axis in range(len(size))]
+        first, second = [], []
+        for (i, j), mask in zip(self.windows, self.different, strict=True):
+            where = mask[sample].nonzero(as_tuple=True)
+            start = sum(part.start * stride for part, stride in zip(i, strides, strict=True))
+            shift = sum((b.start - a.start) * stride for a, b, stride in zip(i, j, strides, strict=True))
+            number = sum(
+                (w * stride for w, stride in zip(where, strides, strict=True)), start=where[0].new_tensor(start)
+            )
+            first.append(number)
+            second.append(number + shift)
+        if not first:
+            return self.labels.new_empty(0, dtype=torch.int64), self.labels.new_empty(0, dtype=torch.int64)
+        return torch.cat(first), torch.cat(second)
+
     def attract_weight(self, dtype: torch.dtype) -> Tensor:
         """Return the weight of a pixel's equal-label pairs: ``[]`` if one number for all, else ``[B, *spatial]``."""
         if self.options.class_balanced:

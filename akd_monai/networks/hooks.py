@@ -92,14 +92,14 @@ class FeatureTaps:
 
     @property
     def features(self) -> dict[str, torch.Tensor]:
-        """Outputs of the latest forward pass by module path."""
+        """Outputs of the latest forward pass by module path, in the order asked for."""
         missing = [layer for layer in self._layers if layer not in self._found]
         if missing:
             cure = "tap layers that every pass goes through"
             if self._compiled:
                 cure += ", and before the first pass of a network under torch.compile"
             raise InputError(f"layers {missing} did not run in the latest forward pass; {cure}.")
-        return dict(self._found)
+        return {layer: self._found[layer] for layer in self._layers}
 
     def clear(self) -> None:
         """Let go of the tensors."""

@@ -51,11 +51,11 @@ def _row(profile: Mapping[str, Any], devices: Sequence[str], paper: bool) -> lis
         profile["name"],
         "x".join(map(str, profile["input_shape"])),
         f"{profile['parameters']:,}",
-        f"{profile['gflops_conv']:.2f}",
-        f"{profile['gflops_table1']:.2f}",
+        _number(profile["gflops_conv"], 2),
+        _number(profile["gflops_table1"], 2),
     ]
     row += PAPER.get(profile["network"], (_MISSING, _MISSING)) if paper else ()
-    row.append(f"{profile['checkpoint_bytes'] / 1e6:.1f}")
+    row.append(_number(profile["checkpoint_bytes"] / 1e6, 1))
     for device in devices:
         run = profile["runs"].get(device, {})
         row += [_number(run.get("time_ms"), 1), _number(run.get("peak_memory_mb"), 0)]
@@ -63,16 +63,19 @@ def _row(profile: Mapping[str, Any], devices: Sequence[str], paper: bool) -> lis
 
 
 def _number(value: float | None, digits: int) -> str:
-    return _MISSING if value is None else f"{value:,.{digits}f}"
+    if value is None:
+        return _MISSING
+    # small figures would vanish behind the point
+    return f"{value:.2g}" if 0 < value < 1 else f"{value:,.{digits}f}"
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: int) -> str:
     """Return a Markdown table whose columns line up, the first ``left`` of them by their left side."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True))) + " |"
-        for r in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append(f"| {' | '.join(cells)} |")
     rule = "|" + "|".join("-" * (w + 2) if i < left else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from akd_monai.data import SITES, make_phantom, read_cases
+from akd_monai.data.nifti import write_atomically
 from akd_monai.data.phantom import make_case
 from akd_monai.data.phantom_gland import draw_gland
 from akd_monai.data.phantom_sites import ACQUISITIONS
@@ -112,6 +113,31 @@ def test_a_second_call_goes_on_where_the_first_stopped(tmp_path):
     assert len(json.loads((root / "manifest.json").read_text())["cases"]) == 4
 
 
+def test_two_processes_draw_what_one_draws(tmp_path):
+    make_phantom(tmp_path / "one", cases_per_site=1, sites="HK,UCL,BMC", **SMALL)
+    make_phantom(tmp_path / "two", cases_per_site=1, sites="HK,UCL,BMC", workers=2, **SMALL)
+    one, two = (
+        {p.relative_to(tmp_path / name).as_posix(): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
+        for name in ("one", "two")
+    )
+    assert one == two and len(one) == 7
+
+
+def test_a_call_stopped_during_its_first_case_can_be_repeated(tmp_path, monkeypatch):
+    def stopped(path, data):
+        write_atomically(path, data)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("akd_monai.data.phantom.write_atomically", stopped)
+        make_phantom(tmp_path, cases_per_site=1, sites="HK", **SMALL)
+    (tmp_path / ".tmp-1-ab").write_bytes(b"left by a killed run")
+    assert [case["case_id"] for case in read_cases(make_phantom(tmp_path, cases_per_site=1, sites="HK", **SMALL))] == [
+        "HK/Case00"
+    ]
+    assert not (tmp_path / ".tmp-1-ab").exists()
+
+
 def test_other_parameters_need_another_folder(phantom):
     with pytest.raises(InputError, match=r"other parameters \(seed 0 there, 1 now\)"):
         make_phantom(phantom, cases_per_site=1, seed=1, **SMALL)
@@ -137,6 +163,9 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
         ({"slices": 2}, "slices must be at least 4"),
         ({"cases_per_site": 0}, "cases_per_site must be at least 1"),
         ({"sites": []}, "sites is empty"),
+        ({"workers": -2}, "workers must be a whole number"),
+        ({"size": "big"}, "size must be a whole number, got 'big'"),
+        ({"seed": None}, "seed must be a whole number, got None"),
     ],
 )
 def test_numbers_out_of_range(tmp_path, how, message):

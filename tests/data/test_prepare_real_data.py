@@ -91,8 +91,13 @@ def test_six_site_prepared_is_found_good(tmp_path, size):
     assert volumes["RUNMC/Case03"] == pytest.approx(66.6, abs=0.1)
 
 
-def test_zones_in_the_public_layout_are_the_only_finding():
-    report = verify(real("six-site-mini192"), workers=1, progress=False)
+@pytest.mark.parametrize("name", ["six-site-mini192", "six-site-mini384", "six-site-full"])
+def test_the_public_layout_is_found_good_zones_included(name):
+    assert verify(real(name), workers=1, progress=False).findings == []
+
+
+def test_zones_are_refused_where_they_were_not_asked_for():
+    report = verify(real("six-site-mini192"), workers=1, progress=False, label_values=(0, 1))
     assert [(f.case, f.code) for f in report.findings] == [("RUNMC/Case00", "label-values")]
 
 

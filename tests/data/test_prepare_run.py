@@ -7,6 +7,10 @@ import gzip
 import hashlib
 import json
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +20,7 @@ from akd_monai.data.flip_evidence import flip_evidence
 from akd_monai.data.geometry import affine_problem, corner_distance_mm, orientation_of, turned_to
 from akd_monai.data.manifest import Manifest, patient_ids
 from akd_monai.data.nifti import write_atomically
+from akd_monai.data.output_folder import only_writer
 from akd_monai.data.parallel import for_each
 from akd_monai.data.prepare import prepare
 from akd_monai.data.prepare_grid import resized, square_view
@@ -147,9 +152,77 @@ def test_a_dying_process_costs_one_item():
     assert results == {"1 + 1": 2, "__import__('os')._exit(3)": None, "2 + 2": 4}
 
 
+_KILLED = """
+import sys
+from akd_monai.data.output_folder import only_writer
+from akd_monai.data.parallel import for_each
+if __name__ == "__main__":
+    # The pool says that all its processes run by handing back the first result.
+    for item, result in for_each(eval, ["__import__('os').getpid()"] + ["__import__('time').sleep(60)"] * 3,
+                                 workers=2, progress=False, title="naps"):
+        print(result, flush=True)
+"""
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_processes_of_a_killed_run_end_with_it(tmp_path):
+    script = tmp_path / "naps.py"
+    script.write_text(_KILLED)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    assert _runs(worker) and worker != parent.pid
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if not _runs(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, 9)
+    pytest.fail("the worker process outlived its parent by 10 seconds")
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path):
+    raw, out = six_site(tmp_path / "raw", "HK/Case13"), tmp_path / "out"
+    with only_writer(out), pytest.raises(InputError, match=r"out is being written to by another process; wait"):
+        run(raw, out)
+    (out / "HK").mkdir()
+    for name in (".tmp-1-ab", "HK/.tmp-1-cd"):
+        (out / name).write_bytes(b"left by a killed run")
+    assert run(raw, out).done == ["HK/Case13"]
+    assert sorted(state(out)) == ["HK/Case13.nii.gz", "HK/Case13_segmentation.nii.gz", "manifest.json"]
+
+
+def test_the_result_tells_each_warning_once(tmp_path):
+    raw = six_site(tmp_path / "raw", "HK/Case13", "HK/Case14", "UCL/Case25")
+    for name in ("HK/Case13", "HK/Case14"):
+        save(raw / f"{name}_segmentation.nii.gz", gland() * 0)
+    doubts, empty, counts = str(run(raw, tmp_path / "out")).splitlines()
+    assert doubts.startswith("warning: HK/Case13 and 2 more: field of view of 6 x 5 mm")
+    assert empty == "warning: HK/Case13 and 1 more: the label is empty"
+    assert counts.startswith("3 prepared, 0 done before, 0 failed, 3 with warnings: ")
+
+
+def test_the_manifest_adds_what_is_published_of_the_site(tmp_path):
+    raw, out = six_site(tmp_path / "raw", "BMC/Case00", "NEW/Case00"), tmp_path / "out"
+    run(raw, out)
+    records = Manifest(out).records
+    assert records["BMC/Case00"]["site_table"] == {
+        "code": "S2", "vendor": "Philips", "field_strength_t": [1.5], "coil": "endorectal",
+    }  # fmt: skip
+    assert records["NEW/Case00"]["site_table"] is None
+
+
 def test_sites_can_be_chosen_and_sources_share_a_folder(tmp_path):
     raw, out = six_site(tmp_path / "raw", "HK/Case00", "UCL/Case25"), tmp_path / "out"
     assert run(raw, out, site="HK").done == ["HK/Case00"]
+    assert run(raw, out, site="s6").kept == ["HK/Case00"]
     save(tmp_path / "own/a.nii.gz", grey(5))
     save(tmp_path / "own/a_seg.nii.gz", gland())
     # The number is taken by another source, so the next one is used, and stays.
@@ -165,7 +238,12 @@ def test_sites_can_be_chosen_and_sources_share_a_folder(tmp_path):
     [
         ({"size": 4}, r"size must be at least 8 pixels, got 4"),
         ({"crop_mm": 1}, r"crop_mm must be at least 10 mm, got 1"),
-        ({"flip_labels": "six-site-HK-13"}, r"flip_labels takes a list of patient ids, got the text"),
+        ({"flip_labels": "six-site-HK-13, him"}, r"flip_labels names 'him', who is not in this source"),
+        ({"size": "big"}, r"size must be a number, got 'big'"),
+        ({"crop_mm": True}, r"crop_mm must be a number, got True"),
+        ({"workers": "two"}, r"workers must be a whole number of processes from 0 up, got 'two'"),
+        ({"workers": -1}, r"workers must be .*, got -1"),
+        ({"site": "UCL"}, r"no case of site 'UCL' here; it has HK"),
         ({"flip_labels": ["six-site-HK-14"]}, r"flip_labels names 'six-site-HK-14'.*Did you mean 'six-site-HK-13'"),
         ({"site": "../x"}, r"a site's name is made of letters"),
     ],
@@ -183,6 +261,13 @@ def test_folders_that_cannot_work_are_refused(tmp_path):
         run(tmp_path / "nothing", tmp_path / "out")
     with pytest.raises(InputError, match=r"lies in the input folder"):
         run(raw, raw / "out")
+    with pytest.raises(InputError, match=r"input_dir must be the path of a folder, got 5"):
+        run(5, tmp_path / "out")
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(InputError, match=r"the output folder .*file cannot be written to \(it is a file\)"):
+        run(raw, tmp_path / "file")
+    with pytest.raises(InputError, match=r"file/below cannot be written to \(Not a directory\)"):
+        run(raw, tmp_path / "file/below")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/manifest.json").write_text("{")
     with pytest.raises(InputError, match=r"manifest\.json is damaged .*; delete it and prepare again"):

@@ -99,7 +99,7 @@ def test_promise12_faults_are_named(tmp_path):
     failed = {f.case: f for f in result.failed}
     assert {name: f.code for name, f in failed.items()} == {
         "HK/Case13": "missing-file",
-        "HK/Case14": "unreadable",
+        "HK/Case14": "truncated",
         "HK/Case15": "shape-mismatch",
         "HK/Case16": "affine-mismatch",
     }

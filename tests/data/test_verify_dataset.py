@@ -11,6 +11,8 @@ import pytest
 from scipy import ndimage
 
 from akd_monai.data.manifest import Manifest
+from akd_monai.data.nifti import nifti_bytes
+from akd_monai.data.phantom import make_phantom
 from akd_monai.data.thumbnails import THUMBNAIL_SHAPE, alike, thumbnail, voxel_hash
 from akd_monai.data.verify import verify
 from akd_monai.data.verify_case import CaseCheck
@@ -157,6 +159,17 @@ def checks_with(*evidence):
 )
 def test_weak_signs_of_several_cases_add_up(evidence, count):
     assert len(sites_upside_down(checks_with(*evidence))) == count
+
+
+@pytest.mark.parametrize(("turn", "words"), [(np.s_[:, ::-1], "front to back"), (np.s_[:, :, ::-1], "upside down")])
+def test_a_site_of_thin_glands_turned_over_is_noticed(tmp_path, turn, words):
+    make_phantom(tmp_path, cases_per_site={"RUNMC": 4, "UCL": 3}, progress=False)
+    for path in (tmp_path / "RUNMC").glob("*_segmentation*"):
+        image = nib.load(path)
+        array = np.asanyarray(image.dataobj)[turn]
+        path.write_bytes(nifti_bytes(array, image.affine))
+    found = [f for f in check(tmp_path).findings if f.code == "site-upside-down"]
+    assert [f.case for f in found] == ["RUNMC"] and words in found[0].message
 
 
 def test_splits_are_read_in_both_forms(tmp_path):

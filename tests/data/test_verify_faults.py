@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from akd_monai.data.manifest import Manifest
+from akd_monai.data.phantom import make_phantom
 from akd_monai.data.prepare import prepare
 from akd_monai.data.verify import verify
 from akd_monai.data.verify_report import ERROR, WARNING
@@ -319,6 +320,32 @@ def test_zone_labels_can_be_allowed(folder):
     assert check(folder, label_values=(0, 1, 2)).findings == []
 
 
+@pytest.mark.parametrize(("values", "found"), [((1, 2), []), ((1, 3), ["label-values"]), ((255,), ["label-values"])])
+def test_the_public_set_keeps_zones_in_two_sites(folder, values, found):
+    mask = np.asanyarray(nib.load(folder / MASK).dataobj)
+    for path in (folder / "HK").glob("*"):
+        (folder / "BMC").mkdir(exist_ok=True)
+        path.rename(folder / "BMC" / path.name)
+    save(folder / "BMC/Case14_Segmentation.nii.gz", mask * values[0])
+    (folder / "BMC/Case14_segmentation.nii.gz").unlink()
+    if len(values) > 1:
+        save(folder / "BMC/Case14_Segmentation.nii.gz", np.where(np.indices(SHAPE)[0] < 30, mask * values[1], mask))
+    assert [finding.code for finding in check(folder).findings] == found
+
+
+def test_zones_in_a_prepared_folder_are_found(folder, tmp_path):
+    (folder / "HK").rename(folder / "BMC")
+    prepare("six-site", folder, tmp_path / "out", workers=1, progress=False)
+    path = tmp_path / "out/BMC/Case14_segmentation.nii.gz"
+    save(path, np.asanyarray(nib.load(path).dataobj) * 2)
+    assert [finding.code for finding in check(tmp_path / "out").findings] == ["changed", "label-values"]
+
+
+def test_a_coarse_synthetic_set_is_found_good(tmp_path):
+    make_phantom(tmp_path, cases_per_site=1, size=48, slices=7, progress=False)
+    assert str(check(tmp_path)) == "6 cases: 0 errors, 0 warnings"
+
+
 def test_report_files_and_pictures(folder, tmp_path):
     FAULTS["0 and 255"][0](folder)
     FAULTS["truncated gzip"][0](folder)
@@ -399,6 +426,23 @@ def test_unlabelled_cases_are_checked_without_asking_for_a_mask(folder, tmp_path
     assert check(out).findings == []
     put("unlabelled/" + IMAGE, flipped_bit)(out)
     assert [f.code for f in check(out).findings] == ["damaged"]
+
+
+def test_a_date_in_a_files_name_is_found(folder):
+    for end in (".nii.gz", "_segmentation.nii.gz"):
+        (folder / f"HK/Case14{end}").rename(folder / f"HK/P_1956-03-12{end}")
+    assert [(f.code, f.file) for f in check(folder).findings] == [
+        ("personal-data", "HK/P_1956-03-12.nii.gz"),
+        ("personal-data", "HK/P_1956-03-12_segmentation.nii.gz"),
+    ]
+
+
+def test_a_report_that_cannot_be_written_is_refused_at_once(folder):
+    (folder / "notes").write_text("kept")
+    with pytest.raises(InputError, match=r"the report folder .*notes cannot be written to \(it is a file\)"):
+        check(folder, output=folder / "notes")
+    with pytest.raises(InputError, match=r"dataset_dir must be the path of a folder, got 3"):
+        check(3)
 
 
 def test_folders_that_hold_nothing_are_refused(tmp_path):

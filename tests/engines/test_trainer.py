@@ -175,7 +175,7 @@ def test_total_is_the_task_plus_the_weighted_terms():
 def test_features_are_not_kept_after_a_step():
     student, teacher = networks()
     trainer = run(student, teacher, all_terms())
-    assert trainer._teacher_taps._found == {}
+    assert trainer.teacher_source.taps._found == {}
     assert not student.body._forward_hooks
 
 

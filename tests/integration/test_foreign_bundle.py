@@ -129,3 +129,12 @@ def test_bundles_that_do_not_fit_are_told_apart_before_anything_runs(bundles, tm
     other = write_bundle(tmp_path / "other", TEACHER | {"out_channels": 4}, tmp_path / "data", classes=4)
     with pytest.raises(InputError, match="output classes 4 and 3"):
         DistillationWorkflow(other, student)
+
+
+@pytest.mark.slow
+def test_a_cache_is_refused_where_the_data_set_does_not_name_its_slices(bundles, tmp_path):
+    workflow = DistillationWorkflow(*bundles, teacher_cache=str(tmp_path / "cache"))
+    workflow.initialize()
+    with pytest.raises(InputError, match="which this data set does not give: use akd_monai.data.SliceDataset"):
+        workflow.run()
+    assert not (tmp_path / "cache").exists()

@@ -15,10 +15,10 @@ from akd_monai.errors import InputError
 from akd_monai.losses import affinity_terms
 
 CASES = [
-    ((2, 3, 5, 40), {}),
-    ((1, 5, 6, 7), {"kernel": 5, "margin": 0.7}),
+    ((2, 3, 3, 40), {}),
+    ((1, 5, 4, 7), {"kernel": 5, "margin": 0.7}),
     ((2, 33, 4, 18), {"class_balanced": True, "dilation": 2}),
-    ((2, 3, 4, 5, 6), {"ignore_index": 2}),
+    ((1, 3, 2, 3, 6), {"ignore_index": 2}),
     ((1, 2, 1, 1), {}),
 ]
 INTERPRETED = """

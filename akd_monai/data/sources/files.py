@@ -78,6 +78,7 @@ def _read_itk(path: Path) -> tuple[NDArray, NDArray, tuple[Path, ...]]:
         if io.GetNumberOfDimensions() != 3:
             reason = f"has {io.GetNumberOfDimensions()} axes, expected three"
             raise FileProblem("dimensions", reason, "export one volume a file")
+        _check_raw(files, int(io.GetImageSizeInBytes()))
         image = itk_image(io, path)
     except (RuntimeError, TypeError) as error:
         raise FileProblem("unreadable", f"cannot be read ({last_line(error, path)})", damaged) from None
@@ -93,6 +94,18 @@ def _check_nrrd(files: tuple[Path, ...]) -> None:
     data = rest[0] if rest else b""
     if re.search(rb"^encoding:\s*gz(ip)?\s*$", header, re.MULTILINE | re.IGNORECASE):
         unzipped(data if len(files) == 1 else files[1].read_bytes())
+
+
+def _check_raw(files: tuple[Path, ...], needed: int) -> None:
+    """Compare the size of a MetaImage's uncompressed data file with what its header promises."""
+    if len(files) != 2 or files[0].suffix.lower() != ".mhd":
+        return
+    if re.search(rb"^CompressedData\s*=\s*True", files[0].read_bytes(), re.MULTILINE | re.IGNORECASE):
+        return
+    size = files[1].stat().st_size
+    if size < needed:
+        reason = f"its data file {files[1].name} is truncated: the header promises {needed} bytes, it holds {size}"
+        raise FileProblem("truncated", reason, "copy or download both files again")
 
 
 def itk_image(io: Any, path: Path) -> Any:

@@ -15,10 +15,9 @@ from akd_monai.data.sources.pairing import pair_by_index
 
 SIX_SITES = ("RUNMC", "BMC", "I2CVB", "UCL", "BIDMC", "HK")
 _CASE = re.compile(r"case(\d+)(_segmentation)?", re.IGNORECASE)
-_RULES = {
-    "RUNMC": "gland = label > 0 (1 = peripheral zone, 2 = central gland)",
-    "BMC": "gland = label > 0 (1 = peripheral zone, 2 = central gland)",
-}
+# Sites whose public masks keep the zones of NCI-ISBI 2013.
+ZONE_SITES = ("RUNMC", "BMC")
+_ZONES = "gland = label > 0 (1 = peripheral zone, 2 = central gland)"
 
 
 class SixSite:
@@ -61,7 +60,7 @@ class SixSite:
             images=(path,),
             labels=(label,) if label else (),
             case=f"Case{number:02d}",
-            label_rule=_RULES.get(site, "gland = label > 0"),
+            label_rule=_ZONES if site in ZONE_SITES else "gland = label > 0",
             trust_affine=False,
             warnings=() if label else ("the label is missing",),
         )

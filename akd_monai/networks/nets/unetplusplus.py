@@ -25,8 +25,8 @@ class UNetPlusPlus(nn.Module):
 
     and the logits are a 1x1 convolution of :math:`X_{0,4}`. 36,628,546 parameters for one channel in and two classes out.
 
-    Layers: ``node_1_0`` (low) at 1/2 of the input size, ``node_3_0`` (high) at 1/8, ``node_4_0`` at 1/16; ``node_i_j`` is
-    the output of node :math:`X_{i,j}`.
+    Layers: ``node_1_0`` (low) at 1/2 of the input size, ``node_3_0`` (high) at 1/8, ``node_4_0`` at 1/16,
+    ``node_0_4`` at full size; ``node_i_j`` is the output of node :math:`X_{i,j}`.
 
     Args:
         spatial_dims: 2 or 3.

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a teacher's logits become bytes and come back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from akd_monai.errors import InputError
+
+DTYPES = ("float32", "float16")
+# below the largest half, so that there is always a next one
+_LARGEST = 60000.0
+_ALIGNMENT = 8
+
+
+@dataclass(frozen=True)
+class TargetCoding:
+    """Logits ``[K, *spatial]`` as a row: values first, labels behind them.
+
+    ``"float32"`` keeps every logit as it is. ``"float16"`` keeps K - 1 differences to the first logit, which softmax,
+    divergence and arg-max cannot tell from the logits themselves; one class keeps its logit. Differences are rounded so
+    that the arg-max stays what it was, and beyond 60000 in size cut off. Labels (arg-max; with one class, logit above
+    0) take one bit with up to two classes, one byte with up to 256, else two.
+
+    Args:
+        shape: ``(K, *spatial)``.
+        dtype: ``"float32"`` or ``"float16"``.
+
+    Example:
+        >>> coding = TargetCoding((2, 1, 3), "float16")
+        >>> row = coding.encode(torch.tensor([[[0.0, 2.0, 1.0]], [[3.0, 1.0, 1.0]]]))
+        >>> coding.decode(row[None, : coding.value_bytes])  # the first logit becomes 0
+        tensor([[[[ 0.,  0.,  0.]],
+        <BLANKLINE>
+                 [[ 3., -1.,  0.]]]])
+        >>> coding.decode_labels(row[None, coding.value_bytes :])
+        tensor([[[1, 0, 0]]], dtype=torch.uint8)
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of the values, a multiple of 8."""
+        channels = self.shape[0] if self.dtype == "float32" else max(1, self.shape[0] - 1)
+        return _aligned(channels * self._pixels * np.dtype(self.dtype).itemsize)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self.value_bytes + _aligned(math.ceil(self._pixels * self._label_bits / 8))
+
+    @property
+    def _pixels(self) -> int:
+        return math.prod(self.shape[1:])
+
+    @property
+    def _label_bits(self) -> int:
+        return 1 if self.shape[0] <= 2 else 8 if self.shape[0] <= 256 else 16
+
+    def encode(self, logits: torch.Tensor) -> NDArray[np.uint8]:
+        """Return the row of logits ``[K, *spatial]``.
+
+        Raises:
+            InputError: if they are not finite.
+        """
+        if not torch.isfinite(logits).all():
+            raise InputError("the teacher's logits hold NaN or Inf and cannot be cached: look at its weights.")
+        exact = logits.detach().float().cpu().numpy().reshape(self.shape[0], -1)
+        labels = exact[0] > 0 if len(exact) == 1 else exact.argmax(0)
+        row = np.zeros(self.row_bytes, np.uint8)
+        values = exact if self.dtype == "float32" else _differences(exact, labels)
+        _put(row, 0, values)
+        kinds = {1: lambda v: np.packbits(v.astype(bool)), 8: lambda v: v.astype(np.uint8)}
+        _put(row, self.value_bytes, kinds.get(self._label_bits, lambda v: v.astype(np.uint16))(labels))
+        return row
+
+    def decode(self, values: NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
+        """Return float32 logits ``[n, K, *spatial]`` for ``[n, value_bytes]``, on the device where they are."""
+        stored = torch.as_tensor(values).view(getattr(torch, self.dtype))
+        classes, size = self.shape[0], self.shape[1:]
+        channels = classes if self.dtype == "float32" else max(1, classes - 1)
+        maps = stored[:, : channels * self._pixels].reshape(len(stored), channels, *size)
+        if channels == classes:
+            return maps.float()
+        logits = torch.zeros((len(maps), classes, *size), device=maps.device)
+        logits[:, 1:] = maps
+        return logits
+
+    def decode_labels(self, stored: NDArray[np.uint8]) -> torch.Tensor:
+        """Return labels ``[n, *spatial]`` for the bytes of the labels ``[n, row_bytes - value_bytes]``."""
+        flat: NDArray
+        if self._label_bits == 1:
+            flat = np.unpackbits(stored, axis=1, count=self._pixels)
+        else:
+            flat = stored.view(np.uint8 if self._label_bits == 8 else np.uint16)[:, : self._pixels]
+        kind = np.uint8 if self._label_bits <= 8 else np.int32
+        return torch.from_numpy(flat.astype(kind)).reshape(len(stored), *self.shape[1:])
+
+    def logits_of(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return logits ``[n, K, *spatial]`` that decide as ``labels`` say, and mean nothing else."""
+        if self.shape[0] == 1:
+            return labels.float()[:, None]
+        classes = torch.arange(self.shape[0], device=labels.device).reshape(1, -1, *[1] * (labels.dim() - 1))
+        return (labels[:, None] == classes).float()
+
+
+def _differences(exact: NDArray[np.float32], labels: NDArray[np.integer]) -> NDArray[np.float16]:
+    values = exact if len(exact) == 1 else exact[1:] - exact[:1]
+    half = np.clip(values, -_LARGEST, _LARGEST).astype(np.float16)
+    if len(exact) == 1:
+        half[(values > 0) & (half <= 0)] = np.finfo(np.float16).smallest_subnormal
+        return half
+    # rounding may make the winner equal to another class, never less; it is raised by one step then
+    decided = np.concatenate([np.zeros((1, half.shape[1]), np.float16), half]).argmax(0)
+    wrong = np.flatnonzero(decided != labels)
+    highest = np.maximum(half[:, wrong].max(0), np.float16(0))
+    half[labels[wrong] - 1, wrong] = np.nextafter(highest, np.float16(np.inf))
+    return half
+
+
+def _aligned(count: int) -> int:
+    return -(-count // _ALIGNMENT) * _ALIGNMENT
+
+
+def _put(row: NDArray[np.uint8], start: int, values: NDArray) -> None:
+    content = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    row[start : start + len(content)] = content

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A memory-mapped store of rows of equal size that only ever grows, for several processes at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akd_monai.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock
+    fcntl = None  # type: ignore[assignment]
+
+_LOGGER = logging.getLogger(__name__)
+_RECORD = struct.Struct("<16sqI")  # key, tag, checksum of the row
+_CHECKED = struct.Struct("<16sqII")  # and a checksum of the record
+
+
+class RowStore:
+    """Rows of bytes under keys of 16 bytes: ``rows.bin`` holds the rows, ``index.bin`` one record for each.
+
+    A row is written before its record, and a record carries checksums of both. Whatever happens to a process meanwhile,
+    a record that can be read stands for a whole row: half a record is overwritten by the next one, and a row that its
+    checksum does not fit is reported, forgotten and stored again. Processes that share the folder append under a lock and
+    see each other's rows; without file locks (Windows) only one may append at a time.
+
+    Args:
+        folder: made when the first row is written.
+        row_bytes: size of a row.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> store = RowStore(folder.name, row_bytes=3)
+        >>> store.append(b"k" * 16, 7, np.array([1, 2, 3], np.uint8))
+        >>> other = RowStore(folder.name, row_bytes=3)
+        >>> other.find(b"k" * 16), other.read([0])
+        ((0, 7), array([[1, 2, 3]], dtype=uint8))
+        >>> folder.cleanup()
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], row_bytes: int) -> None:
+        self.folder, self.row_bytes = Path(folder), row_bytes
+        self._forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a worker process maps the files itself
+        return {"folder": self.folder, "row_bytes": self.row_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def _forget(self) -> None:
+        self._rows: dict[bytes, tuple[int, int, int]] = {}
+        self._records = 0
+        self._seen: set[int] = set()
+        self._map: NDArray[np.uint8] = np.empty((0, self.row_bytes), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, key: bytes) -> bool:
+        """Whether there is a row, whole or not, as far as records have been taken in."""
+        return key in self._rows
+
+    def find(self, key: bytes) -> tuple[int, int] | None:
+        """Return row and tag of a key, looking for what other processes have added; None if there is none."""
+        if key not in self._rows:
+            self.refresh()
+        found = self._rows.get(key)
+        if found is None or not self._is_whole(key, found[0], found[2]):
+            return None
+        return found[0], found[1]
+
+    def append(self, key: bytes, tag: int, row: NDArray[np.uint8]) -> None:
+        """Store a row, unless a process has stored one under this key meanwhile.
+
+        Raises:
+            InputError: if the folder cannot be written to or the disk is full; what is stored stays whole.
+        """
+        if row.nbytes != self.row_bytes:
+            raise ValueError(f"a row has {self.row_bytes} bytes, got {row.nbytes}")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._locked() as index:
+                self.refresh()
+                if key not in self._rows:
+                    self._write(index, key, tag, row)
+        except OSError as error:
+            raise InputError(
+                f"cannot write to the teacher cache {str(self.folder)!r} ({error.strerror}): make room or give "
+                "another folder; what is stored there stays good."
+            ) from error
+
+    def _write(self, index: int, key: bytes, tag: int, row: NDArray[np.uint8]) -> None:
+        content, number = memoryview(np.ascontiguousarray(row).reshape(-1).data), self._records
+        rows = os.open(self.folder / "rows.bin", os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            _write_at(rows, content, number * self.row_bytes)
+        finally:
+            os.close(rows)
+        record = _RECORD.pack(key, tag, zlib.crc32(content))
+        _write_at(index, memoryview(record + struct.pack("<I", zlib.crc32(record))), number * _CHECKED.size)
+        self.refresh()
+        self._seen.add(number)
+
+    def read(self, rows: Sequence[int], start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        """Return a copy of rows, ``[n, row_bytes]``, or of their bytes from ``start`` to ``stop``."""
+        if rows and max(rows) >= len(self._map):
+            self._remap()
+        part = self._map[:, start:stop]
+        result = np.empty((len(rows), part.shape[1]), np.uint8)
+        for place, row in enumerate(rows):
+            result[place] = part[row]
+        return result
+
+    def refresh(self) -> None:
+        """Take in the records that were added since."""
+        path = self.folder / "index.bin"
+        try:
+            size = path.stat().st_size
+            if size < self._records * _CHECKED.size:
+                self._forget()  # somebody has emptied the folder
+            if size < (self._records + 1) * _CHECKED.size:
+                return
+            with open(path, "rb") as stream:
+                stream.seek(self._records * _CHECKED.size)
+                content = stream.read()
+        except FileNotFoundError:
+            return
+        for offset in range(0, len(content) - _CHECKED.size + 1, _CHECKED.size):
+            key, tag, check, own = _CHECKED.unpack_from(content, offset)
+            if zlib.crc32(content[offset : offset + _RECORD.size]) != own:
+                break
+            self._rows[key] = (self._records, tag, check)
+            self._records += 1
+
+    def _is_whole(self, key: bytes, row: int, check: int) -> bool:
+        if row in self._seen:
+            return True
+        if row >= len(self._map):
+            self._remap()
+        if row < len(self._map) and zlib.crc32(self._map[row]) == check:
+            self._seen.add(row)
+            return True
+        _LOGGER.warning("row %d of the teacher cache %s is damaged and is made again.", row, self.folder)
+        del self._rows[key]
+        return False
+
+    def _remap(self) -> None:
+        path = self.folder / "rows.bin"
+        count = path.stat().st_size // self.row_bytes if path.exists() else 0
+        if count:
+            self._map = np.memmap(path, np.uint8, "r", shape=(count, self.row_bytes))
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        index = os.open(self.folder / "index.bin", os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(index, fcntl.LOCK_EX)
+            yield index
+        finally:
+            os.close(index)  # and with it the lock
+
+
+def _write_at(file: int, content: memoryview, offset: int) -> None:
+    os.lseek(file, offset, os.SEEK_SET)
+    while content:
+        content = content[os.write(file, content) :]

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The affinity loss, forward and backward, against the unfolded form, a public implementation and torch.compile."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from akd_monai.losses import affinity_loss
+from benchmarks.common import Goal, Result, Settings, check_equal, interleaved, peak_bytes, times
+
+Loss = Callable[[Tensor, Tensor, int], Tensor]
+# shape, kernel, share of labels flipped at random
+CASES: list[tuple[tuple[int, int, int, int], int, float]] = [
+    ((2, 2, 384, 384), 3, 0.0),
+    ((2, 2, 384, 384), 5, 0.0),
+    ((4, 32, 96, 96), 3, 0.0),
+    ((4, 64, 96, 96), 3, 0.0),
+    ((4, 64, 96, 96), 5, 0.0),
+    ((4, 64, 96, 96), 3, 0.2),
+    ((4, 64, 96, 96), 5, 0.2),
+    ((4, 128, 48, 48), 3, 0.0),
+    ((4, 128, 48, 48), 5, 0.0),
+]
+# (shape, kernel, noise): (times faster than naive, times less memory)
+GOALS = {
+    ((4, 64, 96, 96), 3, 0.0): (30, 40),
+    ((4, 64, 96, 96), 5, 0.0): (50, 90),
+    ((2, 2, 384, 384), 3, 0.0): (15, 15),
+    ((4, 64, 96, 96), 3, 0.2): (18, 25),
+}
+PUBLIC_GOAL = 4.0
+
+
+def naive(scores: Tensor, labels: Tensor, kernel: int, margin: float = 3.0) -> Tensor:
+    """Return the loss as it is usually written: unfold, divergence of all pairs, two masks."""
+    batch, channels = scores.shape[:2]
+    log_p = torch.log_softmax(scores, 1)
+    unfolded = F.unfold(log_p, kernel, padding=kernel // 2).view(batch, channels, kernel**2, -1)
+    codes = labels[:, None].to(scores.dtype) + 1  # 0 is outside
+    around = F.unfold(codes, kernel, padding=kernel // 2)
+    own = log_p.exp().flatten(2).unsqueeze(2).expand_as(unfolded)
+    divergence = F.kl_div(unfolded, own, reduction="none").sum(1)
+    inside = around > 0
+    inside[:, kernel**2 // 2] = False
+    same = (around == codes.flatten(2)) & inside
+    different = inside & ~same
+    attract = (divergence * same).sum() / same.sum().clamp(min=1)
+    return attract + ((margin - divergence).relu() * different).sum() / different.sum().clamp(min=1)
+
+
+def shifted(scores: Tensor, labels: Tensor, kernel: int) -> Tensor:
+    """Return the loss by shifted maps and autograd, the form that torch.compile can fuse."""
+    return affinity_loss(scores, labels, kernel=kernel, algorithm="reference")
+
+
+def ours(scores: Tensor, labels: Tensor, kernel: int) -> Tensor:
+    """Return the package's loss as training calls it."""
+    return affinity_loss(scores, labels, kernel=kernel)
+
+
+def public_loss(folder: Path) -> Loss:
+    """Return AffinityFieldLoss of a clone of CoinCheung/pytorch-loss. It has another scale, so it is not compared.
+
+    Raises:
+        FileNotFoundError: if the folder holds no such file.
+    """
+    if not (folder / "pytorch_loss" / "affinity_loss.py").is_file():
+        raise FileNotFoundError(f"{folder} holds no pytorch_loss/affinity_loss.py: give the folder of the clone.")
+    # Its package imports CUDA extensions; the file needs one neighbour only.
+    package = type(sys)("pytorch_loss")
+    package.__path__ = [str(folder / "pytorch_loss")]
+    sys.modules["pytorch_loss"] = package
+    module = importlib.import_module("pytorch_loss.affinity_loss")
+    loss = module.AffinityFieldLoss(kl_margin=3.0)
+    return lambda scores, labels, kernel: loss(scores, labels)
+
+
+def make_labels(batch: int, side: int, noise: float) -> Tensor:
+    """Return one ellipse a sample, of the size of a prostate, with a share of the pixels flipped."""
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, side)] * 2, indexing="ij")
+    labels = torch.stack([((y - 0.1 * b / batch) / 0.4) ** 2 + (x / 0.5) ** 2 < 1 for b in range(batch)]).long()
+    flipped = torch.rand(labels.shape, generator=torch.Generator().manual_seed(0)) < noise
+    return torch.where(flipped, 1 - labels, labels)
+
+
+def step(loss: Loss, scores: Tensor, labels: Tensor, kernel: int) -> Callable[[], list[Tensor]]:
+    """Return a work that gives the value of a loss and its gradient."""
+
+    def work() -> list[Tensor]:
+        leaf = scores.detach().requires_grad_()
+        value = loss(leaf, labels, kernel)
+        return [value.detach(), *torch.autograd.grad(value, leaf)]
+
+    return work
+
+
+def run(settings: Settings) -> Result:
+    """Measure every case."""
+    result = Result(
+        "Affinity loss, forward and backward",
+        "Times faster, and times less memory, than the naive form (unfold and kl_div); memory is what a call holds beyond"
+        " its inputs at its peak, in maps of the size of the input. Value and gradient equal the naive ones to 1e-4.",
+        ["map", "kernel", "labels", "naive ms", "ours ms", "faster", "peak, maps", "less memory", "public ms", "compiled ms"],
+    )
+    public = public_loss(settings.public) if settings.public else None
+    if public is None:
+        result.notes.append("The public AffinityFieldLoss was not measured: give the folder of its clone by --public.")
+    if not settings.compiled:
+        result.notes.append("torch.compile was not measured: ask for it by --compiled.")
+    for shape, kernel, noise in CASES:
+        _measure(result, settings, public, shape, kernel, noise)
+    return result
+
+
+def _measure(
+    result: Result, settings: Settings, public: Loss | None, full: tuple[int, int, int, int], kernel: int, noise: float
+) -> None:
+    shape = (2, *full[1:2], 16, 16) if settings.quick else full
+    scores = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(settings.device)
+    labels = make_labels(shape[0], shape[2], noise).to(settings.device)
+    works = {name: step(loss, scores, labels, kernel) for name, loss in (("naive", naive), ("ours", ours))}
+    if settings.compiled:
+        works["compiled"] = step(torch.compile(shifted, dynamic=False), scores, labels, kernel)
+    expected = works["naive"]()
+    for name in ("ours", "compiled"):
+        if name in works:
+            check_equal(f"affinity loss, {name}, {shape}, kernel {kernel}", works[name](), expected)
+    if public is not None and kernel == 3:
+        works["public"] = step(public, scores, labels, kernel)
+    timing = interleaved(works, settings)
+    map_bytes = scores.nbytes
+    peaks = {name: peak_bytes(works[name], settings.device) for name in ("naive", "ours")}
+    faster, less = times(timing["naive"], timing["ours"]), peaks["naive"] / peaks["ours"]
+    result.rows.append(
+        [
+            " x ".join(map(str, shape)),
+            str(kernel),
+            f"{noise:.0%} flipped" if noise else "clean",
+            *[timing[name].text() for name in ("naive", "ours")],
+            f"{faster:.3g}x",
+            f"{peaks['ours'] / map_bytes:.2f}",
+            f"{less:.3g}x",
+            *[timing[name].text() if name in timing else "" for name in ("public", "compiled")],
+        ]
+    )
+    where = f"{' x '.join(map(str, full))}, kernel {kernel}, {noise:.0%} flipped"
+    if (full, kernel, noise) in GOALS:
+        speed, memory = GOALS[(full, kernel, noise)]
+        floor = "the time is that of some passes over the map and two exponentials a value; naive varies with the caches"
+        result.goals.append(Goal(f"affinity {where}: times faster than naive", speed, faster, floor=floor))
+        floor = "the gradient is one map, and labels cost as much as channels where there are two"
+        result.goals.append(Goal(f"affinity {where}: times less memory than naive", memory, less, floor=floor))
+    if "public" in timing and not noise:
+        floor = "the public loop copies nothing either; ours takes each exponential twice, which saves one map of memory"
+        goal = f"affinity {where}: times faster than the public loop"
+        result.goals.append(Goal(goal, PUBLIC_GOAL, times(timing["public"], timing["ours"]), floor=floor))

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights are read strictly and as tensors only; adapters map channels by a plain 1x1 convolution."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from akd_monai.errors import InputError
+from akd_monai.networks import FeatureAdapter, load_weights
+from akd_monai.networks.nets import ENet, ESPNet
+
+
+class Bomb:
+    """Running code is what reading a pickle can do."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code ran')",))
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+
+
+@pytest.mark.parametrize("wrap", ["plain", "model", "state_dict", "network", "module.", "_orig_mod.", "both"])
+def test_wrappings_are_taken_off(tmp_path, wrap):
+    torch.manual_seed(1)
+    trained, fresh = small(), small()
+    state = dict(trained.state_dict())
+    prefix = {"module.": wrap, "_orig_mod.": wrap, "both": "_orig_mod.module."}.get(wrap, "")
+    state = {prefix + k: v for k, v in state.items()}
+    torch.save({wrap: state} if wrap in ("model", "state_dict", "network") else state, tmp_path / "model.pt")
+    load_weights(fresh, tmp_path / "model.pt")
+    assert all(torch.equal(v, trained.state_dict()[k]) for k, v in fresh.state_dict().items())
+
+
+def test_a_network_whose_own_keys_begin_like_a_wrapper(tmp_path):
+    network = nn.ModuleDict({"module": nn.Linear(2, 2)})
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    other = nn.ModuleDict({"module": nn.Linear(2, 2)})
+    load_weights(other, tmp_path / "model.pt")
+    assert torch.equal(other["module"].weight, network["module"].weight)
+
+
+def test_keys_that_do_not_fit_are_counted_and_named(tmp_path):
+    torch.save(ENet(2, 1, 2).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(
+        InputError, match=r"do not fit ESPNet: \d+ keys missing \['down2\.act\.0\.bias'.* use the weights"
+    ):
+        load_weights(ESPNet(2, 1, 2), tmp_path / "model.pt")
+
+
+def test_shapes_that_do_not_fit_are_named_and_nothing_is_loaded(tmp_path):
+    torch.save(ENet(2, 1, 3).state_dict(), tmp_path / "model.pt")
+    network = ENet(2, 1, 2)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    with pytest.raises(
+        InputError, match=re.escape("1 of another shape ['head.weight [16, 3, 2, 2] instead of [16, 2, 2, 2]']")
+    ):
+        load_weights(network, tmp_path / "model.pt")
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_a_missing_key_is_not_forgiven(tmp_path):
+    state = small().state_dict()
+    del state["1.bias"]
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=re.escape("1 keys missing ['1.bias'], 0 unexpected []")):
+        load_weights(small(), tmp_path / "model.pt")
+
+
+def test_a_file_that_would_run_code(tmp_path):
+    torch.save({"state_dict": Bomb()}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"cannot be read as tensors only: .*eights"):
+        load_weights(small(), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 torn"])
+def test_a_file_that_is_damaged(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot be read as tensors only: ."):
+        load_weights(small(), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, torch.zeros(2), {0: torch.zeros(2)}], ids=str)
+def test_a_file_without_a_state_dict(tmp_path, content):
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"hold no state dict; save network\.state_dict"):
+        load_weights(small(), tmp_path / "model.pt")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"do not exist; give the path of a file written by torch\.save"):
+        load_weights(small(), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_adapter_is_a_matrix_on_channels(shape):
+    adapter = FeatureAdapter(len(shape), 3, 7)
+    x = torch.randn(2, 3, *shape)
+    matrix = adapter.conv.weight.view(7, 3)
+    torch.testing.assert_close(adapter(x), torch.einsum("oi,ni...->no...", matrix, x))
+    assert [tuple(p.shape) for p in adapter.parameters()] == [(7, 3, *[1] * len(shape))]
