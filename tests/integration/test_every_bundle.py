@@ -52,3 +52,10 @@ def test_every_pair_is_distilled(teacher, student, tmp_path, data_dir):
     assert set(terms) == {"task", "logits", "gram", "affinity"}
     assert all(torch.isfinite(value) and value > 0 for value in terms.values())
     build_network(taught).load_state_dict(torch.load(taught / "models" / "model.pt", weights_only=True), strict=True)
+
+
+@pytest.mark.slow
+def test_slices_that_are_not_square(tmp_path, data_dir):
+    root = small_bundle("enet", tmp_path / "student", epochs=1, samples_per_epoch=8)
+    run(root, "train", "train.json", dataset_dir=str(data_dir), sites=["RUNMC"], spatial_size=[32, 48])
+    assert (root / "models" / "model.pt").is_file()
