@@ -36,19 +36,45 @@ def demo(data: str | None = None, output_dir: str = "demo_output", seed: int = 0
     return run_demo(data=data, output_dir=output_dir, seed=seed, **settings)
 
 
-def phantom(output_dir: str, cases_per_site: int = 6, size: int = 128, slices: int = 10, seed: int = 0) -> str:
+def phantom(
+    output_dir: str,
+    cases_per_site: int | None = 6,
+    size: int = 128,
+    slices: int | None = 10,
+    seed: int = 0,
+    workers: int = 2,
+) -> str:
     """Write a SYNTHETIC set of six prostate MRI sites in the six-site layout.
 
     Example: python -m akd_monai phantom --output_dir phantom --cases_per_site 4 --size 128
+
+    Args:
+        output_dir: folder to write to.
+        cases_per_site: cases of each site; None gives the real sites' numbers, 116 in all.
+        size: side of the slices in pixels.
+        slices: slices of each case; None gives each site's own number.
+        seed: key of every random number.
+        workers: processes; the files are the same for any number.
     """
     from akd_monai.data.phantom import make_phantom
 
-    path = make_phantom(output_dir, cases_per_site=cases_per_site, size=size, slices=slices, seed=seed)
+    path = make_phantom(output_dir, cases_per_site=cases_per_site, size=size, slices=slices, seed=seed, workers=workers)
     return f"Synthetic cases written to {path}"
 
 
-def prepare(source: str, input: str, output: str, workers: int = 2, **options: Any) -> str:
+def prepare(
+    source: str,
+    input: str,
+    output: str,
+    workers: int = 2,
+    site: str | None = None,
+    size: int | None = None,
+    crop_mm: float | None = None,
+    flip_labels: Names = (),
+) -> str:
     """Bring raw prostate MRI into the six-site form: one NIfTI image and one gland mask a case, with a manifest.
+
+    Exit code 2 when a case could not be prepared; the others are done then.
 
     Example: python -m akd_monai prepare --source nci-isbi-2013 --input raw --output prepared
 
@@ -57,22 +83,38 @@ def prepare(source: str, input: str, output: str, workers: int = 2, **options: A
         input: folder of the raw source.
         output: folder to write to; cases that are already there are left as they are.
         workers: cases prepared in parallel.
-        options: further arguments of akd_monai.data.prepare.prepare, such as size.
+        site: site that the cases belong to, where the source does not say.
+        size: side of the slices in pixels; by default slices stay as they are.
+        crop_mm: side of a square around the middle to which slices are cut, in mm.
+        flip_labels: cases or sites whose masks are turned over, as verify found them.
     """
     from akd_monai.data.prepare import prepare as prepare_source
 
-    result = prepare_source(source, input, output, workers=workers, **options)
+    result = prepare_source(
+        source, input, output, workers=workers, site=site, size=size, crop_mm=crop_mm, flip_labels=flip_labels or ()
+    )
+    if result.exit_code:
+        raise InputError(str(result))
     return str(result)
 
 
-def verify(dataset_dir: str, output: str | None = None, fix: bool = False) -> str:
+def verify(
+    dataset_dir: str, output: str | None = None, fix: bool = False, splits: str | None = None, workers: int = 2
+) -> str:
     """Check a prepared folder: files, geometry, labels, duplicates, personal data. Exit code 2 when there are errors.
 
     Example: python -m akd_monai verify --dataset_dir prepared --output verify_report
+
+    Args:
+        dataset_dir: folder in the six-site layout.
+        output: folder for the table and a picture of each flagged case.
+        fix: mend what can be mended without loss.
+        splits: splits file; no case or patient may be in two of its parts.
+        workers: cases checked in parallel.
     """
     from akd_monai.data.verify import verify as verify_folder
 
-    report = verify_folder(dataset_dir, output=output, fix=fix)
+    report = verify_folder(dataset_dir, output=output, fix=fix, splits=splits, workers=workers)
     if report.exit_code:
         raise InputError(str(report))
     return str(report)

@@ -33,7 +33,7 @@ _OFF_CENTRE = 0.25
 # Log-likelihood ratios of flip_evidence below which a single mask is reported.
 _UPSIDE_DOWN = {"P": -3.0, "S": -4.0}
 # In glands of fewer slices the signs are too weak for one case; they still count towards those of its site.
-_UPSIDE_DOWN_SLICES = 7
+_UPSIDE_DOWN_SLICES = 5
 
 
 @dataclass(frozen=True)
@@ -230,10 +230,13 @@ def _check_pair(check: CaseCheck, name: str, image: CheckedFile, label: CheckedF
     check.flips = flip_evidence(grey.array, gland, grey.affine)
     if int(gland.any(axis=(0, 1)).sum()) < _UPSIDE_DOWN_SLICES:
         return
-    for axis, words in FLIP_WORDS.items():
-        if check.flips[axis] < _UPSIDE_DOWN[axis]:
-            message = f"the mask would fit the image better if turned {words} (evidence {-check.flips[axis]:.1f})"
-            check.add(name, "upside-down", WARNING, message, "look at the picture of the case; prepare has flip_labels")
+    # Turning front to back also reverses the lean along the slices, so only the stronger sign is reported.
+    axis = min(FLIP_WORDS, key=lambda name: check.flips[name])
+    if check.flips[axis] < _UPSIDE_DOWN[axis]:
+        message = (
+            f"the mask would fit the image better if turned {FLIP_WORDS[axis]} (evidence {-check.flips[axis]:.1f})"
+        )
+        check.add(name, "upside-down", WARNING, message, "look at the picture of the case; prepare has flip_labels")
 
 
 def _check_place(check: CaseCheck, name: str, gland: NDArray) -> None:

@@ -24,7 +24,8 @@ _RADBOUD = {
     "MSD Task05": r"msd|task05|decathlon",
     "PROMISE12, cases of no known site": r"promise12_(?:other|test)",
 }
-_SITE_EVIDENCE, _SITE_CASES = -1.5, 3
+# No single case may decide for its site, so its evidence counts up to a limit.
+_SITE_EVIDENCE, _SITE_CASES, _CASE_LIMIT = -1.2, 3, 4.0
 
 
 def duplicates(
@@ -98,7 +99,7 @@ def sites_upside_down(checks: Sequence[CaseCheck]) -> list[Finding]:
         for axis in FLIP_WORDS:
             evidence = [check.flips[axis] for check in checks if check.site == site and check.flips.get(axis)]
             if len(evidence) >= _SITE_CASES:
-                means[axis] = float(np.mean(evidence)), len(evidence)
+                means[axis] = float(np.clip(evidence, -_CASE_LIMIT, _CASE_LIMIT).mean()), len(evidence)
         # A mask turned front to back also leans the wrong way along the slices, so only the stronger sign counts.
         axis, (mean, count) = min(means.items(), key=lambda item: item[1], default=("S", (0.0, 0)))
         if mean < _SITE_EVIDENCE:

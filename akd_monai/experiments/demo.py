@@ -58,7 +58,12 @@ def _run(folder: Path, data: str | None, seed: int, settings: DemoSettings, step
     if data is None:
         say("Data: a SYNTHETIC set of six sites (a phantom; it stands in for real MRI and proves nothing about it)")
         data_dir = data_package.make_phantom(
-            folder / "phantom", cases_per_site=settings.cases_per_site, size=size, slices=settings.slices, seed=seed
+            folder / "phantom",
+            cases_per_site=settings.cases_per_site,
+            size=size,
+            slices=settings.slices,
+            seed=seed,
+            workers=2,
         )
     else:
         data_dir = Path(data).resolve()

@@ -32,7 +32,8 @@ from akd_monai.errors import InputError
 from akd_monai.handlers import KeyedRandomness
 
 BOTH = ("image", "label")
-TRAIN = Path(__file__).parents[2] / "akd_monai" / "bundle" / "parts" / "common" / "train.json"
+ROOT = Path(__file__).parents[2]
+TRAIN = ROOT / "akd_monai" / "bundle" / "parts" / "common" / "train.json"
 
 
 def load():
@@ -237,7 +238,7 @@ def test_a_resumed_run_sees_the_batches_of_a_run_in_one_piece():
             equal(batch, whole[iteration])
 
 
-def test_from_a_training_config_alone(tmp_path):
+def test_from_a_training_config_and_the_overlay_of_the_docs(tmp_path):
     for number in range(6):
         folder = tmp_path / "data" / "RUNMC"
         case = write_case(tmp_path / "one", seed=number, size=20)
@@ -246,10 +247,10 @@ def test_from_a_training_config_alone(tmp_path):
         Path(case["label"]).rename(folder / f"Case{number:02}_segmentation.nii.gz")
     config = json.loads(TRAIN.read_text())
     config |= {"dataset_dir": str(tmp_path / "data"), "spatial_size": [16, 16], "batch_size": 4, "device": "cpu"}
-    config["train"]["random_transforms"] = []
-    config["train"]["dataset"] |= {"_target_": "akd_monai.data.SliceStore", "cache_dir": str(tmp_path / "cache")}
-    config["train"]["dataloader"] |= {"_target_": "akd_monai.data.SliceLoader", "device": "@device"}
+    page = (ROOT / "docs" / "how-to" / "feed-training.md").read_text(encoding="utf-8")
+    overlay = json.loads(page.split("```json")[1].split("```")[0])
     parser = ConfigParser(config)
+    parser.update(overlay | {"bundle_root": str(tmp_path)})
     loader = parser.get_parsed_content("train#dataloader")
     batch = next(iter(loader))
     assert batch["image"].shape == (4, 1, 16, 16) and set(batch["label"].unique().tolist()) == {1.0}

@@ -155,7 +155,15 @@ def checks_with(*evidence):
 
 @pytest.mark.parametrize(
     ("evidence", "count"),
-    [((-2, -3, -2), 1), ((-2, -3), 0), ((-2, -3, 2), 0), ((2, 3, 3, 1), 0), ((0, 0, -3, -3), 0), ((0, -2, -2, -3), 1)],
+    [
+        ((-2, -3, -2), 1),
+        ((-2, -3), 0),
+        ((-2, -3, 2), 0),
+        ((2, 3, 3, 1), 0),
+        ((0, 0, -3, -3), 0),
+        ((0, -2, -2, -3), 1),
+        ((-8, 1, 1), 0),
+    ],
 )
 def test_weak_signs_of_several_cases_add_up(evidence, count):
     assert len(sites_upside_down(checks_with(*evidence))) == count
