@@ -107,7 +107,18 @@ def run(settings: Settings) -> Result:
         "Affinity loss, forward and backward",
         "Times faster, and times less memory, than the naive form (unfold and kl_div); memory is what a call holds beyond"
         " its inputs at its peak, in maps of the size of the input. Value and gradient equal the naive ones to 1e-4.",
-        ["map", "kernel", "labels", "naive ms", "ours ms", "faster", "peak, maps", "less memory", "public ms", "compiled ms"],
+        [
+            "map",
+            "kernel",
+            "labels",
+            "naive ms",
+            "ours ms",
+            "faster",
+            "peak, maps",
+            "less memory",
+            "public ms",
+            "compiled ms",
+        ],
     )
     public = public_loss(settings.public) if settings.public else None
     if public is None:
@@ -153,11 +164,17 @@ def _measure(
     where = f"{' x '.join(map(str, full))}, kernel {kernel}, {noise:.0%} flipped"
     if (full, kernel, noise) in GOALS:
         speed, memory = GOALS[(full, kernel, noise)]
-        floor = "the time is that of some passes over the map and two exponentials a value; naive varies with the caches"
+        floor = (
+            "the time is that of some passes over the map and two exponentials a value; naive varies with the caches"
+        )
         result.goals.append(Goal(f"affinity {where}: times faster than naive", speed, faster, floor=floor))
-        floor = "the gradient is one map, and labels cost as much as channels where there are two"
+        floor = (
+            "the gradient is one map; with two channels the masks of pairs and the counts of neighbours cost another"
+        )
         result.goals.append(Goal(f"affinity {where}: times less memory than naive", memory, less, floor=floor))
     if "public" in timing and not noise:
-        floor = "the public loop copies nothing either; ours takes each exponential twice, which saves one map of memory"
+        floor = (
+            "the public loop copies nothing either; ours takes each exponential twice, which saves one map of memory"
+        )
         goal = f"affinity {where}: times faster than the public loop"
         result.goals.append(Goal(goal, PUBLIC_GOAL, times(timing["public"], timing["ours"]), floor=floor))

@@ -17,6 +17,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 Work = Callable[[], object]
+_SHORT = 0.05
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: median, least and most of the rounds."""
+    """Seconds of one call: median, least and most of the rounds, and what each round took."""
 
     median: float
     low: float
     high: float
+    rounds: tuple[float, ...] = ()
 
     def text(self) -> str:
         """Return milliseconds with their range."""
@@ -103,29 +105,32 @@ class UnequalError(RuntimeError):
 def interleaved(works: Mapping[str, Work], settings: Settings, repeat: int = 1) -> dict[str, Timing]:
     """Time every work once a round, so that whatever else the machine does hits all of them alike.
 
-    On a CPU the clock counts the time of this process alone (user and system); on CUDA it is the wall clock around a
-    synchronised call.
+    On a CPU the clock counts the time of this process alone (user and system); on CUDA it is the wall clock around
+    synchronised calls. The first round warms up; a work that took less than 50 ms in it is then called several times in
+    a row for one measurement, up to ten.
 
     Args:
         works: what to time, by name.
-        settings: number of rounds and device.
-        repeat: calls that make one measurement, for works of less than a millisecond.
+        settings: number of rounds and device; a quick run has one round of one call and no warm-up.
+        repeat: the least number of calls in a row.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(1 if settings.quick else settings.rounds + 1):
+    calls = dict.fromkeys(works, 1)
+    if not settings.quick:
         for name, work in works.items():
-            spent = _seconds(work, settings.device, repeat)
-            if number or settings.quick:  # the first round warms up
-                seconds[name].append(spent / repeat)
-    return {name: Timing(statistics.median(values), min(values), max(values)) for name, values in seconds.items()}
+            calls[name] = max(repeat, min(10, round(_SHORT / max(_seconds(work, settings.device, 1), 1e-9))))
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(1 if settings.quick else settings.rounds):
+        for name, work in works.items():
+            seconds[name].append(_seconds(work, settings.device, calls[name]) / calls[name])
+    return {name: Timing(statistics.median(v), min(v), max(v), tuple(v)) for name, v in seconds.items()}
 
 
-def _seconds(work: Work, device: str, repeat: int) -> float:
+def _seconds(work: Work, device: str, calls: int) -> float:
     clock = time.perf_counter if device == "cuda" else time.process_time
     if device == "cuda":
         torch.cuda.synchronize()
     start = clock()
-    for _ in range(repeat):
+    for _ in range(calls):
         work()
     if device == "cuda":
         torch.cuda.synchronize()
@@ -165,7 +170,9 @@ def check_equal(what: str, found: Any, expected: Any, rtol: float = 1e-4, atol: 
 
 
 def times(slow: Timing, fast: Timing) -> float:
-    """Return how many times faster ``fast`` is."""
+    """Return how many times faster ``fast`` is: the median of the rounds' ratios, as a busy round slows both."""
+    if len(slow.rounds) == len(fast.rounds) > 0:
+        return statistics.median(a / b for a, b in zip(slow.rounds, fast.rounds, strict=True))
     return slow.median / fast.median
 
 

@@ -157,6 +157,12 @@ class MapStore:
         row[: len(content)] = content
         return row
 
+    def read_rows(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Return maps as they are stored, ``[n, row_bytes]``."""
+        if self._rows is None:
+            raise InputError(f"{str(self.folder)!r} holds no map.")
+        return self._rows.read(rows)
+
     def get(self, rows: Sequence[int], *, labels_only: bool = False, device: Any = "cpu") -> torch.Tensor:
         """Return float32 maps ``[n, C, *spatial]``.
 

@@ -132,17 +132,17 @@ class CachedTeacher:
         limits = [n for n in (self._draws, len(keys) if keys else None) if n is not None]
         each = sum(store.row_bytes for store in stores.values())
         free = shutil.disk_usage(_existing(self.cache.cache_dir)).free
-        told = f"teacher cache {str(self.cache.cache_dir)!r}: {each / 1e6:.3f} MB for each view of a slice"
+        told = f"teacher cache {str(self.cache.cache_dir)!r}: {_size(each)} for each view of a slice"
         if limits:
             missing = [min(limits[0], len(keys) - s.count(keys)) if keys else limits[0] for s in stores.values()]
             needed = sum(n * store.row_bytes for n, store in zip(missing, stores.values(), strict=True))
-            told += f", at most {max(missing)} of them to come, {needed / 1e9:.3f} GB"
+            told += f", at most {max(missing)} of them to come, {_size(needed)}"
             if needed > free:
                 raise InputError(
-                    f"{told}, but {free / 1e9:.3f} GB are free: make room, give another folder, set cache_dtype to "
+                    f"{told}, but {_size(free)} are free: make room, give another folder, set cache_dtype to "
                     "float16, or leave terms out that compare features."
                 )
-        logger.info("%s; %.3f GB are free", told, free / 1e9)
+        logger.info("%s; %s are free", told, _size(free))
 
 
 def _keys(dataset: Any) -> list[bytes]:
@@ -152,6 +152,19 @@ def _keys(dataset: Any) -> list[bytes]:
         return []
     views = range(getattr(dataset, "views", 8))
     return [sample_key(str(volumes[int(c)]), int(p), view) for c, p in dataset.slices for view in views]
+
+
+def _size(count: float) -> str:
+    """Return bytes with three digits.
+
+    Example:
+        >>> _size(313_344), _size(12), _size(7.5e12)
+        ('313 kB', '12 B', '7.5e+03 GB')
+    """
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= limit:
+            return f"{count / limit:.3g} {unit}"
+    return f"{count} B"
 
 
 def _existing(folder: Path) -> Path:

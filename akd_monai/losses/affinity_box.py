@@ -32,6 +32,9 @@ def box_sum(values: Tensor, radius: int, dilation: int, dims: int) -> Tensor:
     Example:
         >>> box_sum(torch.ones(1, 4), radius=1, dilation=1, dims=1)
         tensor([[2., 3., 3., 2.]])
+        >>> ones = torch.ones(1, 4)
+        >>> box_sum(ones, radius=1, dilation=4, dims=1) is ones  # nothing to add, and still a copy
+        False
     """
     given = values
     for axis in range(-dims, 0):

@@ -91,16 +91,16 @@ def same_and_different(labels: Tensor, valid: Tensor | None, i: Region, j: Regio
     return same, different
 
 
-def resize_labels(labels: Tensor, size: tuple[int, ...]) -> Tensor:
+def resize_labels(labels: Tensor, size: tuple[int, ...], first_axis: int = 1) -> Tensor:
     """Resize ``[B, *spatial]`` labels by nearest-exact: output r takes input ``floor((r + 0.5) * n_in / n_out)``.
 
-    Done on indices, so that it is exact for every integer type and size.
+    Done on indices, so that it is exact for every type and size. ``first_axis`` is that of the first entry of ``size``.
 
     Example:
         >>> resize_labels(torch.arange(8).reshape(1, 1, 8), (1, 2))
         tensor([[[2, 6]]])
     """
-    for axis, n_out in enumerate(size, start=1):
+    for axis, n_out in enumerate(size, start=first_axis):
         n_in = labels.shape[axis]
         if n_in != n_out:
             rows = (2 * torch.arange(n_out, device=labels.device) + 1) * n_in // (2 * n_out)

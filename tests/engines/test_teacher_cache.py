@@ -215,7 +215,7 @@ def test_the_size_is_told_before_anything_is_written(tmp_path, caplog, monkeypat
     with caplog.at_level(logging.INFO):
         run(tmp_path / "a", steps=5, terms=all_terms()[:1], cache_dtype="float16")
     # 121 differences of two bytes and 121 bits, each a multiple of 8: 248 + 16; 20 draws are fewer than 64 views
-    assert "0.000 MB for each view of a slice, at most 20 of them to come, 0.000 GB" in caplog.text
+    assert "264 B for each view of a slice, at most 20 of them to come, 5.28 kB" in caplog.text
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=20 * 264 - 1))
     with pytest.raises(InputError, match="are free: make room, give another folder, set cache_dtype to float16"):

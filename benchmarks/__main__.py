@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the benchmarks: ``python -m benchmarks [NAME ...]``; ``--help`` lists what there is."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.common import Result, Settings, UnequalError, machine_facts, machine_name
+from benchmarks.page import goals, page, section
+
+NAMES = ("affinity", "losses", "step", "cache", "pipeline", "torchdistill")
+ROOT = Path(__file__).parent
+PAGE = ROOT.parent / "docs" / "benchmarks.md"
+
+
+def known_names() -> list[str]:
+    """Return the benchmarks of this checkout, in the order of the page."""
+    return [name for name in NAMES if importlib.util.find_spec(f"benchmarks.{name}") is not None]
+
+
+def measure(name: str, settings: Settings) -> dict[str, Any]:
+    """Run one benchmark and return its result as plain data."""
+    module = importlib.import_module(f"benchmarks.{name}")
+    result: Result = module.run(settings)
+    stored = asdict(result) | {"goals": [asdict(g) | {"reached": g.reached} for g in result.goals]}
+    return stored | {"machine": machine_facts(), "rounds": settings.rounds, "device": settings.device}
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time the package beside other ways.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known_names())}; all by default")
+    parser.add_argument("--quick", action="store_true", help="smallest sizes, one round; nothing is written")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--rounds", type=int, default=5, help="the median counts")
+    parser.add_argument("--public", type=Path, help="folder of a clone of github.com/CoinCheung/pytorch-loss")
+    parser.add_argument("--compiled", action="store_true", help="also measure torch.compile; its start takes minutes")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of the JSON files")
+    parser.add_argument("--page", type=Path, default=PAGE, help="page to write")
+    found = parser.parse_args(argv)
+    for name in found.names:
+        if name not in known_names():
+            parser.error(f"there is no benchmark {name!r}; there is {', '.join(known_names())}.")
+    if found.rounds < 1:
+        parser.error(f"--rounds must be at least 1, got {found.rounds}.")
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run what was asked for, show it, and write JSON and page unless the run is a quick one."""
+    asked = arguments(argv)
+    settings = Settings(asked.quick, asked.device, asked.rounds, asked.public, asked.compiled)
+    torch.set_num_threads(1)
+    file = asked.results / f"{machine_name(asked.device)}.json"
+    stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() and not asked.quick else {}
+    for name in asked.names or known_names():
+        try:
+            stored[name] = measure(name, settings)
+        except UnequalError as error:
+            print(f"{name} is not timed, its results differ: {error}", file=sys.stderr)
+            return 1
+        print(section(stored[name]), end="\n\n", flush=True)
+        if not asked.quick:
+            _write(file, {known: stored[known] for known in NAMES if known in stored}, asked.page)
+    if not asked.quick:
+        print(goals(stored))
+    return 0
+
+
+def _write(file: Path, stored: dict[str, Any], target: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page(stored), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole training step: plain, beside a teacher, and from a teacher cache."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from monai.losses import DiceFocalLoss
+from torch import nn
+
+from akd_monai.engines import DistillationTrainer
+from akd_monai.engines.online_teacher import OnlineTeacher
+from akd_monai.engines.teacher_options import TeacherOptions
+from akd_monai.losses import DistillationCriterion
+from akd_monai.networks.nets import DeepLabV3Plus, UNetPlusPlus
+from benchmarks.affinity import make_labels
+from benchmarks.common import Goal, Result, Settings, Timing, check_equal, interleaved, times
+from benchmarks.losses import STUDENTS, student_layer
+
+TEACHERS: dict[str, tuple[type[nn.Module], str]] = {
+    "UNet++": (UNetPlusPlus, "node_3_0"),
+    "DeepLabV3+": (DeepLabV3Plus, "exit"),
+}
+GOALS = {
+    ("UNet++", "ERFNet"): 15.0,
+    ("UNet++", "ENet"): 30.0,
+    ("UNet++", "ESPNet"): 45.0,
+    ("DeepLabV3+", "ERFNet"): 2.2,
+    ("DeepLabV3+", "ENet"): 3.5,
+    ("DeepLabV3+", "ESPNet"): 5.0,
+}
+HALF = {"dtype": "bfloat16", "channels_last": True}
+
+
+def make_batches(size: int, side: int, count: int = 2) -> list[dict[str, Any]]:
+    """Return synthetic batches that say which slices they are, as the data sets of the package do."""
+    labels = make_labels(size * count, side, 0.0)[:, None].float()
+    images = torch.randn(labels.shape, generator=torch.Generator().manual_seed(0)) + 2 * labels
+    return [
+        {
+            "image": images[start : start + size],
+            "label": labels[start : start + size],
+            "volume_key": ["synthetic"] * size,
+            "slice_index": torch.arange(start, start + size),
+            "view": torch.zeros(size, dtype=torch.long),
+        }
+        for start in range(0, size * count, size)
+    ]
+
+
+def terms(layer: str, teacher_layer: str) -> DistillationCriterion:
+    """Return the three terms of the bundles."""
+    features = {"student_layer": layer, "teacher_layer": teacher_layer, "adapter": "conv1x1"}
+    return DistillationCriterion(
+        [
+            {"name": "logits", "loss": "logits", "weight": 0.2},
+            {"name": "gram", "loss": "gram", "weight": 0.9, **features},
+            {"name": "affinity", "loss": "affinity", "weight": 0.9, "student_layer": layer},
+        ]
+    )
+
+
+class TrainerStep:
+    """One iteration of the trainer itself, batch after batch, without the engine around it.
+
+    Args:
+        name: of the student.
+        batches: used in turn.
+        device: of the run.
+        teacher: network and layer, ``None`` for a plain step.
+        options: of the teacher.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        batches: list[dict[str, Any]],
+        device: str,
+        teacher: tuple[nn.Module, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        torch.manual_seed(0)
+        student = STUDENTS[name](spatial_dims=2, in_channels=1, out_channels=2)
+        shared: dict[str, Any] = {
+            "device": torch.device(device),
+            "max_epochs": 1,
+            "train_data_loader": batches,
+            "network": student,
+            "optimizer": torch.optim.Adam(student.parameters(), lr=1e-4),
+            "loss_function": DiceFocalLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True),
+            "decollate": False,
+        }
+        if teacher is None:
+            self.trainer: SupervisedTrainer = SupervisedTrainer(**shared)
+        else:
+            self.trainer = DistillationTrainer(
+                teacher=teacher[0],
+                distillation=terms(student_layer(name), teacher[1]),
+                input_shape=batches[0]["image"].shape[1:],
+                teacher_options=options,
+                **shared,
+            )
+            self.trainer.teacher_source.start(self.trainer)
+        self.trainer.scaler = None
+        self.trainer.state.iteration = self.trainer.state.epoch_length = 1
+        self.batches = cycle(batches)
+
+    def __call__(self) -> dict[str, torch.Tensor]:
+        """Do the step and return its loss and terms."""
+        batch = next(self.batches)
+        self.trainer.state.batch = batch
+        self.trainer.fire_event(Events.ITERATION_STARTED)
+        output = self.trainer._iteration(self.trainer, batch)
+        return {"total": output["loss"].detach(), **getattr(self.trainer.state, "loss_terms", {})}
+
+
+def run(settings: Settings) -> Result:
+    """Measure every student with every teacher."""
+    folder = Path(tempfile.mkdtemp(prefix="akd_benchmark_"))
+    try:
+        return _run(settings, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(settings: Settings, folder: Path) -> Result:
+    side = 64 if settings.quick else 384
+    batches = make_batches(2, side)
+    result = Result(
+        "A training step without the teacher in it",
+        f"One step of the trainer (forward, losses, backward, Adam) on 2 synthetic slices of {side} x {side}: plain, with "
+        "the three terms and the teacher run on every batch, and with the teacher's maps read from a filled cache. "
+        "Weights are random.",
+        ["teacher", "student", "plain ms", "online ms", "cached ms", "cached, half ms", "online / cached"],
+    )
+    for teacher, (kind, layer) in TEACHERS.items():
+        torch.manual_seed(0)
+        network = kind(spatial_dims=2, in_channels=1, out_channels=2).to(settings.device).eval()
+        _measure(settings, result, folder / layer, teacher, (network, layer), batches)
+    return result
+
+
+def _measure(
+    settings: Settings,
+    result: Result,
+    cache: Path,
+    name: str,
+    teacher: tuple[nn.Module, str],
+    batches: list[dict[str, Any]],
+) -> None:
+    device = torch.device(settings.device)
+    works: dict[str, Callable[[], object]] = {}
+    forms = {
+        "online": {},
+        "cached": {"cache_dir": cache},
+        "half": {"cache_dir": cache, "cache_dtype": "float16"},
+    }
+    for student in STUDENTS:
+        works[f"{student} plain"] = TrainerStep(student, batches, settings.device)
+        found = {}
+        for form, options in forms.items():
+            step = TrainerStep(student, batches, settings.device, teacher, options)
+            torch.manual_seed(1)
+            found[form] = step()
+            step()  # the second batch, so that the cache is full
+            works[f"{student} {form}"] = step
+        check_equal(f"{student}, cached step", found["cached"], found["online"], rtol=1e-5)
+        check_equal(f"{student}, cached step in half precision", found["half"], found["online"], rtol=5e-3, atol=1e-4)
+    image = batches[0]["image"].to(device)
+    plain = OnlineTeacher(teacher[0], [teacher[1]], TeacherOptions(), device)
+    half = OnlineTeacher(deepcopy(teacher[0]), [teacher[1]], TeacherOptions(**HALF), device)
+    works |= {"teacher": lambda: plain(image, None), "half teacher": lambda: half(image, None)}
+    timing = interleaved(works, settings)
+    for student in STUDENTS:
+        _row(result, name, student, timing)
+    labels = [source(image, None)[0].argmax(1) for source in (plain, half)]
+    agreement = 100 * (labels[0] == labels[1]).float().mean().item()
+    gain = times(timing["teacher"], timing["half teacher"])
+    result.notes.append(
+        f"{name} forward: {timing['teacher'].text()} ms; bfloat16 and channels last: {timing['half teacher'].text()} ms, "
+        f"{gain:.2f}x, {agreement:.2f} % of the decisions equal (random weights)."
+    )
+
+
+def _row(result: Result, name: str, student: str, timing: dict[str, Timing]) -> None:
+    plain, online, cached, half = (timing[f"{student} {form}"] for form in ("plain", "online", "cached", "half"))
+    gain = times(online, cached)
+    result.rows.append([name, student, plain.text(), online.text(), cached.text(), half.text(), f"{gain:.3g}x"])
+    result.goals.append(
+        Goal(
+            f"step, {student} from {name}: online step over cached step",
+            GOALS[name, student],
+            gain,
+            floor=f"the plain step of the student is {times(online, plain):.3g} times faster than the online step",
+        )
+    )
+    parts = timing["teacher"].median + cached.median
+    result.goals.append(
+        Goal(
+            f"step, {student} from {name}: online step over teacher and cached step",
+            1.05,
+            online.median / parts,
+            at_most=True,
+            floor="the sum of the parts",
+        )
+    )

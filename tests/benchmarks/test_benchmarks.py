@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks run and compute what they claim; no test measures time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from akd_monai.losses import affinity_loss
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+from benchmarks import common  # noqa: E402
+from benchmarks.affinity import naive  # noqa: E402
+from benchmarks.page import goals, page, table  # noqa: E402
+
+
+def benchmarks(*words):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    command = [sys.executable, "-m", "benchmarks", *words]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_a_quick_run_writes_nothing(tmp_path):
+    names = ("affinity", "losses", "pipeline", "torchdistill")
+    done = benchmarks(*names, "--quick", "--results", str(tmp_path / "results"), "--page", str(tmp_path / "page.md"))
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
+    for title in ("Affinity loss", "Distillation losses in the student's step", "Feeding a training", "torchdistill"):
+        assert title in done.stdout
+
+
+def test_results_are_kept_by_name_and_the_page_follows_them(tmp_path, monkeypatch, capsys):
+    from benchmarks import __main__ as command
+
+    def run(_):
+        return common.Result(
+            "A title", "About it.", ["way", "ms"], [["ours", "1"]], [common.Goal("g", 2, 1, floor="f")]
+        )
+
+    monkeypatch.setattr("benchmarks.affinity.run", run)
+    folder = ["--results", str(tmp_path / "results"), "--page", str(tmp_path / "page.md")]
+    (tmp_path / "results").mkdir()
+    file = tmp_path / "results" / f"{common.machine_name('cpu')}.json"
+    old = {**command.measure("affinity", common.Settings()), "title": "Older"}
+    file.write_text(json.dumps({"pipeline": old}))
+    threads = torch.get_num_threads()
+    try:
+        assert command.main(["affinity", *folder]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    stored = json.loads(file.read_text())
+    assert list(stored) == ["affinity", "pipeline"]
+    assert set(stored["affinity"]["machine"]) >= {"cpu", "torch", "threads"}
+    text = (tmp_path / "page.md").read_text()
+    assert text == page(stored)
+    assert "## A title" in text and "## Older" in text and "| g | at least 2 | 1 | **missed** |" in text
+    assert "- g (1, at least 2 wanted): f." in text and "A title" in capsys.readouterr().out
+
+
+def test_the_committed_page_is_that_of_the_committed_results():
+    files = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    if not files:
+        pytest.skip("skipped: no results are stored")
+    pages = [page(json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") in pages
+
+
+def test_an_unknown_name_is_said():
+    done = benchmarks("speed")
+    assert done.returncode == 2 and "there is no benchmark 'speed'; there is affinity" in done.stderr
+
+
+def test_the_naive_loss_is_the_loss():
+    rng = torch.Generator().manual_seed(0)
+    scores, labels = torch.randn(2, 3, 7, 6, generator=rng), torch.randint(0, 3, (2, 7, 6), generator=rng)
+    for kernel in (3, 5):
+        torch.testing.assert_close(naive(scores, labels, kernel), affinity_loss(scores, labels, kernel=kernel))
+
+
+def test_the_public_loss_needs_its_file(tmp_path):
+    from benchmarks.affinity import public_loss
+
+    with pytest.raises(FileNotFoundError, match=r"holds no pytorch_loss/affinity_loss.py"):
+        public_loss(tmp_path)
+
+
+def test_unequal_results_are_not_timed():
+    with pytest.raises(common.UnequalError, match=r"sum of halves: .*not close"):
+        common.check_equal("sum of halves", torch.tensor(1.0), torch.tensor(1.1))
+
+
+def test_peak_memory_counts_what_is_held_at_once():
+    def work():
+        first = torch.zeros(1000)
+        second = first + 1
+        del first
+        return second * 2, torch.zeros(100)
+
+    assert common.peak_bytes(work) == 8400
+
+
+def test_rounds_take_turns_after_one_that_warms_up(monkeypatch):
+    clock, calls = [0.0], []
+
+    def work(name, seconds):
+        calls.append(name)
+        clock[0] += seconds
+
+    monkeypatch.setattr(common.time, "process_time", lambda: clock[0])
+    works = {"a": lambda: work("a", 0.02), "b": lambda: work("b", 0.1 + 0.1 * (len(calls) == 7))}
+    timing = common.interleaved(works, common.Settings(rounds=3))
+    # 50 ms hold two calls of a, and none of b
+    assert "".join(calls) == "ab" + "aab" * 3
+    assert timing["a"].median == pytest.approx(0.02)
+    assert [timing["b"].low, timing["b"].median, timing["b"].high] == pytest.approx([0.1, 0.1, 0.2])
+    assert common.times(timing["b"], timing["a"]) == pytest.approx(5)
+    assert common.interleaved({"b": works["b"]}, common.Settings(quick=True))["b"].high == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("value", "at_most", "reached"), [(2, False, True), (1, False, False), (1, True, True)])
+def test_goals(value, at_most, reached):
+    goal = common.Goal("speed", 1.5, value, at_most)
+    assert goal.reached is reached
+    line = goals({"x": {"goals": [vars(goal) | {"reached": reached}]}})
+    assert ("| reached |" in line) == reached
+    assert "at most 1.5" in line if at_most else "at least 1.5" in line
+    assert table(["a"], [["b"]]) == "| a |\n|---|\n| b |"
