@@ -88,8 +88,11 @@ class Steps:
             return
         say(f"\n{name}\n  {shown}")
         start = time.monotonic()
-        # the warnings are MONAI's standing notes about trusting configs, which are the project's own here
-        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        # MLflow's variables would go before the commands' own settings; the warnings are MONAI's standing notes about
+        # trusting configs, which are the project's own here
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {
+            "PYTHONWARNINGS": "ignore"
+        }
         with subprocess.Popen(
             [sys.executable, *arguments],
             cwd=folder,

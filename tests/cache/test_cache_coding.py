@@ -78,7 +78,9 @@ def test_labels_alone_decide_as_the_logits_do():
 def test_bits_of_two_classes_come_back_at_any_length(count):
     logits = draw(2, 1, count)
     coding = TargetCoding((2, 1, count))
-    assert torch.equal(coding.decode_labels(coding.encode(logits)[None, coding.value_bytes :])[0], logits.argmax(0).byte())
+    assert torch.equal(
+        coding.decode_labels(coding.encode(logits)[None, coding.value_bytes :])[0], logits.argmax(0).byte()
+    )
     assert coding.row_bytes - coding.value_bytes == -(-count // 64) * 8
 
 

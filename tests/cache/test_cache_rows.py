@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -86,7 +87,14 @@ def test_a_process_killed_inside_a_write_leaves_whole_rows(tmp_path, monkeypatch
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="skipped: needs fork")
-def test_processes_that_fill_at_once_store_each_row_once(tmp_path):
+def test_processes_that_fill_at_once_store_each_row_once(tmp_path, monkeypatch):
+    plain = rows_module._write_at
+
+    def slow(file, content, offset):
+        time.sleep(0.001)  # so that processes meet between a row and its record
+        plain(file, content, offset)
+
+    monkeypatch.setattr(rows_module, "_write_at", slow)
     children = []
     for start in range(3):
         child = os.fork()
@@ -97,6 +105,18 @@ def test_processes_that_fill_at_once_store_each_row_once(tmp_path):
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     check(RowStore(tmp_path, BYTES), range(60))
     assert (tmp_path / "rows.bin").stat().st_size == 60 * BYTES
+
+
+def test_a_damaged_record_is_not_believed(tmp_path):
+    fill(RowStore(tmp_path, BYTES), range(4))
+    with open(tmp_path / "index.bin", "r+b") as stream:
+        stream.seek(2 * 32 + 16)  # the tag of the third
+        stream.write(b"\x01\x02")
+    store = RowStore(tmp_path, BYTES)
+    assert store.find(key(2)) is None
+    fill(store, range(4))
+    check(store, range(4))
+    check(RowStore(tmp_path, BYTES), range(4))
 
 
 def test_a_damaged_row_is_reported_and_made_again(tmp_path, caplog):
@@ -124,5 +144,5 @@ def test_rows_behind_the_end_of_a_shortened_file_are_made_again(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(InputError, match="cannot write to the teacher cache .*file.*make room or give another folder"):
+    with pytest.raises(InputError, match=r"cannot write to the teacher cache .*file.*make room or give another folder"):
         RowStore(tmp_path / "file" / "cache", BYTES).append(key(1), 0, row(1))

@@ -15,9 +15,9 @@ from ignite.engine import Events
 from monai.transforms import Compose, RandAffined, RandFlipd, RandGaussianNoised, RandRotate90d, ScaleIntensityd
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from akd_monai.data import KeyedSampler, SliceDataset
+from akd_monai.data import KeyedSampler, SliceDataset, SliceLoader, SliceStore
 from akd_monai.engines import DistillationTrainer
 from akd_monai.errors import InputError, UnknownNameError
 from akd_monai.handlers import KeyedRandomness
@@ -75,8 +75,8 @@ def networks(classes=2):
 
 
 def run(
-    cache=None, *, classes=2, steps=50, terms=None, transforms=VIEWS, teacher=None, data=None, identify=True, workers=0,
-    dataset=None, **options
+    cache=None, *, classes=2, steps=50, terms=None, transforms=VIEWS, teacher=None, data=None, identify=False, workers=0,
+    dataset=None, kind=DataLoader, **options
 ):  # fmt: skip
     student, fresh = networks(classes)
     teacher = teacher or fresh
@@ -86,7 +86,7 @@ def run(
         data or cases(classes), Compose(list(transforms)), background_ratio=None, identify=identify
     )
     sampler = KeyedSampler(dataset, seed=3, num_samples=20)
-    loader = DataLoader(dataset, batch_size=4, sampler=sampler, drop_last=True, num_workers=workers)
+    loader = kind(dataset, batch_size=4, sampler=sampler, drop_last=True, num_workers=workers)
     trainer = DistillationTrainer(
         teacher=teacher,
         distillation=DistillationCriterion(all_terms() if terms is None else terms),
@@ -155,7 +155,21 @@ def test_a_layer_that_the_cache_lacks_is_added_to_it(tmp_path):
 
 
 def test_workers_change_nothing(tmp_path):
-    assert run(tmp_path, steps=10).terms == run(tmp_path, steps=10, workers=2).terms
+    one = run(tmp_path, steps=10)
+    assert one.terms == run(tmp_path, steps=10, workers=2).terms
+    assert one.terms == run(tmp_path, steps=10, identify=True).terms
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_batches_of_the_slice_store_are_served(tmp_path, dtype):
+    def store():
+        return SliceStore(cases(), Compose([]), background_ratio=None, dtype=dtype)
+
+    online, filling, filled = (
+        run(cache, steps=10, dataset=store(), kind=SliceLoader) for cache in (None, *[tmp_path] * 2)
+    )
+    close(online.terms, filling.terms)
+    assert filled.terms == filling.terms and filled.images == 0
 
 
 @pytest.mark.parametrize("what", ["weight", "buffer", "structure", "volume", "transform"])
@@ -227,7 +241,9 @@ def test_the_size_is_told_before_anything_is_written(tmp_path, caplog, monkeypat
 
 def test_the_folder_says_what_it_holds(tmp_path):
     run(tmp_path, steps=5)
-    told = {json.loads(path.read_text())["layer"]: json.loads(path.read_text()) for path in tmp_path.rglob("about.json")}
+    told = {
+        json.loads(path.read_text())["layer"]: json.loads(path.read_text()) for path in tmp_path.rglob("about.json")
+    }
     assert told[""]["shape"] == [2, SIZE, SIZE] and told["body"]["shape"] == [6, 6, 6]
     assert told[""]["teacher"] == told["body"]["teacher"] and len(told[""]["teacher"]["weights"]) == 64
 
@@ -240,8 +256,20 @@ def test_other_random_transforms_are_refused(tmp_path):
 
 
 def test_a_data_set_that_does_not_name_its_slices_is_refused(tmp_path):
-    with pytest.raises(InputError, match="SliceDataset with identify set to true"):
-        run(tmp_path, identify=False)
+    class Nameless(Dataset):
+        """What another data set would give: images and labels."""
+
+        def __init__(self):
+            self.slices = SliceDataset(cases(), Compose([]), background_ratio=None)
+
+        def __len__(self):
+            return len(self.slices)
+
+        def __getitem__(self, index):
+            return {key: self.slices[index][key] for key in BOTH}
+
+    with pytest.raises(InputError, match=r"which this data set does not give: use akd_monai\.data.SliceDataset or"):
+        run(tmp_path, dataset=Nameless())
 
 
 def test_an_image_that_is_not_what_its_view_says_is_refused(tmp_path):
@@ -257,7 +285,7 @@ def test_an_image_that_is_not_what_its_view_says_is_refused(tmp_path):
 
 def test_half_differences_are_refused_for_a_loss_that_needs_logits(tmp_path):
     terms = [{"name": "mse", "loss": nn.MSELoss(), "weight": 1.0}]
-    with pytest.raises(InputError, match="term 'mse' needs the teacher's logits as they are.*cache_dtype to float32"):
+    with pytest.raises(InputError, match=r"term 'mse' needs the teacher's logits as they are.*cache_dtype to float32"):
         run(tmp_path, terms=terms, cache_dtype="float16")
     close(run(terms=terms, steps=10).terms, run(tmp_path, terms=terms, steps=10).terms)
 

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No test sees what another one told MLflow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def mlflow_settings_of_the_test_alone() -> Iterator[None]:
+    """``mlflow.set_tracking_uri`` sets an environment variable, which the commands run by later tests would inherit."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        del os.environ[name]
+    os.environ.update(before)
