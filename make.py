@@ -77,8 +77,8 @@ def main() -> None:
     if target not in ("env", "demo", "test", "lint", "check", "docs"):
         sys.exit(__doc__)
     environment()
-    # threads that wait for each other by spinning bring a machine that is busy otherwise to a crawl
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # threads that spin for long while they wait for each other bring a machine that is busy otherwise to a crawl
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     if target == "demo":
         demo(arguments)
     elif target == "test":

@@ -128,6 +128,13 @@ class SliceDataset(Dataset):
         case_number, position = self.slices[number % len(self)]
         return self._draw(case_number, position, random_key(self.seed, epoch, number))
 
+    def identify_slices(self) -> None:
+        """Say in each item from now on which image it is, as ``identify`` does from the start."""
+        if not self.identify:
+            numbers = range(len(self.data))
+            self.volume_keys = [volume_key(self._volumes[number][self.keys[0]]) for number in numbers]
+            self.identify = True
+
     @property
     def random_transforms(self) -> list[Any]:
         """The transforms from the first random one on, which are run for each slice."""

@@ -54,6 +54,8 @@ class CachedTeacher:
         self.teacher.start(trainer)
         self._stores, self._identity, self._announced = {}, None, set()
         self._dataset = getattr(trainer.data_loader, "dataset", None)
+        if hasattr(self._dataset, "identify_slices"):
+            self._dataset.identify_slices()
         length, size = trainer.state.epoch_length, getattr(trainer.data_loader, "batch_size", None)
         self._draws = trainer.state.max_epochs * length * size if length and size and trainer.state.max_epochs else None
 

@@ -47,7 +47,7 @@ def sample_ids(batch: Any, count: int, dataset: Any = None) -> list[SampleId]:
     if not isinstance(batch, Mapping) or any(key not in batch for key in keys):
         raise InputError(
             "a teacher cache needs 'volume_key', 'slice_index' and 'view' in each batch, which this data set does not "
-            "give: use akd_monai.data.SliceDataset with identify set to true, or leave out teacher_cache."
+            "give: use akd_monai.data.SliceDataset or SliceStore, or leave out teacher_cache."
         )
     volumes, positions, views = (_listed(batch[key]) for key in keys)
     if not len(volumes) == len(positions) == len(views) == count:

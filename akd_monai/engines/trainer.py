@@ -21,7 +21,6 @@ from akd_monai.errors import InputError
 from akd_monai.losses import DistillationCriterion
 from akd_monai.networks import FeatureTaps, probe_layers
 
-
 logger = logging.getLogger(__name__)
 
 

@@ -82,8 +82,7 @@ class WarpedTeacher:
         dataset: Any = getattr(trainer.data_loader, "dataset", None)
         if not getattr(dataset, "volume_keys", None) or not hasattr(dataset, "clean_image"):
             raise InputError(
-                "cache_mode 'warped' needs akd_monai.data.SliceDataset with identify set to true; use it, or "
-                "leave out teacher_cache."
+                "cache_mode 'warped' needs akd_monai.data.SliceDataset or SliceStore; use one, or leave out teacher_cache."
             )
         _check_transforms(dataset.random_transforms, dataset.keys[0])
         stores: dict[str, MapStore] = {}

@@ -55,7 +55,8 @@ def test_killed_while_the_cache_fills_and_resumed_ends_with_the_same_weights(
     done = torch.load(resume, weights_only=True)["iteration"]
     assert 0 < done < 6, "the run was over before it was killed"
     assert subprocess.run(command, **quiet, check=False).returncode == 0
-    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(killed).items())
+    expected, found = weights(whole), weights(killed)
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
     # another student of the same teacher on the same slices needs no teacher
     distill(teacher, small_bundle("espnet", tmp_path / "another"), **shared)
