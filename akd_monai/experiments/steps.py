@@ -93,6 +93,8 @@ class Steps:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {
             "PYTHONWARNINGS": "ignore"
         }
+        # threads that spin for long while they wait for each other bring a machine that is busy otherwise to a crawl
+        environment.setdefault("GOMP_SPINCOUNT", "3000")
         with subprocess.Popen(
             [sys.executable, *arguments],
             cwd=folder,
