@@ -133,8 +133,8 @@ def _quoted(argument: str) -> str:
     """Quote for a shell; lists of names, which hold single quotes, read best between double quotes.
 
     Example:
-        >>> _quoted("--sites=['RUNMC']")
-        '"--sites=[\'RUNMC\']"'
+        >>> print(_quoted("--sites=['RUNMC']"))
+        "--sites=['RUNMC']"
     """
     plain = "'" in argument and not set(argument) & set('"$`\\!')
     return f'"{argument}"' if plain else shlex.quote(argument)

@@ -26,9 +26,10 @@ def command(folder):
 @pytest.mark.slow
 def test_demo_is_stopped_by_ctrl_c_and_goes_on(tmp_path):
     folder, environment = tmp_path / "out", {**os.environ, "OMP_NUM_THREADS": "1"}
+    # a shell without a terminal starts what is in its background with Ctrl-C ignored, which children inherit
     with subprocess.Popen(
         command(folder), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
         while not (folder / "steps.json").exists() and process.poll() is None:
             time.sleep(0.05)
