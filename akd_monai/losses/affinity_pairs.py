@@ -15,6 +15,8 @@ from akd_monai.errors import InputError
 from akd_monai.losses.checks import check_number
 
 Region = tuple[slice, ...]
+# Masks in one number of 64 bits.
+_WORD = 8
 
 
 @dataclass(frozen=True)
@@ -149,21 +151,36 @@ class LabelPairs:
     """
 
     def __init__(self, labels: Tensor, options: AffinityOptions) -> None:
+        low, high = (int(value) for value in torch.stack(labels.aminmax()).tolist())
+        labels = labels.to(_smallest_type(low, high))
+        ignored = options.ignore_index is not None and low <= options.ignore_index <= high
         self.labels, self.options = labels, options
-        self.valid = valid_pixels(labels, options.ignore_index)
-        if self.valid is not None and bool(self.valid.all()):
-            self.valid = None
+        self.valid = labels != options.ignore_index if ignored else None
         self.windows = list(half_windows(tuple(labels.shape[1:]), options))
         every = slice(None)
-        self.different = [labels[(every, *i)] != labels[(every, *j)] for i, j in self.windows]
-        pairs = 2 * sum(mask.numel() for mask in self.different)
-        if self.valid is not None:
-            both = [self.valid[(every, *i)] & self.valid[(every, *j)] for i, j in self.windows]
-            self.different = [mask & inside for mask, inside in zip(self.different, both, strict=True)]
-            pairs = 2 * _count(both)
+        shapes = [labels[(every, *i)].shape for i, _ in self.windows]
+        # Every window starts at a multiple of eight, so that eight masks can be read as one number.
+        ends = itertools.accumulate((-(-shape.numel() // _WORD) * _WORD for shape in shapes), initial=0)
+        *self._starts, size = ends
+        self._masks = labels.new_zeros(size, dtype=torch.bool)
+        self.different, counted = [], []
+        for start, shape, (i, j) in zip(self._starts, shapes, self.windows, strict=True):
+            mask = self._masks[start : start + shape.numel()].view(shape)
+            torch.ne(labels[(every, *i)], labels[(every, *j)], out=mask)
+            if self.valid is not None:
+                both = self.valid[(every, *i)] & self.valid[(every, *j)]
+                mask &= both
+                counted.append(both.count_nonzero())
+            self.different.append(mask)
         # Counted as integers: float32 loses single pairs above 2**24, which a batch of 384 x 384 maps exceeds.
-        self.n_different = 2 * _count(self.different)
-        self.n_same = pairs - self.n_different
+        self.n_different = 2 * int(self._in_words()[1].count_nonzero())
+        pairs = int(torch.stack(counted).sum()) if counted else sum(mask.numel() for mask in self.different)
+        self.n_same = 2 * pairs - self.n_different
+
+    def _in_words(self) -> tuple[Tensor, Tensor]:
+        """Return the numbers of the words that are not 0, few on a decided segmentation, and their masks ``[n, 8]``."""
+        words = self._masks.view(torch.int64).nonzero()[:, 0]
+        return words, self._masks.view(len(self._masks) // _WORD, _WORD)[words]
 
     def same(self, window: int, samples: slice) -> Tensor:
         """Return the mask of the pairs of equal label in one window of some samples."""
@@ -173,23 +190,35 @@ class LabelPairs:
         i, j = self.windows[window]
         return mask & self.valid[(samples, *i)] & self.valid[(samples, *j)]
 
-    def border(self, sample: int) -> tuple[Tensor, Tensor]:
-        """Return the numbers of the pixels i and j of one sample's unordered pairs of different label."""
-        size = self.labels.shape[1:]
+    def borders(self) -> list[tuple[Tensor, Tensor]]:
+        """Return for each sample the numbers of the pixels i and j of its unordered pairs of different label."""
+        batch, size = len(self.labels), self.labels.shape[1:]
         strides = [size[axis + 1 :].numel() for axis in range(len(size))]
-        first, second = [], []
-        for (i, j), mask in zip(self.windows, self.different, strict=True):
-            where = mask[sample].nonzero(as_tuple=True)
-            start = sum(part.start * stride for part, stride in zip(i, strides, strict=True))
+        words, masks = self._in_words()
+        rows, places = masks.nonzero(as_tuple=True)
+        found = words[rows].mul_(_WORD).add_(places)
+        regions = [mask[0].numel() for mask in self.different]
+        # They are sorted by window and, within one, by sample.
+        bounds = [start + b * n for start, n in zip(self._starts, regions, strict=True) for b in range(batch + 1)]
+        cuts = torch.searchsorted(found, found.new_tensor(bounds)).tolist()
+        parts: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(batch)]
+        for k, (i, j) in enumerate(self.windows):
+            here = cuts[k * (batch + 1) : (k + 1) * (batch + 1)]
+            rest = found[here[0] : here[-1]] - self._starts[k]
+            number = torch.zeros_like(rest)
+            for part, stride in zip(reversed(i), reversed(strides), strict=True):
+                length = part.stop - part.start
+                number += (rest % length).add_(part.start).mul_(stride)
+                rest = rest // length
             shift = sum((b.start - a.start) * stride for a, b, stride in zip(i, j, strides, strict=True))
-            number = sum(
-                (w * stride for w, stride in zip(where, strides, strict=True)), start=where[0].new_tensor(start)
-            )
-            first.append(number)
-            second.append(number + shift)
-        if not first:
-            return self.labels.new_empty(0, dtype=torch.int64), self.labels.new_empty(0, dtype=torch.int64)
-        return torch.cat(first), torch.cat(second)
+            for b in range(batch):
+                mine = number[here[b] - here[0] : here[b + 1] - here[0]]
+                parts[b].append((mine, mine + shift))
+        empty = found[:0]
+        return [
+            (torch.cat([empty, *(first for first, _ in part)]), torch.cat([empty, *(second for _, second in part)]))
+            for part in parts
+        ]
 
     def attract_weight(self, dtype: torch.dtype) -> Tensor:
         """Return the weight of a pixel's equal-label pairs: ``[]`` if one number for all, else ``[B, *spatial]``."""
@@ -198,5 +227,10 @@ class LabelPairs:
         return torch.tensor(1 / max(self.n_same, 1), dtype=dtype, device=self.labels.device)
 
 
-def _count(masks: list[Tensor]) -> int:
-    return int(torch.stack([mask.count_nonzero() for mask in masks]).sum()) if masks else 0
+def _smallest_type(low: int, high: int) -> torch.dtype:
+    """Return the type with the fewest bytes that holds all numbers from ``low`` to ``high``."""
+    for dtype in (torch.uint8, torch.int16, torch.int32):
+        limits = torch.iinfo(dtype)
+        if limits.min <= low and high <= limits.max:
+            return dtype
+    return torch.int64
