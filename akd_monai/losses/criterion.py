@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from akd_monai.errors import InputError, near_matches
 from akd_monai.keys import random_key
+from akd_monai.losses.gram import GramKernelLoss
 from akd_monai.losses.terms import CONV1X1, DistillationTerm, conv1x1, naming_term, read_term
 
 T = TypeVar("T")
@@ -120,18 +121,34 @@ class DistillationCriterion(nn.Module):
         return values
 
     def _compare(self, term: DistillationTerm, student: Tensor, teacher: Tensor) -> Tensor:
+        loss, weight = self.losses[term.name], None
         if term.name in self.adapters:
-            student = self.adapters[term.name](student)
+            weight = None if term.resize else fused_weight(loss, self.adapters[term.name])
+            if weight is None:
+                student = self.adapters[term.name](student)
         elif term.adapter is not None:
             raise InputError(f"term {term.name!r} has no adapter yet: call build_adapters before the first step.")
         with naming_term(term.name):
             if term.resize:
                 student, teacher = pool_to_smaller(student, teacher)
-            value = self.losses[term.name](student, teacher)
+            value = loss(student, teacher) if weight is None else loss(student, teacher, weight)
         if not isinstance(value, Tensor) or value.numel() != 1:
             got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"term {term.name!r}: the loss must return a scalar, got {got}: use a reducing loss.")
         return value.reshape(())
+
+
+def fused_weight(loss: nn.Module, adapter: nn.Module) -> Tensor | None:
+    """Return the weights ``[K, C]`` of an adapter that a loss computes with itself, sooner than the adapter would.
+
+    That is a Gram matrix of samples behind a plain 1x1 convolution to more channels, without hooks, bias or stride.
+    """
+    if type(loss) is not GramKernelLoss or loss.mode != "batch" or type(adapter) not in (nn.Conv2d, nn.Conv3d):
+        return None
+    plain = adapter.bias is None and adapter.groups == 1 and adapter.out_channels > adapter.in_channels
+    single = all(set(n) == {1} for n in (adapter.kernel_size, adapter.stride)) and set(adapter.padding) == {0}
+    hooks = (adapter._forward_hooks, adapter._forward_pre_hooks, adapter._backward_hooks, adapter._backward_pre_hooks)
+    return adapter.weight.flatten(1) if plain and single and not any(hooks) else None
 
 
 def pool_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

@@ -155,6 +155,7 @@ def gram_loss(
     normalize: str = "l2",
     reduction: str = "mean",
     l1_weight: float = 1.0,
+    adapter: Tensor | None = None,
 ) -> Tensor:
     r"""Return the distance of two Gram matrices, which hold the similarities of samples, channels or pixels.
 
@@ -178,6 +179,8 @@ def gram_loss(
         reduction: ``"mean"`` over all entries of all matrices; ``"paper"``: ``sum(D^2) / n + sum(|D|)``, n the order
             of the matrix, averaged over the samples in the modes that have one matrix per sample.
         l1_weight: factor of the second term, at least 0.
+        adapter: weights ``[K, C]`` of a 1x1 convolution without bias that comes before the student's matrix, in mode
+            ``"batch"``: the same as to convolve first, by products of C channels instead of K.
 
     Raises:
         InputError: if an argument is unknown or out of range, or shapes do not fit.
@@ -197,10 +200,16 @@ def gram_loss(
     check_number("l1_weight", l1_weight, at_least=0)
     cure = 'set "adapter": "conv1x1" on the term'
     check_pair(student, teacher, channels=mode == "channel", spatial=mode == "spatial", cure=cure)
+    if adapter is not None and (mode != "batch" or adapter.dim() != 2 or adapter.shape[1] != student.shape[1]):
+        raise InputError(
+            f"adapter must be weights [K, {student.shape[1]}] in mode 'batch', got shape {list(adapter.shape)} in mode "
+            f"{mode!r}: apply the convolution first in other modes."
+        )
     with full_precision(student):
         with torch.no_grad():
             target = gram_matrix(wide(teacher.detach()), mode, normalize)
-        kernel = gram_matrix(wide(student), mode, normalize)
+        ours = wide(student)
+        kernel = gram_matrix(ours, mode, normalize, None if adapter is None else adapter.to(ours.dtype))
         difference = kernel - target.to(kernel.dtype)
         squares, absolutes = difference.square(), difference.abs()
         if reduction == "mean":

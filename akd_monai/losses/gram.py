@@ -43,8 +43,13 @@ class GramKernelLoss(nn.Module):
         check_number("l1_weight", l1_weight, at_least=0)
         self.mode, self.normalize, self.reduction, self.l1_weight = mode, normalize, reduction, l1_weight
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, adapter: Tensor | None = None) -> Tensor:
         """Compare features ``[B, C, *spatial]``. No gradient reaches ``teacher``.
+
+        Args:
+            student: features of the student.
+            teacher: features of the teacher.
+            adapter: weights ``[K, C]`` of a 1x1 convolution of the student's features, in mode ``"batch"``.
 
         Raises:
             InputError: if the shapes do not fit the mode.
@@ -56,6 +61,7 @@ class GramKernelLoss(nn.Module):
             normalize=self.normalize,
             reduction=self.reduction,
             l1_weight=self.l1_weight,
+            adapter=adapter,
         )
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from akd_monai.networks.nets.checks import check_arguments, check_input
+from akd_monai.networks.nets.prelu import PReLU
 
 
 class ENet(nn.Module):
@@ -96,7 +97,7 @@ def max_unpool(x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
 
 
 def _bn_act(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), nn.PReLU()]
+    return [nn.BatchNorm2d(channels), PReLU()]
 
 
 def _branch(inputs: int, middle: list[nn.Module], width: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -133,7 +134,7 @@ class _Bottleneck(nn.Module):
         else:
             middle = [nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)]
         self.branch = _branch(channels, middle, width, channels, dropout)
-        self.act = nn.PReLU()
+        self.act = PReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.act(self.branch(x) + x)
@@ -145,7 +146,7 @@ class _Down(nn.Module):
         self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
         middle: list[nn.Module] = [nn.Conv2d(width, width, 2, stride=2, bias=False)]
         self.branch = _branch(inputs, middle, width, outputs, dropout)
-        self.act = nn.PReLU()
+        self.act = PReLU()
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         pooled, which = max_pool(x)
@@ -158,7 +159,7 @@ class _Up(nn.Module):
         self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
         middle: list[nn.Module] = [nn.ConvTranspose2d(width, width, 2, stride=2, bias=False)]
         self.branch = _branch(inputs, middle, width, outputs, dropout)
-        self.act = nn.PReLU()
+        self.act = PReLU()
 
     def forward(self, x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         return self.act(max_unpool(self.main(x), which) + self.branch(x))

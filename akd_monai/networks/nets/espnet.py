@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from akd_monai.networks.nets.checks import check_arguments, check_input
+from akd_monai.networks.nets.prelu import PReLU
 
 _DILATIONS = (1, 2, 4, 8, 16)
 _EPS = 1e-3
@@ -95,7 +96,7 @@ def _deconv(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 
 
 def _bn_act(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels, eps=_EPS), nn.PReLU(channels)]
+    return [nn.BatchNorm2d(channels, eps=_EPS), PReLU(channels)]
 
 
 class _Pyramid(nn.Module):

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Gram loss with an adapter inside equals the Gram loss after the adapter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from akd_monai.errors import InputError
+from akd_monai.losses import DistillationCriterion, GramKernelLoss, gram_loss
+from akd_monai.losses.criterion import fused_weight
+
+NORMALIZE = ("l2", "dim", "none")
+
+
+def case(*size, channels=3, mapped=5, batch=4):
+    rng = torch.Generator().manual_seed(3)
+    student = torch.randn(batch, channels, *size, dtype=torch.float64, generator=rng).requires_grad_()
+    weight = torch.randn(mapped, channels, dtype=torch.float64, generator=rng).requires_grad_()
+    return student, weight, torch.randn(batch, 2, 3, 3, dtype=torch.float64, generator=rng)
+
+
+def convolved(student, weight):
+    return torch.einsum("kc,bc...->bk...", weight, student)
+
+
+@pytest.mark.parametrize("normalize", NORMALIZE)
+@pytest.mark.parametrize("reduction", ["mean", "paper"])
+@pytest.mark.parametrize("size", [(4, 5), (2, 3, 2)])
+@pytest.mark.parametrize("mapped", [5, 2])
+def test_equals_convolving_first(normalize, reduction, size, mapped):
+    student, weight, teacher = case(*size, mapped=mapped)
+    teacher = teacher if len(size) == 2 else teacher.unsqueeze(-1)
+    options = {"normalize": normalize, "reduction": reduction, "l1_weight": 0.3}
+    fused = gram_loss(student, teacher, adapter=weight, **options)
+    expected = gram_loss(convolved(student, weight), teacher, **options)
+    torch.testing.assert_close(fused, expected, rtol=1e-12, atol=0)
+    found = torch.autograd.grad(fused, (student, weight))
+    for ours, theirs in zip(found, torch.autograd.grad(expected, (student, weight)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-14)
+    single = gram_loss(student.float(), teacher.float(), adapter=weight.float(), **options)
+    assert single.dtype == torch.float32 and single.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("normalize", NORMALIZE)
+def test_gradcheck(normalize):
+    student, weight, teacher = case(2, 2)
+    assert torch.autograd.gradcheck(
+        lambda x, w: gram_loss(x, teacher, normalize=normalize, adapter=w), (student, weight)
+    )
+
+
+@pytest.mark.parametrize("wanted", ["student", "weight"])
+def test_one_of_the_two_gradients(wanted):
+    student, weight, teacher = case(2, 2)
+    leaf = {"student": student, "weight": weight}[wanted]
+    other = weight if wanted == "student" else student
+    (expected,) = torch.autograd.grad(gram_loss(student, teacher, adapter=weight), leaf)
+    other.requires_grad_(False)
+    (alone,) = torch.autograd.grad(gram_loss(student, teacher, adapter=weight), leaf)
+    torch.testing.assert_close(alone, expected, rtol=0, atol=0)
+
+
+def test_dead_samples_get_no_gradient():
+    student, weight, teacher = case(2, 2)
+    student.data[0] = 0
+    gradient, by_weight = torch.autograd.grad(gram_loss(student, teacher, adapter=weight), (student, weight))
+    assert not gradient[0].any() and gradient[1:].abs().sum() > 0
+    assert by_weight.isfinite().all()
+
+
+def criterion(adapter="conv1x1", **options):
+    term = {"name": "gram", "loss": "gram", "student_layer": "s", "teacher_layer": "t", "adapter": adapter, **options}
+    made = DistillationCriterion([term])
+    if adapter == "conv1x1":
+        made.build_adapters({"s": 3}, {"t": 5}, spatial_dims=2, seed=0)
+    return made
+
+
+def test_the_criterion_gives_one_value_and_gradient_either_way():
+    maps = {"s": torch.randn(2, 3, 4, 4, requires_grad=True)}, {"t": torch.randn(2, 5, 4, 4)}
+    logits = torch.zeros(2, 2, 4, 4)
+    found = []
+    for hooked in (False, True):
+        made, calls = criterion(), []
+        if hooked:  # a hook wants the adapter to run
+            made.adapters["gram"].register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        value = made(logits, logits, *maps)["gram"]
+        found.append((value, *torch.autograd.grad(value, (maps[0]["s"], made.adapters["gram"].weight))))
+        assert len(calls) == hooked
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("loss", "adapter", "expected"),
+    [
+        (GramKernelLoss(), nn.Conv2d(3, 5, 1, bias=False), True),
+        (GramKernelLoss(), nn.Conv3d(3, 5, 1, bias=False), True),
+        (GramKernelLoss(), nn.Conv2d(3, 3, 1, bias=False), False),  # nothing to gain
+        (GramKernelLoss(), nn.Conv2d(3, 5, 1), False),
+        (GramKernelLoss(), nn.Conv2d(3, 5, 3, padding=1, bias=False), False),
+        (GramKernelLoss(), nn.Conv2d(3, 5, 1, stride=2, bias=False), False),
+        (GramKernelLoss(), nn.Conv2d(3, 5, 1, padding=1, bias=False), False),
+        (GramKernelLoss(), nn.Conv2d(3, 6, 1, groups=3, bias=False), False),
+        (GramKernelLoss(), nn.Sequential(nn.Conv2d(3, 5, 1, bias=False)), False),
+        (GramKernelLoss(), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 5, 1, bias=False)), False),
+        (GramKernelLoss(mode="channel"), nn.Conv2d(3, 5, 1, bias=False), False),
+        (nn.MSELoss(), nn.Conv2d(3, 5, 1, bias=False), False),
+    ],
+)
+def test_what_is_computed_inside(loss, adapter, expected):
+    assert (fused_weight(loss, adapter) is not None) == expected
+
+
+def test_pooling_comes_between_adapter_and_loss():
+    maps = {"s": torch.randn(2, 3, 4, 4)}, {"t": torch.randn(2, 5, 2, 2)}
+    logits, made = torch.zeros(2, 2, 4, 4), criterion(resize=True)
+    adapted = nn.functional.avg_pool2d(made.adapters["gram"](maps[0]["s"]), 2)
+    torch.testing.assert_close(made(logits, logits, *maps)["gram"], gram_loss(adapted, maps[1]["t"]))
+
+
+@pytest.mark.parametrize(
+    ("weight", "mode", "message"),
+    [
+        (torch.zeros(5, 4), "batch", r"adapter must be weights \[K, 3\] in mode 'batch', got shape \[5, 4\]"),
+        (torch.zeros(5, 3, 1, 1), "batch", r"got shape \[5, 3, 1, 1\] in mode 'batch'"),
+        (torch.zeros(5, 3), "spatial", r"got shape \[5, 3\] in mode 'spatial': apply the convolution first"),
+    ],
+)
+def test_adapters_that_do_not_fit(weight, mode, message):
+    with pytest.raises(InputError, match=message):
+        gram_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 5, 4, 4), mode=mode, adapter=weight)
