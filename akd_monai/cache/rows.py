@@ -119,11 +119,7 @@ class RowStore:
         """Return a copy of rows, ``[n, row_bytes]``, or of their bytes from ``start`` to ``stop``."""
         if rows and max(rows) >= len(self._map):
             self._remap()
-        part = self._map[:, start:stop]
-        result = np.empty((len(rows), part.shape[1]), np.uint8)
-        for place, row in enumerate(rows):
-            result[place] = part[row]
-        return result
+        return self._map[:, start:stop][list(rows)]
 
     def refresh(self) -> None:
         """Take in the records that were added since."""
@@ -162,7 +158,8 @@ class RowStore:
         path = self.folder / "rows.bin"
         count = path.stat().st_size // self.row_bytes if path.exists() else 0
         if count:
-            self._map = np.memmap(path, np.uint8, "r", shape=(count, self.row_bytes))
+            # a plain view of it: every index into a memmap makes another one, with its attributes
+            self._map = np.asarray(np.memmap(path, np.uint8, "r", shape=(count, self.row_bytes)))
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
