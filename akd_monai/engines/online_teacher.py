@@ -68,8 +68,11 @@ class OnlineTeacher:
         with torch.no_grad():
             if not self.options.compile:
                 return self._run(self.network, image)
+            # CUDA graphs write each result to where the one before was, which nobody reads any more.
+            torch.compiler.cudagraph_mark_step_begin()
             if self._compiled is None:
-                self._compiled = torch.compile(self.network)
+                mode = None if self.options.compile is True else self.options.compile
+                self._compiled = torch.compile(self.network, mode=mode)
                 plain, maps = self._run(self.network, image), self._run(self._compiled, image)
                 _check_equal(plain, maps)
                 return maps

@@ -15,6 +15,7 @@ from akd_monai.cache.coding import DTYPES
 from akd_monai.errors import InputError, UnknownNameError, near_matches
 
 CACHE_MODES = ("exact", "warped")
+COMPILE_MODES = (False, True, "reduce-overhead", "max-autotune")
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -30,7 +31,8 @@ class TeacherOptions:
             random transforms change as they change the image. That is an approximation.
         dtype: ``"bfloat16"`` or ``"float16"`` to run the teacher under autocast; ``None`` for that of the trainer.
         channels_last: keep the teacher's weights and images in the memory order of channels last.
-        compile: run the teacher by ``torch.compile``; its first result is compared with the plain one.
+        compile: run the teacher by ``torch.compile``, in its default mode (``True``) or in ``"reduce-overhead"``, which
+            records CUDA graphs, or ``"max-autotune"``; its first result is compared with the plain one.
 
     Raises:
         InputError: for a value that is none of these.
@@ -49,7 +51,7 @@ class TeacherOptions:
     cache_mode: str = "exact"
     dtype: str | None = None
     channels_last: bool = False
-    compile: bool = False
+    compile: bool | str = False
 
     def __post_init__(self) -> None:
         choices: dict[str, tuple[Any, ...]] = {
@@ -57,7 +59,7 @@ class TeacherOptions:
             "cache_dtype": DTYPES,
             "dtype": (None, *_DTYPES),
             "channels_last": (True, False),
-            "compile": (True, False),
+            "compile": COMPILE_MODES,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -52,9 +52,15 @@ def test_nothing_has_a_graph_and_nothing_is_kept():
 def test_another_computing_is_another_identity():
     facts = [
         OnlineTeacher(network(), [], TeacherOptions(**options), CPU).identity()
-        for options in ({}, {"dtype": "bfloat16"}, {"channels_last": True}, {"compile": True})
+        for options in (
+            {},
+            {"dtype": "bfloat16"},
+            {"channels_last": True},
+            {"compile": True},
+            {"compile": "reduce-overhead"},
+        )
     ]
-    assert len({str(fact) for fact in facts}) == 4
+    assert len({str(fact) for fact in facts}) == 5
     assert len({fact["weights"] for fact in facts}) == 1
 
 
@@ -68,7 +74,7 @@ def test_another_computing_is_another_identity():
 )
 def test_a_compiled_network_that_differs_is_refused(monkeypatch, change, message):
     class Wrong(nn.Module):
-        def __init__(self, inner):
+        def __init__(self, inner, mode):
             super().__init__()
             self.inner = inner
 
@@ -88,7 +94,7 @@ def test_a_decision_that_compiling_turns_round_is_refused(monkeypatch):
             return torch.cat([x + 100, x + 100.001], 1)
 
     class Swapped(nn.Module):
-        def __init__(self, inner):
+        def __init__(self, inner, mode):
             super().__init__()
             self.inner = inner
 
@@ -101,13 +107,14 @@ def test_a_decision_that_compiling_turns_round_is_refused(monkeypatch):
         teacher(torch.zeros(1, 1, 4, 4), None)
 
 
-def test_an_equal_compiled_network_is_used_with_its_features(monkeypatch):
+@pytest.mark.parametrize(("asked", "mode"), [(True, None), ("reduce-overhead", "reduce-overhead")])
+def test_an_equal_compiled_network_is_used_with_its_features(monkeypatch, asked, mode):
     wrapped = []
-    monkeypatch.setattr(torch, "compile", lambda inner: wrapped.append(inner) or nn.Sequential(inner))
+    monkeypatch.setattr(torch, "compile", lambda inner, mode: wrapped.append(mode) or nn.Sequential(inner))
     image = torch.randn(1, 1, 16, 16)
-    teacher = OnlineTeacher(network(), ["1"], TeacherOptions(compile=True), CPU)
+    teacher = OnlineTeacher(network(), ["1"], TeacherOptions(compile=asked), CPU)
     for _ in range(2):
         logits, features = teacher(image, None)
     plain, taps = look(image)
     assert torch.equal(logits, plain) and torch.equal(features["1"], taps["1"])
-    assert len(wrapped) == 1
+    assert wrapped == [mode]

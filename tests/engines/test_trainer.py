@@ -172,6 +172,24 @@ def test_total_is_the_task_plus_the_weighted_terms():
         assert total == pytest.approx(sum(float(v) for v in terms.values()), rel=1e-6)
 
 
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_student_takes_the_steps_of_a_plain_one(backend):
+    student, teacher = networks()
+    student.body[3] = nn.Identity()  # compiled dropout draws other masks
+    plain, found = copy.deepcopy(student), {}
+    torch._dynamo.reset()
+    for network, options in ((plain, {}), (student, {"compile": True, "compile_kwargs": {"backend": backend}})):
+        trainer = run(network, teacher, all_terms(), start=False, **options)
+        seen = found.setdefault(network, [])
+        trainer.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda e, seen=seen: seen.append({**e.state.loss_terms})
+        )
+        trainer.run()
+    assert len(found[student]) == 8
+    torch.testing.assert_close(found[student], found[plain], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(student.state_dict(), plain.state_dict(), rtol=1e-4, atol=1e-5)
+
+
 def test_features_are_not_kept_after_a_step():
     student, teacher = networks()
     trainer = run(student, teacher, all_terms())
