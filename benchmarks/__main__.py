@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.affinity import PUBLIC_FILE
 from benchmarks.common import Result, Settings, UnequalError, machine_facts, machine_name
 from benchmarks.page import goals, page, section
 
-NAMES = ("affinity", "losses", "step", "cache", "pipeline", "torchdistill")
+NAMES = ("affinity", "scaling", "gram", "losses", "students", "step", "cache", "pipeline", "torchdistill")
 ROOT = Path(__file__).parent
 PAGE = ROOT.parent / "docs" / "benchmarks.md"
 
@@ -50,6 +51,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     for name in found.names:
         if name not in known_names():
             parser.error(f"there is no benchmark {name!r}; there is {', '.join(known_names())}.")
+    if found.public and not (found.public / PUBLIC_FILE).is_file():
+        parser.error(f"{found.public} holds no {PUBLIC_FILE}: give the folder of a clone of CoinCheung/pytorch-loss.")
+    if found.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no GPU here; use --device cpu.")
     if found.rounds < 1:
         parser.error(f"--rounds must be at least 1, got {found.rounds}.")
     return found

@@ -31,8 +31,8 @@ def dense_affinity(
     weight = (pairs.attract_weight(scores.dtype) * attract).expand(len(scores), *scores.shape[2:])
     value = scores.new_zeros(())
     gradient = torch.empty_like(scores, memory_format=torch.contiguous_format) if want_gradient else None
-    # One sample at a time on a CPU: the temporaries are as large as one map and stay in the cache.
-    step = max(1, _GPU_CHUNK // scores[0].numel()) if scores.is_cuda else 1
+    # On a CPU no more samples at a time than have maps that stay in the cache.
+    step = max(1, (_GPU_CHUNK if scores.is_cuda else _CPU_BLOCK) // scores[0].numel())
     for start in range(0, len(scores), step):
         chunk = slice(start, start + step)
         out = None if gradient is None else gradient[chunk]

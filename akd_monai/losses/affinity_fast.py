@@ -17,17 +17,21 @@ from akd_monai.losses.affinity_reference import reference_terms
 from akd_monai.losses.affinity_triton import MAX_CHANNELS, triton, triton_affinity
 
 BORDER_SHARE = 0.05
+# Numbers in a sample up to which one visit of all pairs of many samples costs less than the calls for each sample.
+SMALL_MAP = 2**13
 
 
 def choose_algorithm(scores: Tensor, pairs: LabelPairs) -> str:
     """Return what ``"auto"`` stands for.
 
-    * On a CPU ``"box"`` where at most 5 % of the pairs differ in label, as on a decided segmentation, else ``"dense"``.
+    * On a CPU ``"box"`` where at most 5 % of the pairs differ in label, as on a decided segmentation, and the map has
+      more than 8192 numbers a sample, else ``"dense"``.
     * On CUDA ``"dense"``, a few large steps for the whole batch. ``"triton"`` is used on request only.
     * On other devices ``"reference"``.
     """
     if scores.device.type == "cpu":
-        return "box" if pairs.n_different <= BORDER_SHARE * (pairs.n_same + pairs.n_different) else "dense"
+        few = pairs.n_different <= BORDER_SHARE * (pairs.n_same + pairs.n_different)
+        return "box" if few and scores[0].numel() > SMALL_MAP else "dense"
     return "dense" if scores.is_cuda else "reference"
 
 

@@ -153,9 +153,9 @@ class LabelPairs:
     def __init__(self, labels: Tensor, options: AffinityOptions) -> None:
         low, high = (int(value) for value in torch.stack(labels.aminmax()).tolist())
         labels = labels.to(_smallest_type(low, high))
-        ignored = options.ignore_index is not None and low <= options.ignore_index <= high
+        ignored = options.ignore_index
         self.labels, self.options = labels, options
-        self.valid = labels != options.ignore_index if ignored else None
+        self.valid = torch.ne(labels, ignored) if ignored is not None and low <= ignored <= high else None
         self.windows = list(half_windows(tuple(labels.shape[1:]), options))
         every = slice(None)
         shapes = [labels[(every, *i)].shape for i, _ in self.windows]

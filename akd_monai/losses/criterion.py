@@ -143,7 +143,10 @@ def fused_weight(loss: nn.Module, adapter: nn.Module) -> Tensor | None:
 
     That is a Gram matrix of samples behind a plain 1x1 convolution to more channels, without hooks, bias or stride.
     """
-    if type(loss) is not GramKernelLoss or loss.mode != "batch" or type(adapter) not in (nn.Conv2d, nn.Conv3d):
+    if type(loss) is not GramKernelLoss or loss.mode != "batch":
+        return None
+    # A derived class, such as a parametrized one, may compute anything.
+    if not isinstance(adapter, (nn.Conv2d, nn.Conv3d)) or type(adapter) not in (nn.Conv2d, nn.Conv3d):
         return None
     plain = adapter.bias is None and adapter.groups == 1 and adapter.out_channels > adapter.in_channels
     single = all(set(n) == {1} for n in (adapter.kernel_size, adapter.stride)) and set(adapter.padding) == {0}

@@ -181,9 +181,7 @@ def test_a_compiled_student_takes_the_steps_of_a_plain_one(backend):
     for network, options in ((plain, {}), (student, {"compile": True, "compile_kwargs": {"backend": backend}})):
         trainer = run(network, teacher, all_terms(), start=False, **options)
         seen = found.setdefault(network, [])
-        trainer.add_event_handler(
-            Events.ITERATION_COMPLETED, lambda e, seen=seen: seen.append({**e.state.loss_terms})
-        )
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e, seen=seen: seen.append({**e.state.loss_terms}))
         trainer.run()
     assert len(found[student]) == 8
     torch.testing.assert_close(found[student], found[plain], rtol=1e-5, atol=1e-6)

@@ -11,7 +11,7 @@ import torch
 from monai.data import MetaTensor
 
 from akd_monai.errors import InputError
-from akd_monai.losses import AdaptiveAffinityLoss, affinity_loss, affinity_terms
+from akd_monai.losses import AdaptiveAffinityLoss, affinity_box, affinity_loss, affinity_terms
 from akd_monai.losses.affinity_dense import _some_samples
 from akd_monai.losses.affinity_fast import choose_algorithm
 from akd_monai.losses.affinity_pairs import AffinityOptions, LabelPairs
@@ -155,11 +155,12 @@ def test_resized_labels_follow_the_formula_in_3d(n_in, n_out):
 
 
 def test_auto_takes_box_on_smooth_labels_and_dense_on_ragged_ones():
-    scores, ragged = random_case(1, 2, 32, 32)
+    scores, ragged = random_case(1, 9, 32, 32)
     smooth = torch.zeros(1, 32, 32, dtype=torch.int64)
     smooth[:, 8:16, 8:16] = 1
     options = AffinityOptions()
     assert choose_algorithm(scores, LabelPairs(smooth, options)) == "box"
+    assert choose_algorithm(scores[:, :8], LabelPairs(smooth, options)) == "dense"  # 8192 numbers: small
     assert choose_algorithm(scores, LabelPairs(ragged, options)) == "dense"
     assert choose_algorithm(scores.to("meta"), LabelPairs(ragged, options)) == "reference"
 
@@ -174,6 +175,34 @@ def test_dense_gives_one_result_in_any_chunks():
         weight = pairs.attract_weight(torch.float32)
         values = [_some_samples(scores[c], pairs, c, weight[c], 1 / pairs.n_different, None) for c in chunks]
         torch.testing.assert_close(sum(values), expected)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 7])
+@pytest.mark.parametrize(("kept", "block"), [(0, 1), (0, 100), (0, 10**6), (10**6, 1)])
+def test_box_gives_one_result_in_any_blocks(monkeypatch, channels, kept, block):
+    scores, labels = random_case(2, channels, 6, 7)
+    labels[1, :2] = 255
+    leaf = scores.double().requires_grad_()
+    expected = affinity_loss(leaf, labels, algorithm="reference", class_balanced=True)
+    (by_scores,) = torch.autograd.grad(expected, leaf)
+    monkeypatch.setattr(affinity_box, "_KEPT", kept)
+    monkeypatch.setattr(affinity_box, "_BLOCK", block)
+    found = affinity_loss(leaf, labels, algorithm="box", class_balanced=True)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.autograd.grad(found, leaf)[0], by_scores, rtol=1e-10, atol=1e-14)
+    with torch.no_grad():
+        value = affinity_loss(leaf, labels, algorithm="box", class_balanced=True)
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.int64])
+@pytest.mark.parametrize("algorithm", ["box", "dense"])
+def test_labels_that_need_the_whole_range_of_their_type(algorithm, dtype):
+    scores, labels = random_case(2, 3, 6, 7)
+    limits = torch.iinfo(dtype)
+    far = torch.tensor([limits.min, 1, limits.max], dtype=dtype)[labels]
+    expected = affinity_loss(scores, labels, ignore_index=1, algorithm="reference")
+    torch.testing.assert_close(affinity_loss(scores, far, ignore_index=1, algorithm=algorithm), expected)
 
 
 @pytest.mark.parametrize("ragged", [True, False])

@@ -221,12 +221,13 @@ def test_empty_sets_give_zero_in_the_graph(algorithm, shape, label):
 
 
 @every_algorithm
-def test_small_differences_of_smooth_maps_survive_float32(algorithm):
+@pytest.mark.parametrize(("channels", "side"), [(16, 24), (2, 24), (2, 192), (16, 192)])
+def test_small_differences_of_smooth_maps_survive_float32(algorithm, channels, side):
     rng = torch.Generator().manual_seed(0)
-    coarse = torch.randn(1, 16, 4, 4, dtype=torch.float64, generator=rng)
-    smooth = torch.nn.functional.interpolate(coarse, (24, 24), mode="bicubic") * 0.01
-    scores = (smooth + 3 * torch.randn(1, 16, 1, 1, dtype=torch.float64, generator=rng)).float()
-    labels = torch.zeros(1, 24, 24, dtype=torch.uint8)
+    coarse = torch.randn(1, channels, 4, 4, dtype=torch.float64, generator=rng)
+    smooth = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic") * 0.01
+    scores = (smooth + 3 * torch.randn(1, channels, 1, 1, dtype=torch.float64, generator=rng)).float()
+    labels = torch.zeros(1, side, side, dtype=torch.uint8)
     expected = affinity_loss(scores.double(), labels, algorithm="reference").item()
     assert 0 < expected < 1e-5
     assert affinity_loss(scores, labels, algorithm=algorithm).item() == pytest.approx(expected, rel=2e-5)

@@ -12,7 +12,8 @@ from akd_monai.networks.nets import ENet, ESPNet
 from akd_monai.networks.nets.prelu import PReLU, _PReLU
 
 every_shape = pytest.mark.parametrize(
-    ("shape", "slopes"), [((3, 4), 1), ((3, 4), 4), ((2, 3, 5), 3), ((2, 3, 4, 5), 1), ((2, 3, 4, 5), 3), ((1, 2, 3, 2, 2), 2)]
+    ("shape", "slopes"),
+    [((3, 4), 1), ((3, 4), 4), ((2, 3, 5), 3), ((2, 3, 4, 5), 1), ((2, 3, 4, 5), 3), ((1, 2, 3, 2, 2), 2)],
 )
 
 
