@@ -23,7 +23,7 @@ from akd_monai.engines.teacher_options import TeacherOptions
 from akd_monai.losses import DistillationCriterion
 from akd_monai.networks.nets import DeepLabV3Plus, UNetPlusPlus
 from benchmarks.affinity import make_labels
-from benchmarks.common import Goal, Result, Settings, Timing, check_equal, interleaved, times
+from benchmarks.common import Goal, Result, Settings, Timing, check_equal, interleaved, peak_bytes, times
 from benchmarks.losses import STUDENTS, student_layer
 
 TEACHERS: dict[str, tuple[type[nn.Module], str]] = {
@@ -69,6 +69,22 @@ def terms(layer: str, teacher_layer: str) -> DistillationCriterion:
     )
 
 
+def make_ready(trainer: SupervisedTrainer) -> None:
+    """Do what a run does before its first iteration."""
+    trainer.scaler = None
+    trainer.state.iteration = trainer.state.epoch_length = 1
+    if isinstance(trainer, DistillationTrainer):
+        trainer.teacher_source.start(trainer)
+
+
+def iterate(trainer: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Do one iteration without the engine around it and return its loss and terms."""
+    trainer.state.batch = batch
+    trainer.fire_event(Events.ITERATION_STARTED)
+    output = trainer._iteration(trainer, batch)
+    return {"total": output["loss"].detach(), **getattr(trainer.state, "loss_terms", {})}
+
+
 class TrainerStep:
     """One iteration of the trainer itself, batch after batch, without the engine around it.
 
@@ -109,18 +125,12 @@ class TrainerStep:
                 teacher_options=options,
                 **shared,
             )
-            self.trainer.teacher_source.start(self.trainer)
-        self.trainer.scaler = None
-        self.trainer.state.iteration = self.trainer.state.epoch_length = 1
+        make_ready(self.trainer)
         self.batches = cycle(batches)
 
     def __call__(self) -> dict[str, torch.Tensor]:
         """Do the step and return its loss and terms."""
-        batch = next(self.batches)
-        self.trainer.state.batch = batch
-        self.trainer.fire_event(Events.ITERATION_STARTED)
-        output = self.trainer._iteration(self.trainer, batch)
-        return {"total": output["loss"].detach(), **getattr(self.trainer.state, "loss_terms", {})}
+        return iterate(self.trainer, next(self.batches))
 
 
 def run(settings: Settings) -> Result:
@@ -139,8 +149,11 @@ def _run(settings: Settings, folder: Path) -> Result:
         "A training step without the teacher in it",
         f"One step of the trainer (forward, losses, backward, Adam) on 2 synthetic slices of {side} x {side}: plain, with "
         "the three terms and the teacher run on every batch, and with the teacher's maps read from a filled cache. "
-        "Weights are random.",
-        ["teacher", "student", "plain ms", "online ms", "cached ms", "cached, half ms", "online / cached"],
+        "Weights are random. Memory is what a step holds at its peak beyond networks and optimizers.",
+        [
+            *("teacher", "student", "plain ms", "online ms", "cached ms", "cached, half ms", "online / cached"),
+            *("plain MB", "online MB", "cached MB"),
+        ],
     )
     for teacher, (kind, layer) in TEACHERS.items():
         torch.manual_seed(0)
@@ -181,7 +194,8 @@ def _measure(
     works |= {"teacher": lambda: plain(image, None), "half teacher": lambda: half(image, None)}
     timing = interleaved(works, settings)
     for student in STUDENTS:
-        _row(result, name, student, timing)
+        peaks = [peak_bytes(works[f"{student} {form}"], settings.device) for form in ("plain", "online", "cached")]
+        _row(result, name, student, timing, peaks)
     labels = [source(image, None)[0].argmax(1) for source in (plain, half)]
     agreement = 100 * (labels[0] == labels[1]).float().mean().item()
     gain = times(timing["teacher"], timing["half teacher"])
@@ -191,10 +205,11 @@ def _measure(
     )
 
 
-def _row(result: Result, name: str, student: str, timing: dict[str, Timing]) -> None:
+def _row(result: Result, name: str, student: str, timing: dict[str, Timing], peaks: list[int]) -> None:
     plain, online, cached, half = (timing[f"{student} {form}"] for form in ("plain", "online", "cached", "half"))
     gain = times(online, cached)
-    result.rows.append([name, student, plain.text(), online.text(), cached.text(), half.text(), f"{gain:.3g}x"])
+    row = [name, student, plain.text(), online.text(), cached.text(), half.text(), f"{gain:.3g}x"]
+    result.rows.append([*row, *(f"{peak / 1e6:.4g}" for peak in peaks)])
     result.goals.append(
         Goal(
             f"step, {student} from {name}: online step over cached step",

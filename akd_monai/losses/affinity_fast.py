@@ -15,6 +15,7 @@ from akd_monai.losses.affinity_dense import dense_affinity
 from akd_monai.losses.affinity_pairs import AffinityOptions, LabelPairs
 from akd_monai.losses.affinity_reference import reference_terms
 from akd_monai.losses.affinity_triton import MAX_CHANNELS, triton, triton_affinity
+from akd_monai.losses.autograd import scaled
 
 BORDER_SHARE = 0.05
 # Numbers in a sample up to which one visit of all pairs of many samples costs less than the calls for each sample.
@@ -82,18 +83,7 @@ class _WithGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> Any:
         (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        # In place where nobody can ask for it again: a second map of this size would be the peak of the step.
-        return gradient.mul_(grad) if _last_use(grad) else gradient * grad, None, None
-
-
-def _last_use(grad: Tensor) -> bool:
-    """Is the graph freed by the running backward pass, outside of compiled code, and ``grad`` one number?"""
-    functorch = torch._C._functorch
-    if torch.compiler.is_compiling() or functorch.is_batchedtensor(grad) or functorch.is_legacy_batchedtensor(grad):
-        return False
-    # PyTorch's compiled graphs ask the same before they reuse memory; without the answer the map is copied.
-    keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
-    return keeps_graph is not None and not keeps_graph()
+        return scaled(gradient, grad), None, None
 
 
 def fast_affinity(

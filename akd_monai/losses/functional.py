@@ -15,6 +15,7 @@ from akd_monai.losses.affinity_fast import fast_affinity
 from akd_monai.losses.affinity_pairs import AffinityOptions, resize_labels
 from akd_monai.losses.affinity_reference import reference_terms
 from akd_monai.losses.checks import check_choice, check_map, check_number, check_pair, full_precision, plain, wide
+from akd_monai.losses.divergence import divergence
 from akd_monai.losses.gram_matrix import gram_matrix
 
 ALGORITHMS = ("auto", "reference", "box", "dense", "triton")
@@ -255,7 +256,7 @@ def logits_kl(
             "softmax channels (background, foreground)."
         )
     with full_precision(student):
-        ours = torch.log_softmax(wide(student) / temperature, dim=1)
-        theirs = torch.log_softmax(wide(teacher.detach()) / temperature, dim=1).to(ours.dtype)
-        first, second = (ours, theirs) if direction == "student_teacher" else (theirs, ours)
-        return (first.exp() * (first - second)).sum(dim=1).mean() * temperature**2
+        ours, theirs = wide(student), wide(teacher.detach())
+        if temperature != 1:
+            ours, theirs = ours / temperature, theirs / temperature
+        return divergence(ours, theirs, direction == "student_teacher") * temperature**2

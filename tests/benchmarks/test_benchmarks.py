@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from akd_monai.losses import affinity_loss
+from akd_monai.networks.nets.prelu import PReLU
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -28,11 +29,12 @@ def benchmarks(*words):
 
 
 def test_a_quick_run_writes_nothing(tmp_path):
-    names = ("affinity", "losses", "pipeline", "torchdistill")
+    names = ("affinity", "scaling", "gram", "losses", "students", "pipeline", "torchdistill")
     done = benchmarks(*names, "--quick", "--results", str(tmp_path / "results"), "--page", str(tmp_path / "page.md"))
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
-    for title in ("Affinity loss", "Distillation losses in the student's step", "Feeding a training", "torchdistill"):
+    titles = ("Affinity loss", "by batch, size and window", "Gram loss", "losses in the student's step")
+    for title in (*titles, "a faster PReLU", "Feeding a training", "torchdistill"):
         assert title in done.stdout
 
 
@@ -75,6 +77,34 @@ def test_the_committed_page_is_that_of_the_committed_results():
 def test_an_unknown_name_is_said():
     done = benchmarks("speed")
     assert done.returncode == 2 and "there is no benchmark 'speed'; there is affinity" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["affinity", "--public", "nowhere"], "nowhere holds no pytorch_loss/affinity_loss.py: give the folder"),
+        (["affinity", "--rounds", "0"], "--rounds must be at least 1, got 0."),
+        pytest.param(
+            ["affinity", "--device", "cuda"],
+            "--device cuda: PyTorch sees no GPU here; use --device cpu.",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="skipped: there is a CUDA device"),
+        ),
+    ],
+)
+def test_a_mistake_on_the_command_line(words, message):
+    done = benchmarks(*words)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_prelus_of_pytorch_take_the_same_steps():
+    from benchmarks.students import with_torch_prelu
+
+    network = torch.nn.Sequential(PReLU(3), torch.nn.Sequential(PReLU()))
+    network[0].weight.data += torch.arange(3.0)
+    other = with_torch_prelu(network)
+    assert [type(m) for m in other.modules() if isinstance(m, torch.nn.PReLU)] == [torch.nn.PReLU] * 2
+    x = torch.randn(2, 3, 4)
+    torch.testing.assert_close(other(x), network(x), rtol=0, atol=0)
 
 
 def test_the_naive_loss_is_the_loss():

@@ -62,6 +62,17 @@ def test_one_of_the_two_gradients(wanted):
     torch.testing.assert_close(alone, expected, rtol=0, atol=0)
 
 
+def test_a_compiled_graph_has_no_break():
+    student, weight, teacher = case(2, 2)
+    for backend in ("eager", "aot_eager"):
+        torch._dynamo.reset()
+        compiled = torch.compile(lambda x, w: gram_loss(x, teacher, adapter=w), backend=backend, fullgraph=True)
+        loss, expected = compiled(student, weight), gram_loss(student, teacher, adapter=weight)
+        torch.testing.assert_close(loss, expected)
+        found = torch.autograd.grad(loss, (student, weight))
+        torch.testing.assert_close(found, torch.autograd.grad(expected, (student, weight)))
+
+
 def test_dead_samples_get_no_gradient():
     student, weight, teacher = case(2, 2)
     student.data[0] = 0

@@ -86,6 +86,40 @@ def test_gradcheck_and_no_gradient_for_the_teacher(direction):
     logits_kl(student, recorded, direction=direction).backward()
 
 
+@pytest.mark.parametrize("direction", ["student_teacher", "teacher_student"])
+def test_one_map_is_kept_and_a_kept_graph_gives_its_gradient_again(direction):
+    rng = torch.Generator().manual_seed(0)
+    student, teacher = (
+        torch.randn(2, 3, 8, 8, generator=rng, requires_grad=True),
+        torch.randn(2, 3, 8, 8, generator=rng),
+    )
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.nbytes) or t, lambda t: t):
+        loss = logits_kl(student, teacher, direction=direction)
+    assert sum(saved) <= student.nbytes
+    (one,) = torch.autograd.grad(loss, student, torch.tensor(2.0), retain_graph=True)
+    before = one.clone()
+    (batch,) = torch.autograd.grad(loss, student, torch.tensor([3.0, -1.0]), is_grads_batched=True, retain_graph=True)
+    (two,) = torch.autograd.grad(loss, student, torch.tensor(3.0))
+    assert torch.equal(one, before)
+    torch.testing.assert_close(2 * two, 3 * one)
+    torch.testing.assert_close(batch, torch.stack([two, -one / 2]))
+
+
+def test_a_compiled_graph_has_no_break():
+    rng = torch.Generator().manual_seed(0)
+    student, teacher = (
+        torch.randn(2, 3, 8, 8, generator=rng, requires_grad=True),
+        torch.randn(2, 3, 8, 8, generator=rng),
+    )
+    for backend in ("eager", "aot_eager"):
+        torch._dynamo.reset()
+        loss = torch.compile(lambda x: 2 * logits_kl(2 * x, teacher), backend=backend, fullgraph=True)(student)
+        expected = 2 * logits_kl(2 * student, teacher)
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(torch.autograd.grad(loss, student), torch.autograd.grad(expected, student))
+
+
 def test_size_and_copies_of_a_map_change_nothing():
     small = pixel(0.0, 2.0), pixel(2.0, 0.0)
     large = [x.unsqueeze(-1).expand(3, 2, 4, 5, 6) for x in small]
