@@ -123,13 +123,14 @@ class DistillationCriterion(nn.Module):
     def _compare(self, term: DistillationTerm, student: Tensor, teacher: Tensor) -> Tensor:
         loss, weight = self.losses[term.name], None
         if term.name in self.adapters:
-            weight = None if term.resize else fused_weight(loss, self.adapters[term.name])
+            weight = fused_weight(loss, self.adapters[term.name])
             if weight is None:
                 student = self.adapters[term.name](student)
         elif term.adapter is not None:
             raise InputError(f"term {term.name!r} has no adapter yet: call build_adapters before the first step.")
         with naming_term(term.name):
             if term.resize:
+                # A fused 1x1 convolution comes after the pooling, which is the same.
                 student, teacher = pool_to_smaller(student, teacher)
             value = loss(student, teacher) if weight is None else loss(student, teacher, weight)
         if not isinstance(value, Tensor) or value.numel() != 1:

@@ -203,6 +203,8 @@ def test_labels_that_need_the_whole_range_of_their_type(algorithm, dtype):
     far = torch.tensor([limits.min, 1, limits.max], dtype=dtype)[labels]
     expected = affinity_loss(scores, labels, ignore_index=1, algorithm="reference")
     torch.testing.assert_close(affinity_loss(scores, far, ignore_index=1, algorithm=algorithm), expected)
+    alike = torch.tensor([-1, 1, 255], dtype=torch.int64)[labels]  # -1 and 255 are one byte
+    torch.testing.assert_close(affinity_loss(scores, alike, ignore_index=1, algorithm=algorithm), expected)
 
 
 @pytest.mark.parametrize("ragged", [True, False])
