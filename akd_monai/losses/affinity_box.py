@@ -52,7 +52,9 @@ def box_affinity(
         valid = None if pairs.valid is None else inside[b]
         graph = SameLabelGraph(pairs, border, window[b if len(window) > 1 else 0], valid)
         mine = weight[b] if valid is None else weight[b] * valid
-        value += compute(scores[b], graph, mine, factor, None if gradient is None else gradient[b])
+        # Border pixels are written through flat views, which only contiguous maps have.
+        sample = scores[b].contiguous()
+        value += compute(sample, graph, mine, factor, None if gradient is None else gradient[b])
     return value, gradient
 
 
@@ -60,7 +62,7 @@ def _many_channels(scores: Tensor, graph: SameLabelGraph, weight: Tensor, factor
     """Return the value of one sample ``[C, *spatial]`` and write its gradient to ``out``.
 
     Args:
-        scores: of the sample.
+        scores: of the sample, contiguous.
         graph: its neighbours of equal label.
         weight: of the equal-label pairs of each pixel, 0 where a pixel does not count.
         factor: of the pairs of different label.

@@ -23,7 +23,7 @@ def two_channels(scores: Tensor, graph: SameLabelGraph, weight: Tensor, factor: 
     """Return the value of one sample ``[2, *spatial]`` and write its gradient to ``out``.
 
     Args:
-        scores: of the sample.
+        scores: of the sample, contiguous.
         graph: its neighbours of equal label.
         weight: of the equal-label pairs of each pixel, 0 where a pixel does not count.
         factor: of the pairs of different label.

@@ -122,15 +122,22 @@ def test_boolean_labels_are_two_classes():
     torch.testing.assert_close(affinity_loss(scores, labels.bool()), affinity_loss(scores, labels))
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("order", ["plain", "channels last", "turned", "every second"])
+@pytest.mark.parametrize("channels", [2, 4])
 @every_algorithm
-def test_memory_format_of_scores(algorithm, memory_format):
-    scores, labels = random_case(2, 4, 5, 6)
-    expected = affinity_loss(scores, labels, algorithm="reference")
-    leaf = scores.to(memory_format=memory_format).requires_grad_()
+def test_memory_order_of_scores(algorithm, channels, order):
+    scores, labels = random_case(2, channels, 5, 6, 3)
+    reordered = {
+        "plain": scores,
+        "channels last": scores.to(memory_format=torch.channels_last_3d),
+        "turned": scores.movedim(2, 4).contiguous().movedim(4, 2),
+        "every second": scores.repeat_interleave(2, 3)[:, :, :, ::2],
+    }[order]
+    plain, leaf = scores.clone().requires_grad_(), reordered.requires_grad_()
+    expected = affinity_loss(plain, labels, algorithm="reference")
     loss = affinity_loss(leaf, labels, algorithm=algorithm)
     torch.testing.assert_close(loss, expected)
-    assert torch.autograd.grad(loss, leaf)[0].shape == scores.shape
+    torch.testing.assert_close(torch.autograd.grad(loss, leaf)[0], torch.autograd.grad(expected, plain)[0])
 
 
 def test_labels_are_resized_by_nearest_exact():
