@@ -9,8 +9,8 @@ neighbours of equal label, these pairs add to the loss and to its gradient
 The sums over *all* neighbours are separable box sums, whose cost hardly depends on the kernel; only the pairs of
 different label, rare on a smooth map, are visited one by one, to take them out of these sums and to form their hinge.
 
-Memory: the gradient, which first holds the probabilities, and temporaries of a few channels of one sample; small maps
-keep the probabilities of one sample besides.
+Memory: the gradient, which first holds the probabilities, and temporaries of a few channels of one sample, or of all
+channels where these are few.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from akd_monai.losses.affinity_two import two_channels
 
 # Numbers in one temporary on a CPU: 512 KiB in float32, so that the few that are alive at once stay in the cache.
 _BLOCK = 2**17
-# Numbers in a sample up to which its probabilities are kept: 1.5 MiB in float32. Beyond, they are computed twice.
+# Numbers in a sample up to which both its logarithms and its probabilities are kept: 1.5 MiB each in float32. Beyond,
+# the logarithms are made from the scores where they are needed, and the probabilities twice.
 _KEPT = 3 * 2**17
 
 
@@ -68,33 +69,34 @@ def _many_channels(scores: Tensor, graph: SameLabelGraph, weight: Tensor, factor
         factor: of the pairs of different label.
         out: place for the gradient, ``[C, *spatial]``, contiguous, or ``None``.
     """
-    p = torch.log_softmax(scores, 0, out=out)
-    log_sum = scores[0] - p[0]
-    p.exp_()
-    missing, pushes = _repel(scores, p, log_sum, graph, factor)
     small = scores.numel() <= _KEPT
-    channels, parts = len(scores), 1 if small or scores.is_cuda else -(-scores.numel() // _BLOCK)
-    step = -(-channels // min(parts, channels))
-    blocks = [slice(start, start + step) for start in range(0, channels, step)]
-    kept = torch.empty_like(p) if small and out is not None else None
+    log_p = torch.log_softmax(scores, 0, out=None if small else out)
+    log_sum = scores[0] - log_p[0]
+    p = torch.exp(log_p, out=out) if small else log_p.exp_()
+    missing, pushes = _repel(scores, p, log_sum, graph, factor)
     w = torch.zeros_like(log_sum)
+    blocks = [slice(None)] if small or scores.is_cuda else _blocks(scores)
     for block in blocks:
-        log_p, q = scores[block] - log_sum, p[block]
+        values, q = log_p[block] if small else scores[block] - log_sum, p[block]
         if graph.inside is not None:
             q.mul_(graph.inside)
-        d = graph.spread(graph.centred_(log_p))
-        del log_p
-        w += d.mul_(q).sum(0)
+        d = graph.spread(graph.centred_(values)).mul_(q)
+        w += d.sum(0)
         if out is not None:
-            if kept is not None:
-                kept[block] = q
-            torch.add(d, graph.spread(q), out=q)
+            torch.add(d, graph.spread(q), out=values if small else q)
     if out is not None:
         for block in blocks:
-            again = (scores[block] - log_sum).exp_() if kept is None else kept[block]
-            out[block].addcmul_(again, w, value=-1).mul_(-weight)
+            rest, again = (log_p, p) if small else (out[block], (scores[block] - log_sum).exp_())
+            torch.addcmul(rest, again, w, value=-1, out=out[block]).mul_(-weight)
         out.flatten(1).index_add_(1, graph.here, pushes[0]).index_add_(1, graph.there, pushes[1])
     return missing - (w * weight).sum()
+
+
+def _blocks(scores: Tensor) -> list[slice]:
+    """Return runs of channels, equally long, of about ``_BLOCK`` numbers."""
+    channels = len(scores)
+    step = -(-channels // min(channels, -(-scores.numel() // _BLOCK)))
+    return [slice(start, start + step) for start in range(0, channels, step)]
 
 
 def _repel(
