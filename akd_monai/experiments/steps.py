@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -95,13 +96,15 @@ class Steps:
         }
         # threads that spin for long while they wait for each other bring a machine that is busy otherwise to a crawl
         environment.setdefault("GOMP_SPINCOUNT", "3000")
-        with subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=folder,
-            env=environment,
-            preexec_fn=_detach if os.name == "posix" else None,
-        ) as process:
+        with _CtrlCLater() as ctrl_c:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=folder,
+                env=environment,
+                preexec_fn=_detach if os.name == "posix" else None,
+            )
             try:
+                ctrl_c.deliver()
                 code = process.wait()
             except KeyboardInterrupt:
                 # not Ctrl-C itself, which a command that is still importing answers with a traceback; a training that
@@ -114,6 +117,34 @@ class Steps:
         if code:
             raise StepFailed(shown, code)
         self.finish(name, shown, time.monotonic() - start)
+
+
+class _CtrlCLater:
+    """Keep a Ctrl-C back until :meth:`deliver`; only the main thread can, elsewhere it has no effect.
+
+    Python runs the hooks of :func:`os.register_at_fork` right after a fork and drops what they raise, so that a Ctrl-C
+    which arrives during the fork of a large process is lost.
+    """
+
+    def __enter__(self) -> _CtrlCLater:
+        self._received = False
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGINT, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGINT, self._before if self._before is not None else signal.SIG_DFL)
+
+    def deliver(self) -> None:
+        """Give Ctrl-C its former meaning back, and act on one that has come."""
+        self.__exit__()
+        if self._received:
+            signal.raise_signal(signal.SIGINT)
+
+    def _receive(self, *_: object) -> None:
+        self._received = True
 
 
 def _detach() -> None:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -39,6 +42,23 @@ def test_a_step_that_was_interrupted_interrupts_the_experiment(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         steps.run("stop", ["-c", "raise SystemExit(130)"], tmp_path)
     assert not steps.done("stop")
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="skipped: this system has no fork")
+def test_ctrl_c_during_the_fork_of_a_command_is_not_lost(tmp_path):
+    # the hook is where Python notices a Ctrl-C that came while the process was copied, and drops its exception
+    code = (
+        "import os, pathlib, signal, sys; from akd_monai.experiments.steps import Steps\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGINT))\n"
+        "try: Steps(pathlib.Path(sys.argv[1]), {}).run('wait', ['-c', 'import time; time.sleep(2)'], pathlib.Path('.'))\n"
+        "except KeyboardInterrupt: print('stopped')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("stopped\n")
+    assert "ignored" not in done.stderr
+    assert not (tmp_path / "steps.json").exists()
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path):
