@@ -133,7 +133,6 @@ def run(settings: Settings) -> Result:
     )
     if settings.device != "cuda":
         result.columns = result.columns[:-2]
-        result.notes.append("The Triton kernel was not measured: there is no GPU here.")
     public = public_loss(settings.public) if settings.public else None
     if public is None:
         result.notes.append("The public AffinityFieldLoss was not measured: give the folder of its clone by --public.")

@@ -60,20 +60,22 @@ class Goal:
     Args:
         what: the goal in words.
         limit: the number to reach.
-        value: the number measured.
+        value: the number measured, ``None`` if it was not.
         at_most: whether smaller is better.
-        floor: why it cannot be much better, or what is in the way.
+        floor: why it cannot be much better, or what is in the way; why it was not measured.
     """
 
     what: str
     limit: float
-    value: float
+    value: float | None
     at_most: bool = False
     floor: str = ""
 
     @property
-    def reached(self) -> bool:
-        """Whether the measured number is as good as the limit."""
+    def reached(self) -> bool | None:
+        """Whether the measured number is as good as the limit, ``None`` if there is none."""
+        if self.value is None:
+            return None
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
 

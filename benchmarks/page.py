@@ -58,19 +58,19 @@ def goals(results: Mapping[str, Mapping[str, Any]]) -> str:
     for result in results.values():
         for goal in result["goals"]:
             sign = "at most" if goal["at_most"] else "at least"
-            rows.append([goal["what"], f"{sign} {goal['limit']:.3g}", f"{goal['value']:.3g}", _verdict(goal)])
+            value = "" if goal["value"] is None else f"{goal['value']:.3g}"
+            rows.append([goal["what"], f"{sign} {goal['limit']:.3g}", value, _verdict(goal)])
             if not goal["reached"]:
-                missed.append(
-                    f"- {goal['what']} ({goal['value']:.3g}, {sign} {goal['limit']:.3g} wanted): {goal['floor']}."
-                )
+                found = value or "not run"
+                missed.append(f"- {goal['what']} ({found}, {sign} {goal['limit']:.3g} wanted): {goal['floor']}.")
     parts = ["## Goals", table(["goal", "wanted", "measured", ""], rows)] if rows else []
     if missed:
-        parts += ["What falls short, and why:", "\n".join(missed)]
+        parts += ["What falls short or was not run, and why:", "\n".join(missed)]
     return "\n\n".join(parts)
 
 
 def _verdict(goal: Mapping[str, Any]) -> str:
-    return "reached" if goal["reached"] else "**missed**"
+    return {True: "reached", False: "**missed**", None: "**not run**"}[goal["reached"]]
 
 
 def page(results: Mapping[str, Mapping[str, Any]]) -> str:

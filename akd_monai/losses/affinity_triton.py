@@ -156,15 +156,27 @@ def triton_affinity(
         return _launch(scores, codes.contiguous(), weight, factors, options, want_gradient)
 
 
+def program_shape(channels: int) -> dict[str, int]:
+    """Return channels and pixels of one program, powers of two, and its number of warps.
+
+    2048 numbers to 8 warps leave 128 registers a thread, as :mod:`benchmarks.kernel` shows.
+    """
+    block = max(2, triton.next_power_of_2(channels))
+    return {
+        "BC": block,
+        "BX": max(16, min(256, 2048 // block)),
+        "num_warps": 4 if block < 32 else 8 if block <= 128 else 16,
+    }
+
+
 def _launch(
     scores: Tensor, codes: Tensor, weight: Tensor, factors: Tensor, options: AffinityOptions, want_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
     batch, channels, *size = scores.shape
     depth, height, width = size if len(size) == 3 else (1, *size)
     pixels = depth * height * width
-    block_c = max(2, triton.next_power_of_2(channels))
-    block_x = max(16, min(256, 2048 // block_c))
-    shape = {"BC": block_c, "BX": block_x, "num_warps": 4 if block_c < 32 else 8 if block_c <= 128 else 16}
+    shape = program_shape(channels)
+    block_x = shape["BX"]
     log_sum = scores.new_empty(batch, pixels)
     _log_sum_exp_kernel[(triton.cdiv(pixels, block_x), batch)](scores, log_sum, channels, pixels, **shape)
     programs = batch * depth * height * triton.cdiv(width, block_x)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -29,11 +30,17 @@ def benchmarks(*words):
 
 
 def test_a_quick_run_writes_nothing(tmp_path):
-    names = ("affinity", "scaling", "gram", "losses", "students", "pipeline", "torchdistill")
+    names = ("affinity", "kernel", "scaling", "gram", "losses", "students", "pipeline", "torchdistill")
     done = benchmarks(*names, "--quick", "--results", str(tmp_path / "results"), "--page", str(tmp_path / "page.md"))
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
-    titles = ("Affinity loss", "by batch, size and window", "Gram loss", "losses in the student's step")
+    titles = (
+        "Affinity loss",
+        "Triton kernel",
+        "by batch, size and window",
+        "Gram loss",
+        "losses in the student's step",
+    )
     for title in (*titles, "a faster PReLU", "Feeding a training", "torchdistill"):
         assert title in done.stdout
 
@@ -160,5 +167,23 @@ def test_goals(value, at_most, reached):
     assert goal.reached is reached
     line = goals({"x": {"goals": [vars(goal) | {"reached": reached}]}})
     assert ("| reached |" in line) == reached
+    assert "| speed |" in line and ("**missed**" in line) != reached
     assert "at most 1.5" in line if at_most else "at least 1.5" in line
     assert table(["a"], [["b"]]) == "| a |\n|---|\n| b |"
+
+
+def test_a_goal_that_was_not_run_says_so():
+    goal = common.Goal("speed on a GPU", 2, None, floor="there is none")
+    assert goal.reached is None
+    text = goals({"x": {"goals": [vars(goal) | {"reached": goal.reached}]}})
+    assert "| speed on a GPU | at least 2 |  | **not run** |" in text
+    assert "- speed on a GPU (not run, at least 2 wanted): there is none." in text
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="skipped: triton is not installed")
+def test_the_kernel_compiles_for_a_gpu_without_spilling():
+    from benchmarks.kernel import compiled, resources
+
+    for channels in (2, 64):
+        used = resources(compiled(channels, radius=1))
+        assert 0 < used["REG"] <= 255 and used["STACK"] <= 64
