@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from akd_monai.networks.nets.batchnorm import BatchNorm2d
 from akd_monai.networks.nets.checks import check_arguments, check_input
 from akd_monai.networks.nets.prelu import PReLU
 
@@ -97,7 +98,7 @@ def max_unpool(x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
 
 
 def _bn_act(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), PReLU()]
+    return [BatchNorm2d(channels), PReLU()]
 
 
 def _branch(inputs: int, middle: list[nn.Module], width: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -108,7 +109,7 @@ def _branch(inputs: int, middle: list[nn.Module], width: int, outputs: int, drop
         *middle,
         *_bn_act(width),
         nn.Conv2d(width, outputs, 1, bias=False),
-        nn.BatchNorm2d(outputs),
+        BatchNorm2d(outputs),
         nn.Dropout2d(dropout),
     )
 
@@ -143,7 +144,7 @@ class _Bottleneck(nn.Module):
 class _Down(nn.Module):
     def __init__(self, inputs: int, width: int, outputs: int, dropout: float) -> None:
         super().__init__()
-        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), BatchNorm2d(outputs))
         middle: list[nn.Module] = [nn.Conv2d(width, width, 2, stride=2, bias=False)]
         self.branch = _branch(inputs, middle, width, outputs, dropout)
         self.act = PReLU()
@@ -156,7 +157,7 @@ class _Down(nn.Module):
 class _Up(nn.Module):
     def __init__(self, inputs: int, width: int, outputs: int, dropout: float) -> None:
         super().__init__()
-        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), BatchNorm2d(outputs))
         middle: list[nn.Module] = [nn.ConvTranspose2d(width, width, 2, stride=2, bias=False)]
         self.branch = _branch(inputs, middle, width, outputs, dropout)
         self.act = PReLU()

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from akd_monai.networks.nets.batchnorm import BatchNorm2d
 from akd_monai.networks.nets.checks import check_arguments, check_input
 
 _EPS = 1e-3
@@ -74,7 +75,7 @@ class _Down(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs - inputs, 3, stride=2, padding=1)
-        self.norm = nn.BatchNorm2d(outputs, eps=_EPS)
+        self.norm = BatchNorm2d(outputs, eps=_EPS)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(self.norm(torch.cat([self.conv(x), F.max_pool2d(x, 2)], 1)))
@@ -83,7 +84,7 @@ class _Down(nn.Module):
 def _up(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1),
-        nn.BatchNorm2d(outputs, eps=_EPS),
+        BatchNorm2d(outputs, eps=_EPS),
         nn.ReLU(),
     )
 
@@ -99,7 +100,7 @@ class _Residual(nn.Module):
                 nn.Conv2d(channels, channels, (3, 1), padding=(d, 0), dilation=(d, 1)),
                 nn.ReLU(),
                 nn.Conv2d(channels, channels, (1, 3), padding=(0, d), dilation=(1, d)),
-                nn.BatchNorm2d(channels, eps=_EPS),
+                BatchNorm2d(channels, eps=_EPS),
                 nn.ReLU(),
             ]
         layers[-1] = nn.Dropout2d(dropout)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from akd_monai.networks.nets.batchnorm import BatchNorm2d
 from akd_monai.networks.nets.checks import check_arguments, check_input
 from akd_monai.networks.nets.prelu import PReLU
 
@@ -63,7 +64,7 @@ class ESPNet(nn.Module):
         self.stage3 = nn.Sequential(*(_Pyramid(128, 128, dropout, residual=True) for _ in range(3)))
         self.merge3 = nn.Sequential(*_bn_act(256))
         self.up4 = nn.Sequential(
-            _conv(256, out_channels, 1), nn.BatchNorm2d(out_channels, eps=_EPS), _deconv(out_channels, out_channels)
+            _conv(256, out_channels, 1), BatchNorm2d(out_channels, eps=_EPS), _deconv(out_channels, out_channels)
         )
         self.skip4 = _conv(128 + in_channels, out_channels, 1)
         self.stage4 = nn.Sequential(*_bn_act(2 * out_channels), _Pyramid(2 * out_channels, width, dropout))
@@ -96,7 +97,7 @@ def _deconv(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 
 
 def _bn_act(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels, eps=_EPS), PReLU(channels)]
+    return [BatchNorm2d(channels, eps=_EPS), PReLU(channels)]
 
 
 class _Pyramid(nn.Module):

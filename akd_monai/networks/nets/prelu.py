@@ -52,12 +52,11 @@ class _PReLU(torch.autograd.Function):
             wanted = [value for value in (x, slope) if value.requires_grad]
             found = iter(torch.autograd.grad(F.prelu(x, slope), wanted, grad, create_graph=True))
             return tuple(next(found) if value.requires_grad else None for value in (x, slope))
-        by_slope = (
-            torch.linalg.vecdot(grad.flatten(2), x.clamp(max=0).flatten(2)) if x.dim() > 2 else grad * x.clamp(max=0)
-        )
         if slope.numel() == 1:
             by_x = torch.ops.aten.leaky_relu_backward(grad, x, slope.item(), False)
-            return by_x, by_slope.sum().reshape(1)
+            return by_x, torch.dot(grad.flatten(), x.clamp(max=0).flatten()).reshape(1)
         by_x = torch.ops.aten.threshold_backward(grad, x, 0)
+        rest = grad - by_x  # where x is not positive
+        by_slope = torch.linalg.vecdot(rest.flatten(2), x.flatten(2)) if x.dim() > 2 else rest * x
         each = slope.view(-1, *(1,) * (x.dim() - 2))
-        return by_x.addcmul_(grad - by_x, each), by_slope.sum(0)
+        return by_x.addcmul_(rest, each), by_slope.sum(0)
