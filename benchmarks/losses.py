@@ -75,9 +75,8 @@ class Step:
         with torch.no_grad(), FeatureTaps(self.network, [self.layer]) as taps:
             self.network(self.image)
             channels, *size = taps.features[self.layer].shape[1:]
-        self.logits = torch.cat([-self.label, self.label], 1) * 4 + 0.1 * torch.randn(
-            batch, 2, side, side, device=device
-        )
+        margin = 4 * (2 * self.label - 1)
+        self.logits = torch.cat([-margin, margin], 1) + 0.1 * torch.randn(batch, 2, side, side, device=device)
         self.feature = torch.randn(batch, TEACHER_CHANNELS, *size, device=device)
         parameters = list(self.network.parameters())
         if self.terms is not None:

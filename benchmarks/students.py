@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A student's own training step with this package's PReLU and with PyTorch's."""
+"""A student's own training step with this package's PReLU and batch normalization and with PyTorch's."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import torch
 from monai.losses import DiceFocalLoss
 from torch import Tensor, nn
 
-from akd_monai.networks.nets import ENet, ESPNet
+from akd_monai.networks.nets.batchnorm import BatchNorm2d
 from akd_monai.networks.nets.prelu import PReLU
 from benchmarks.affinity import make_labels
 from benchmarks.common import Result, Settings, check_equal, interleaved, times
+from benchmarks.losses import STUDENTS
 
-STUDENTS: dict[str, type[nn.Module]] = {"ENet": ENet, "ESPNet": ESPNet}
 
-
-def with_torch_prelu(network: nn.Module) -> nn.Module:
-    """Return a copy whose PReLUs are PyTorch's."""
+def as_pytorch(network: nn.Module) -> nn.Module:
+    """Return a copy whose PReLUs and batch normalizations are PyTorch's."""
     network = copy.deepcopy(network)
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, PReLU):
-                other = nn.PReLU(child.num_parameters)
-                other.load_state_dict(child.state_dict())
-                setattr(module, name, other)
+                setattr(module, name, nn.PReLU(child.num_parameters))
+            elif isinstance(child, BatchNorm2d):
+                setattr(module, name, nn.BatchNorm2d(child.num_features, child.eps, child.momentum))
+            else:
+                continue
+            getattr(module, name).load_state_dict(child.state_dict())
     return network
 
 
@@ -46,14 +48,14 @@ def training_step(network: nn.Module, image: Tensor, label: Tensor) -> Callable[
 
 
 def run(settings: Settings) -> Result:
-    """Measure both students that use it."""
+    """Measure every student."""
     side = 64 if settings.quick else 384
     result = Result(
-        "Students with a faster PReLU",
-        f"One training step (forward, Dice + focal loss, backward, Adam) on 2 slices of {side} x {side} with"
-        " torch.nn.PReLU and with the package's, whose backward pass uses the CPU's vectors; the losses of the first two"
-        " steps agree to 1e-5.",
-        ["student", "torch.nn.PReLU ms", "ours ms", "faster", "share of the step that is saved"],
+        "Students with faster PReLU and batch normalization",
+        f"One training step (forward, Dice + focal loss, backward, Adam) on 2 slices of {side} x {side} with PyTorch's"
+        " modules and with the package's, which use the CPU's vectors for the slope's gradient and for the statistics of a"
+        " batch; the losses of the first step agree to 1e-5, those of the second to 5e-3. ERFNet has no PReLU.",
+        ["student", "PyTorch's ms", "ours ms", "faster", "share of the step that is saved"],
     )
     label = make_labels(2, side, 0.0)[:, None].float().to(settings.device)
     image = (torch.randn(label.shape, generator=torch.Generator().manual_seed(0)) + 2 * label.cpu()).to(settings.device)
@@ -61,11 +63,12 @@ def run(settings: Settings) -> Result:
         torch.manual_seed(0)
         network = kind(spatial_dims=2, in_channels=1, out_channels=2, dropout=0.0).to(settings.device)
         works = {
-            "theirs": training_step(with_torch_prelu(network), image, label),
+            "theirs": training_step(as_pytorch(network), image, label),
             "ours": training_step(network, image, label),
         }
-        for _ in range(2):
-            check_equal(f"{name}, loss of a step", works["ours"](), works["theirs"](), rtol=1e-5)
+        # Where a gradient vanishes, Adam's first step is that of a rounding.
+        for which, rtol in (("first", 1e-5), ("second", 5e-3)):
+            check_equal(f"{name}, loss of the {which} step", works["ours"](), works["theirs"](), rtol=rtol)
         timing = interleaved(works, settings)
         gain = times(timing["theirs"], timing["ours"])
         row = [name, timing["theirs"].text(), timing["ours"].text(), f"{gain:.3g}x", f"{1 - 1 / gain:.0%}"]

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from akd_monai.losses import affinity_loss
+from akd_monai.networks.nets.batchnorm import BatchNorm2d
 from akd_monai.networks.nets.prelu import PReLU
 
 ROOT = Path(__file__).parents[2]
@@ -103,15 +104,33 @@ def test_a_mistake_on_the_command_line(words, message):
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_prelus_of_pytorch_take_the_same_steps():
-    from benchmarks.students import with_torch_prelu
+def test_modules_of_pytorch_take_the_same_steps():
+    from benchmarks.students import as_pytorch
 
-    network = torch.nn.Sequential(PReLU(3), torch.nn.Sequential(PReLU()))
+    network = torch.nn.Sequential(
+        PReLU(3), torch.nn.Sequential(PReLU(), BatchNorm2d(3, eps=0.5, momentum=0.3))
+    ).double()
     network[0].weight.data += torch.arange(3.0)
-    other = with_torch_prelu(network)
-    assert [type(m) for m in other.modules() if isinstance(m, torch.nn.PReLU)] == [torch.nn.PReLU] * 2
-    x = torch.randn(2, 3, 4)
-    torch.testing.assert_close(other(x), network(x), rtol=0, atol=0)
+    network[1][1].running_mean += 1
+    other = as_pytorch(network)
+    assert [type(m) for m in other.modules()][1:] == [
+        torch.nn.PReLU,
+        torch.nn.Sequential,
+        torch.nn.PReLU,
+        torch.nn.BatchNorm2d,
+    ]
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    torch.testing.assert_close(other.double()(x), network(x))
+    torch.testing.assert_close(other.state_dict(), network.state_dict())
+
+
+def test_a_decided_teacher_follows_bright_regions():
+    from benchmarks.step import decided
+
+    image = torch.zeros(1, 1, 64, 64)
+    image[..., 16:48, :] = 2
+    labels = decided(torch.nn.Conv2d(1, 2, 1))(image).argmax(1)
+    assert labels[:, 24:40].all() and not labels[:, :8].any() and not labels[:, 56:].any()
 
 
 def test_the_naive_loss_is_the_loss():
