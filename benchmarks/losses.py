@@ -82,7 +82,7 @@ class Step:
         if self.terms is not None:
             self.terms.build_adapters({self.layer: channels}, {"high": TEACHER_CHANNELS}, spatial_dims=2, seed=0)
             parameters += list(self.terms.adapters.to(device).parameters())
-        self.optimizer = torch.optim.Adam(parameters, lr=1e-4)
+        self.optimizer = torch.optim.Adam(parameters, lr=1e-4, fused=True)
 
     def __call__(self) -> None:
         """Do the step."""

@@ -127,7 +127,7 @@ class TrainerStep:
             "max_epochs": 1,
             "train_data_loader": batches,
             "network": student,
-            "optimizer": torch.optim.Adam(student.parameters(), lr=1e-4),
+            "optimizer": torch.optim.Adam(student.parameters(), lr=1e-4, fused=True),
             "loss_function": DiceFocalLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True),
             "decollate": False,
         }

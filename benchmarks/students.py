@@ -35,7 +35,7 @@ def as_pytorch(network: nn.Module) -> nn.Module:
 def training_step(network: nn.Module, image: Tensor, label: Tensor) -> Callable[[], Tensor]:
     """Return a work that does one step and returns its loss."""
     task = DiceFocalLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
 
     def work() -> Tensor:
         optimizer.zero_grad()

@@ -124,7 +124,7 @@ def through_torchdistill(teacher: nn.Module, student: nn.Module, image: Tensor, 
         "num_epochs": 1,
         "teacher": {"forward_proc": "forward_batch_only", "requires_grad": False},
         "student": {"forward_proc": "forward_batch_only"},
-        "optimizer": {"key": "Adam", "kwargs": {"lr": 1e-4}},
+        "optimizer": {"key": "Adam", "kwargs": {"lr": 1e-4, "fused": True}},
         "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": weighted}},
     }
     with quiet():
@@ -158,7 +158,7 @@ def through_trainer(
         max_epochs=1,
         train_data_loader=[batch],
         network=student,
-        optimizer=torch.optim.Adam(student.parameters(), lr=1e-4),
+        optimizer=torch.optim.Adam(student.parameters(), lr=1e-4, fused=True),
         loss_function=task_loss(),
         teacher=teacher,
         distillation=chosen,
@@ -171,7 +171,7 @@ def through_trainer(
 
 def student_alone(_: nn.Module, student: nn.Module, image: Tensor, label: Tensor) -> Callable[[], float]:
     """Return a work that trains the student on its labels: what no distillation can be faster than."""
-    optimizer, task = torch.optim.Adam(student.parameters(), lr=1e-4), task_loss()
+    optimizer, task = torch.optim.Adam(student.parameters(), lr=1e-4, fused=True), task_loss()
     student.train()
 
     def work() -> float:

@@ -29,7 +29,7 @@ class AdapterOptimizer:
         self._parameters = list(parameters)
         self.optimizer = type(trainer.optimizer)(self._parameters, **trainer.optimizer.defaults)
         trainer.add_event_handler(Events.ITERATION_STARTED, self._zero_grad)
-        # Fires only for a real step: not between accumulated batches, not when the scaler found an overflow.
+        # Fires for real steps, not between accumulated batches.
         trainer.optimizer.register_step_post_hook(self._step)
 
     @classmethod
@@ -43,6 +43,9 @@ class AdapterOptimizer:
             self.optimizer.zero_grad()
 
     def _step(self, student: torch.optim.Optimizer, *_: Any) -> None:
+        # After an overflow the scaler does not call a plain optimizer; a fused one is called and told to do nothing.
+        if bool(getattr(student, "found_inf", False)):
+            return
         if distributed.is_available() and distributed.is_initialized():
             for parameter in self._parameters:
                 if parameter.grad is not None:

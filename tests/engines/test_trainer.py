@@ -159,6 +159,29 @@ def test_adapters_step_once_for_accumulated_batches():
     assert steps == {2}  # four batches, two of them accumulated
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_adapters_do_not_step_where_the_students_gradients_overflowed(fused):
+    student, teacher = networks()
+    optimizer = torch.optim.Adam(student.parameters(), lr=0.05, fused=fused)
+    trainer = run(student, teacher, all_terms(), epochs=1, start=False, optimizer=optimizer)
+    student.head.bias.register_hook(lambda grad: grad * (torch.inf if trainer.state.iteration == 2 else 1))
+    kept = {}
+
+    def scale(engine):
+        engine.amp, engine.scaler = True, torch.amp.GradScaler("cpu")
+
+    def keep(engine):
+        kept[engine.state.iteration] = copy.deepcopy([student.state_dict(), engine.distillation.adapters.state_dict()])
+
+    trainer.add_event_handler(Events.EPOCH_STARTED, scale)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, keep)
+    trainer.run()
+    weights = [{k: v for k, v in kept[i][0].items() if "running" not in k and "tracked" not in k} for i in (1, 2, 3)]
+    assert same(weights[0], weights[1]) and not same(weights[1], weights[2])
+    assert same(kept[1][1], kept[2][1]) and not same(kept[2][1], kept[3][1])
+    assert {int(s["step"]) for s in trainer.adapter_optimizer.state.values()} == {3}  # of four
+
+
 def test_total_is_the_task_plus_the_weighted_terms():
     student, teacher = networks()
     seen = []
