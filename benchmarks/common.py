@@ -39,6 +39,16 @@ class Settings:
     compiled: bool = False
 
 
+def short(value: float, digits: int = 3) -> str:
+    """Return a number with so many digits that count, the thousands in full.
+
+    >>> short(10449.6), short(0.034567), short(7)
+    ('10400', '0.0346', '7')
+    """
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e+" in text else text
+
+
 @dataclass(frozen=True)
 class Timing:
     """Seconds of one call: median, least and most of the rounds, and what each round took."""
@@ -50,7 +60,8 @@ class Timing:
 
     def text(self) -> str:
         """Return milliseconds with their range."""
-        return f"{1e3 * self.median:.3g} ({1e3 * self.low:.3g} to {1e3 * self.high:.3g})"
+        middle, low, high = (short(1e3 * seconds) for seconds in (self.median, self.low, self.high))
+        return f"{middle} ({low} to {high})"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from monai.transforms import (
 from torch.utils.data import DataLoader
 
 from akd_monai.data import KeyedSampler, SliceDataset, SliceLoader, SliceStore
-from benchmarks.common import Goal, Result, Settings, check_equal, interleaved
+from benchmarks.common import Goal, Result, Settings, check_equal, interleaved, short
 from benchmarks.losses import Step
 
 BOTH = ("image", "label")
@@ -176,8 +176,8 @@ def _table(
     }
     naive = rates[naive_name]
     for name, (_, count) in ways.items():
-        spread = f"{count / timing[name].high:.4g} to {count / timing[name].low:.4g}"
-        result.rows.append([name, f"{rates[name]:.4g}", spread, f"{rates[name] / naive:.3g}x"])
+        spread = f"{short(count / timing[name].high, 4)} to {short(count / timing[name].low, 4)}"
+        result.rows.append([name, short(rates[name], 4), spread, f"{short(rates[name] / naive)}x"])
     result.rows.append(["what training ENet on one core consumes", f"{rates['ENet']:.3g}", "", ""])
     turned = rates["SliceStore, batches, flips and quarter turns"]
     floor = "reading, turning and widening a slice of 384 x 384 passes over 0.4, 0.4 and 1.2 MB"
