@@ -9,6 +9,9 @@ neighbours of equal label, these pairs add to the loss and to its gradient
 The sums over *all* neighbours are separable box sums, whose cost hardly depends on the kernel; only the pairs of
 different label, rare on a smooth map, are visited one by one, to take them out of these sums and to form their hinge.
 
+A neighbour that is taken out again leaves its rounding error behind. Where scores range so widely that this could be
+seen in a float32 result, as on saturated logits, a sample is computed in float64.
+
 Memory: the gradient, which first holds the probabilities, and temporaries of a few channels of one sample, or of all
 channels where these are few.
 """
@@ -27,6 +30,9 @@ _BLOCK = 2**17
 # Numbers in a sample up to which both its logarithms and its probabilities are kept: 1.5 MiB each in float32. Beyond,
 # the logarithms are made from the scores where they are needed, and the probabilities twice.
 _KEPT = 3 * 2**17
+# Range of scores, times window pairs over equal-label pairs, up to which float32 keeps a value to 1e-5: rounding is
+# 6e-8 of a sum, and its terms deviate from their mean by at most twice the range.
+_FLOAT32_RANGE = 64.0
 
 
 def box_affinity(
@@ -45,18 +51,30 @@ def box_affinity(
     inside = scores.new_ones(1, *size) if pairs.valid is None else pairs.valid.to(scores.dtype)
     window = box_sum(inside, options.radius, options.dilation, len(size)).mul_(inside)
     weight = (pairs.attract_weight(scores.dtype) * attract).expand(len(scores), *size)
+    # How much the sums over whole windows weigh; the sums over neighbours of equal label that are left of them weigh 1.
+    load = (weight * window).sum().item()
     factor = repel / max(pairs.n_different, 1)
     value = scores.new_zeros(())
     gradient = torch.empty_like(scores, memory_format=torch.contiguous_format) if want_gradient else None
     compute = two_channels if scores.shape[1] == 2 else _many_channels
     for b, border in enumerate(pairs.borders()):
-        valid = None if pairs.valid is None else inside[b]
-        graph = SameLabelGraph(pairs, border, window[b if len(window) > 1 else 0], valid)
-        mine = weight[b] if valid is None else weight[b] * valid
         # Border pixels are written through flat views, which only contiguous maps have.
-        sample = scores[b].contiguous()
-        value += compute(sample, graph, mine, factor, None if gradient is None else gradient[b])
+        sample, dtype = scores[b].contiguous(), _wide_enough(scores[b], load)
+        valid = None if pairs.valid is None else inside[b].to(dtype)
+        graph = SameLabelGraph(pairs, border, window[b if len(window) > 1 else 0].to(dtype), valid)
+        mine = weight[b].to(dtype) if valid is None else weight[b] * valid
+        # A view where the types agree, else memory of its own.
+        out = None if gradient is None else gradient[b].to(dtype)
+        value += compute(sample.to(dtype), graph, mine, factor, out)
+        if gradient is not None and out is not None and dtype != scores.dtype:
+            gradient[b] = out
     return value, gradient
+
+
+def _wide_enough(scores: Tensor, load: float) -> torch.dtype:
+    """Return the type in which the sums over the windows of a sample are exact enough."""
+    low, high = torch.stack(scores.aminmax()).tolist()
+    return scores.dtype if (high - low) * abs(load) <= _FLOAT32_RANGE else torch.float64
 
 
 def _many_channels(scores: Tensor, graph: SameLabelGraph, weight: Tensor, factor: float, out: Tensor | None) -> Tensor:

@@ -231,3 +231,21 @@ def test_small_differences_of_smooth_maps_survive_float32(algorithm, channels, s
     expected = affinity_loss(scores.double(), labels, algorithm="reference").item()
     assert 0 < expected < 1e-5
     assert affinity_loss(scores, labels, algorithm=algorithm).item() == pytest.approx(expected, rel=2e-5)
+
+
+@every_algorithm
+@pytest.mark.parametrize("channels", [2, 8])
+def test_rare_pairs_of_saturated_maps_are_exact_in_float32(algorithm, channels):
+    """A rare class weighs as much as all others, though its windows are sums over pixels hundreds of nats apart."""
+    rng = torch.Generator().manual_seed(367)
+    coarse = torch.randn(2, channels, 12, 12, dtype=torch.float64, generator=rng)
+    scores = (300 * torch.nn.functional.interpolate(coarse, (120, 120), mode="bicubic")).float()
+    labels = (torch.rand(2, 120, 120, generator=rng) < 0.003).long()
+    options = {"kernel": 7, "class_balanced": True, "margin": 0.3}
+    leaf, exact = scores.clone().requires_grad_(), scores.double().requires_grad_()
+    loss = affinity_loss(leaf, labels, algorithm=algorithm, **options)
+    expected = affinity_loss(exact, labels, algorithm="reference", **options)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected.item(), rel=2e-6)
+    gradient, by_exact = torch.autograd.grad(loss, leaf)[0], torch.autograd.grad(expected, exact)[0]
+    torch.testing.assert_close(gradient.double(), by_exact, rtol=0, atol=2e-5)
