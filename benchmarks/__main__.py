@@ -18,7 +18,10 @@ from benchmarks.affinity import PUBLIC_FILE
 from benchmarks.common import Result, Settings, UnequalError, machine_facts, machine_name
 from benchmarks.page import goals, page, section
 
-NAMES = ("affinity", "kernel", "scaling", "gram", "losses", "students", "step", "cache", "pipeline", "torchdistill")
+NAMES = (
+    *("affinity", "kernel", "scaling", "gram", "losses", "students", "step", "cache", "pipeline", "torchdistill"),
+    "matrix",
+)
 ROOT = Path(__file__).parent
 PAGE = ROOT.parent / "docs" / "benchmarks.md"
 

@@ -31,6 +31,7 @@ TEACHERS: dict[str, tuple[type[nn.Module], str]] = {
     "UNet++": (UNetPlusPlus, "node_3_0"),
     "DeepLabV3+": (DeepLabV3Plus, "exit"),
 }
+NETWORKS = STUDENTS | {name: kind for name, (kind, _) in TEACHERS.items()}
 GOALS = {
     ("UNet++", "ERFNet"): 15.0,
     ("UNet++", "ENet"): 30.0,
@@ -87,7 +88,7 @@ def terms(layer: str, teacher_layer: str) -> DistillationCriterion:
 
 def make_ready(trainer: SupervisedTrainer) -> None:
     """Do what a run does before its first iteration."""
-    trainer.scaler = None
+    trainer.scaler = torch.amp.GradScaler(trainer.state.device.type) if trainer.amp else None
     trainer.state.iteration = trainer.state.epoch_length = 1
     if isinstance(trainer, DistillationTrainer):
         trainer.teacher_source.start(trainer)
@@ -105,11 +106,12 @@ class TrainerStep:
     """One iteration of the trainer itself, batch after batch, without the engine around it.
 
     Args:
-        name: of the student.
+        name: of the network that is trained.
         batches: used in turn.
         device: of the run.
         teacher: network and layer, ``None`` for a plain step.
         options: of the teacher.
+        amp: whether to train by automatic mixed precision, on CUDA.
     """
 
     def __init__(
@@ -119,9 +121,10 @@ class TrainerStep:
         device: str,
         teacher: tuple[nn.Module, str] | None = None,
         options: Mapping[str, Any] | None = None,
+        amp: bool = False,
     ) -> None:
         torch.manual_seed(0)
-        student = STUDENTS[name](spatial_dims=2, in_channels=1, out_channels=2)
+        student = NETWORKS[name](spatial_dims=2, in_channels=1, out_channels=2)
         shared: dict[str, Any] = {
             "device": torch.device(device),
             "max_epochs": 1,
@@ -130,6 +133,7 @@ class TrainerStep:
             "optimizer": torch.optim.Adam(student.parameters(), lr=1e-4, fused=True),
             "loss_function": DiceFocalLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True),
             "decollate": False,
+            "amp": amp,
         }
         if teacher is None:
             self.trainer: SupervisedTrainer = SupervisedTrainer(**shared)

@@ -9,11 +9,13 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from akd_monai.cache.code_facts import code_facts, plain_text
+
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def teacher_identity(teacher: nn.Module) -> str:
-    """Return a hash of all that decides a network's output: its structure as printed, its parameters and its buffers.
+    """Return a hash of all that decides a network's output: its code, settings, parameters and buffers.
 
     Example:
         >>> network = nn.Conv2d(1, 2, 1)
@@ -22,7 +24,8 @@ def teacher_identity(teacher: nn.Module) -> str:
         >>> teacher_identity(network) == before
         False
     """
-    digest = hashlib.sha256(f"{type(teacher).__module__}.{type(teacher).__qualname__}\n{teacher}\n".encode())
+    digest = hashlib.sha256(f"{teacher}\n".encode())
+    digest.update("\n".join([*code_facts(teacher), *_settings(teacher)]).encode())
     for name, value in sorted([*teacher.named_parameters(), *teacher.named_buffers()]):
         digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
         digest.update(_bytes(value))
@@ -73,3 +76,14 @@ def _weights(count: int, device: str) -> torch.Tensor:
 def _bytes(value: torch.Tensor) -> memoryview:
     plain = torch.as_tensor(value.detach()).cpu().contiguous().reshape(-1).view(torch.uint8)
     return plain.numpy().data
+
+
+def _settings(network: nn.Module) -> list[str]:
+    """Return the attributes of all modules, printed or not, as far as they are plain values."""
+    own = vars(nn.Module()).keys()
+    return [
+        f"{name}.{key} {plain_text(value)}"
+        for name, module in network.named_modules()
+        for key, value in sorted(vars(module).items())
+        if key not in own
+    ]

@@ -14,7 +14,8 @@ from akd_monai.losses.affinity_box import box_affinity
 from akd_monai.losses.affinity_dense import dense_affinity
 from akd_monai.losses.affinity_pairs import AffinityOptions, LabelPairs
 from akd_monai.losses.affinity_reference import reference_terms
-from akd_monai.losses.affinity_triton import MAX_CHANNELS, triton, triton_affinity
+from akd_monai.losses.affinity_trial import kernel_serves
+from akd_monai.losses.affinity_triton import triton_affinity, triton_limit
 from akd_monai.losses.autograd import scaled
 
 BORDER_SHARE = 0.05
@@ -22,18 +23,23 @@ BORDER_SHARE = 0.05
 SMALL_MAP = 2**13
 
 
-def choose_algorithm(scores: Tensor, pairs: LabelPairs) -> str:
-    """Return what ``"auto"`` stands for.
+def choose_algorithm(scores: Tensor, labels: Tensor, options: AffinityOptions) -> tuple[str, LabelPairs | None]:
+    """Return what ``"auto"`` stands for, and the pairs of the labels where they had to be made to know it.
 
     * On a CPU ``"box"`` where at most 5 % of the pairs differ in label, as on a decided segmentation, and the map has
       more than 8192 numbers a sample, else ``"dense"``.
-    * On CUDA ``"dense"``, a few large steps for the whole batch. ``"triton"`` is used on request only.
+    * On CUDA ``"triton"`` where it can serve: Triton is installed, scores are float32 of at most 256 channels, and the
+      kernel has stood a trial on that device (:func:`~akd_monai.losses.affinity_trial.kernel_serves`; a warning says if
+      it has not). Else ``"dense"``, a few large steps for the whole batch.
     * On other devices ``"reference"``.
     """
-    if scores.device.type == "cpu":
+    if scores.is_cpu:
+        pairs = LabelPairs(labels, options)
         few = pairs.n_different <= BORDER_SHARE * (pairs.n_same + pairs.n_different)
-        return "box" if few and scores[0].numel() > SMALL_MAP else "dense"
-    return "dense" if scores.is_cuda else "reference"
+        return ("box" if few and scores[0].numel() > SMALL_MAP else "dense"), pairs
+    if not scores.is_cuda:
+        return "reference", None
+    return ("triton" if triton_limit(scores) is None and kernel_serves(scores.device) else "dense"), None
 
 
 # One opaque step of a compiled graph: the number of border pairs decides shapes inside, which no graph can hold.
@@ -52,15 +58,14 @@ def _affinity(
     want_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return ``attract * L+ + repel * L-`` and its gradient, or an empty tensor if that is not wanted."""
-    options = AffinityOptions(kernel, dilation, margin, ignore_index, class_balanced)
+    options, pairs = AffinityOptions(kernel, dilation, margin, ignore_index, class_balanced), None
+    if algorithm == "auto":
+        algorithm, pairs = choose_algorithm(scores, labels, options)
     if algorithm == "triton":
         value, gradient = triton_affinity(scores, labels, options, attract, repel, want_gradient)
     else:
-        pairs = LabelPairs(labels, options)
-        if algorithm == "auto":
-            algorithm = choose_algorithm(scores, pairs)
         compute = box_affinity if algorithm == "box" else dense_affinity
-        value, gradient = compute(scores, pairs, attract, repel, want_gradient)
+        value, gradient = compute(scores, pairs or LabelPairs(labels, options), attract, repel, want_gradient)
     return value, scores.new_empty(0) if gradient is None else gradient
 
 
@@ -102,7 +107,9 @@ def fast_affinity(
         InputError: if ``"triton"`` is asked for and cannot serve.
     """
     if algorithm == "triton":
-        _check_triton(scores)
+        limit = triton_limit(scores)
+        if limit is not None:
+            raise InputError(f"algorithm 'triton' {limit}: use algorithm 'auto'.")
     elif algorithm == "auto" and not (scores.is_cpu or scores.is_cuda):
         attract, repel = reference_terms(scores, labels, options)
         return [a * attract + r * repel for a, r in factors]
@@ -115,16 +122,3 @@ def fast_affinity(
         else:
             results.append(_affinity(scores, labels, *settings, False)[0])
     return results
-
-
-def _check_triton(scores: Tensor) -> None:
-    reasons = {
-        "needs the package triton, which comes with PyTorch for CUDA": triton is None,
-        f"runs on CUDA, the scores are on {scores.device}": not scores.is_cuda,
-        f"computes in float32, the scores are {scores.dtype}": scores.dtype != torch.float32,
-        f"takes at most {MAX_CHANNELS} channels, the scores have {scores.shape[1]}": scores.shape[1] > MAX_CHANNELS,
-        "takes less than 2**31 numbers a sample": scores[0].numel() >= 2**31,
-    }
-    for reason, hit in reasons.items():
-        if hit:
-            raise InputError(f"algorithm 'triton' {reason}: use algorithm 'auto'.")

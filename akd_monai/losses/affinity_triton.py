@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Affinity loss as one fused kernel for CUDA: value and gradient in three passes over the map, without host syncs.
+"""Affinity loss as a fused kernel for CUDA: value and gradient in three passes over the map, without host syncs.
 
-A program owns one piece of a row with all its channels, visits the neighbours of its pixels and writes its own
-gradient and its own part of the loss: no atomics, so the result is the same in every run. The formulas are those of
+One kernel counts the pairs of the label map, one makes the logarithms of the softmax's sums, one the loss. There a program
+owns one piece of a row with all its channels, visits the neighbours of its pixels and writes its own gradient and its own
+part of the loss: no atomics, so the result is the same in every run. The formulas are those of
 :mod:`~akd_monai.losses.affinity_dense`; tiles without a border skip the hinge.
 """
 
@@ -12,13 +13,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from akd_monai.losses.affinity_pairs import (
-    AffinityOptions,
-    balanced_weights,
-    half_windows,
-    same_and_different,
-    valid_pixels,
-)
+from akd_monai.losses.affinity_pairs import AffinityOptions, balanced_weights, valid_pixels
 
 try:
     import triton
@@ -27,9 +22,54 @@ except ImportError:
     triton = None
 
 MAX_CHANNELS = 256
-_IGNORED = -(2**31)
+# Pixels of a program that counts pairs.
+_COUNTED = 256
 
 if triton is not None:
+
+    @triton.jit
+    def _neighbour(o, x, y, z, Z, H, W, dilation, R: tl.constexpr, RZ: tl.constexpr):  # type: ignore[no-untyped-def]
+        dx = o % (2 * R + 1) - R
+        dy = (o // (2 * R + 1)) % (2 * R + 1) - R
+        dz = o // ((2 * R + 1) * (2 * R + 1)) - RZ
+        xx = x + dx * dilation
+        # One number for each pixel, though all are equal: the interpreter cannot combine a mask with a scalar.
+        yy = x * 0 + y + dy * dilation
+        zz = x * 0 + z + dz * dilation
+        there = (zz * H + yy) * W + xx
+        inside = (x < W) & (xx >= 0) & (xx < W) & (yy >= 0) & (yy < H) & (zz >= 0) & (zz < Z)
+        return there, inside & (there != (z * H + y) * W + x)
+
+    @triton.jit
+    def _count_kernel(  # type: ignore[no-untyped-def]
+        labels,
+        parts,
+        Z,
+        H,
+        W,
+        dilation,
+        R: tl.constexpr,
+        RZ: tl.constexpr,
+        BX: tl.constexpr,
+        IGNORED: tl.constexpr,
+    ):
+        blocks = tl.cdiv(W, BX)
+        row = tl.program_id(0) // blocks
+        y = row % H
+        z = (row // H) % Z
+        start = labels + (row // (H * Z)).to(tl.int64) * (Z * H * W)
+        x = (tl.program_id(0) % blocks) * BX + tl.arange(0, BX)
+        label_i = tl.load(start + (z * H + y) * W + x, mask=x < W, other=IGNORED)
+        same = tl.zeros((BX,), tl.int32)
+        different = tl.zeros((BX,), tl.int32)
+        for o in range((2 * RZ + 1) * (2 * R + 1) * (2 * R + 1)):
+            there, inside = _neighbour(o, x, y, z, Z, H, W, dilation, R, RZ)
+            label_j = tl.load(start + there, mask=inside, other=IGNORED)
+            counted = (label_i != IGNORED) & (label_j != IGNORED)
+            same += (counted & (label_i == label_j)).to(tl.int32)
+            different += (counted & (label_i != label_j)).to(tl.int32)
+        tl.store(parts + 2 * tl.program_id(0), tl.sum(same, 0))
+        tl.store(parts + 2 * tl.program_id(0) + 1, tl.sum(different, 0))
 
     @triton.jit
     def _log_sum_exp_kernel(scores, out, C, N, BC: tl.constexpr, BX: tl.constexpr):  # type: ignore[no-untyped-def]
@@ -48,14 +88,16 @@ if triton is not None:
         scores,
         log_sum,
         labels,
+        counts,
         weight,
-        factors,
         parts,
         gradient,
         C,
         Z,
         H,
         W,
+        attract,
+        repel,
         margin,
         dilation,
         R: tl.constexpr,
@@ -82,10 +124,10 @@ if triton is not None:
         label_i = tl.load(labels + b * N + here, mask=in_row, other=IGNORED)
         sum_i = tl.load(log_sum + b * N + here, mask=in_row, other=0.0)
         if BALANCED:
-            pull = tl.load(weight + b * N + here, mask=in_row, other=0.0)
+            pull = attract * tl.load(weight + b * N + here, mask=in_row, other=0.0)
         else:
-            pull = tl.zeros((BX,), tl.float32) + tl.load(factors)
-        push = tl.load(factors + 1)
+            pull = tl.zeros((BX,), tl.float32) + attract / tl.maximum(tl.load(counts).to(tl.float32), 1.0)
+        push = repel / tl.maximum(tl.load(counts + 1).to(tl.float32), 1.0)
         l_i = tl.where(channel, f_i - sum_i[None, :], 0.0)
         p_i = tl.where(channel, tl.exp(l_i), 0.0)
         d = tl.zeros((BC, BX), tl.float32)
@@ -93,16 +135,7 @@ if triton is not None:
         incoming = tl.zeros((BX,), tl.float32)
         missing = tl.zeros((BX,), tl.float32)
         for o in range((2 * RZ + 1) * (2 * R + 1) * (2 * R + 1)):
-            dx = o % (2 * R + 1) - R
-            dy = (o // (2 * R + 1)) % (2 * R + 1) - R
-            dz = o // ((2 * R + 1) * (2 * R + 1)) - RZ
-            xx = x + dx * dilation
-            # One number for each pixel, though all are equal: the interpreter cannot combine a mask with a scalar.
-            yy = tl.zeros((BX,), tl.int32) + y + dy * dilation
-            zz = tl.zeros((BX,), tl.int32) + z + dz * dilation
-            inside = in_row & (xx >= 0) & (xx < W) & (yy >= 0) & (yy < H) & (zz >= 0) & (zz < Z)
-            there = (zz * H + yy) * W + xx
-            inside = inside & (there != here)
+            there, inside = _neighbour(o, x, y, z, Z, H, W, dilation, R, RZ)
             label_j = tl.load(labels + b * N + there, mask=inside, other=IGNORED)
             f_j = tl.load(start + there[None, :], mask=channel & inside[None, :], other=0.0)
             sum_j = tl.load(log_sum + b * N + there, mask=inside, other=0.0)
@@ -132,6 +165,18 @@ if triton is not None:
             tl.store(out + here[None, :], result, mask=channel & in_row[None, :])
 
 
+def triton_limit(scores: Tensor) -> str | None:
+    """Return why the kernel cannot serve for ``scores`` ``[B, C, *spatial]``, ``None`` if it can."""
+    reasons = {
+        "needs the package triton, which comes with PyTorch for CUDA": triton is None,
+        f"runs on CUDA, the scores are on {scores.device}": not scores.is_cuda,
+        f"computes in float32, the scores are {scores.dtype}": scores.dtype != torch.float32,
+        f"takes at most {MAX_CHANNELS} channels, the scores have {scores.shape[1]}": scores.shape[1] > MAX_CHANNELS,
+        "takes less than 2**31 numbers a sample": scores[0].numel() >= 2**31,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
 def triton_affinity(
     scores: Tensor, labels: Tensor, options: AffinityOptions, attract: float, repel: float, want_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
@@ -139,7 +184,7 @@ def triton_affinity(
 
     Args:
         scores: ``[B, C, *spatial]``, float32, at most :data:`MAX_CHANNELS` channels.
-        labels: ``[B, *spatial]``, integers within 32 bits.
+        labels: ``[B, *spatial]``, integers.
         options: kernel, dilation, margin and the rest. ``class_balanced`` costs a host sync.
         attract: factor of the first term.
         repel: factor of the second term.
@@ -147,13 +192,18 @@ def triton_affinity(
     """
     scores = scores.contiguous()
     valid = valid_pixels(labels, options.ignore_index)
-    codes = labels.int() if valid is None else labels.int().masked_fill(~valid, _IGNORED)
-    factors = _factors(labels, valid, options, attract, repel)
-    weight = factors
-    if options.class_balanced:
-        weight = (balanced_weights(labels, valid, options, torch.float32) * attract).contiguous()
+    # A type in which the mark of ignored pixels is no label.
+    small = labels.dtype in (torch.uint8, torch.int8, torch.int16)
+    codes = labels.to(torch.int32 if small else torch.int64)
+    if valid is not None:
+        codes = codes.masked_fill(~valid, _mark(codes))
     with torch.cuda.device(scores.device) if scores.is_cuda else nullcontext():
-        return _launch(scores, codes.contiguous(), weight, factors, options, want_gradient)
+        return _launch(scores, codes.contiguous(), valid, options, (attract, repel), want_gradient)
+
+
+def _mark(codes: Tensor) -> int:
+    """Return the label that stands for ignored pixels: the least number, which no label of a smaller type reaches."""
+    return torch.iinfo(codes.dtype).min
 
 
 def program_shape(channels: int) -> dict[str, int]:
@@ -170,39 +220,35 @@ def program_shape(channels: int) -> dict[str, int]:
 
 
 def _launch(
-    scores: Tensor, codes: Tensor, weight: Tensor, factors: Tensor, options: AffinityOptions, want_gradient: bool
+    scores: Tensor,
+    codes: Tensor,
+    valid: Tensor | None,
+    options: AffinityOptions,
+    factors: tuple[float, float],
+    want_gradient: bool,
 ) -> tuple[Tensor, Tensor | None]:
     batch, channels, *size = scores.shape
     depth, height, width = size if len(size) == 3 else (1, *size)
-    pixels = depth * height * width
+    pixels, rows = depth * height * width, batch * depth * height
+    window = {"R": options.radius, "RZ": options.radius if len(size) == 3 else 0, "IGNORED": _mark(codes)}
+    counted = codes.new_empty((rows * triton.cdiv(width, _COUNTED), 2), dtype=torch.int32)
+    _count_kernel[(len(counted),)](codes, counted, depth, height, width, options.dilation, BX=_COUNTED, **window)
+    counts = counted.sum(0)
+    weight = scores
+    if options.class_balanced:
+        weight = balanced_weights(codes, valid, options, torch.float32).contiguous()
     shape = program_shape(channels)
-    block_x = shape["BX"]
     log_sum = scores.new_empty(batch, pixels)
-    _log_sum_exp_kernel[(triton.cdiv(pixels, block_x), batch)](scores, log_sum, channels, pixels, **shape)
-    programs = batch * depth * height * triton.cdiv(width, block_x)
-    parts = scores.new_empty(programs)
+    _log_sum_exp_kernel[(triton.cdiv(pixels, shape["BX"]), batch)](scores, log_sum, channels, pixels, **shape)
+    parts = scores.new_empty(rows * triton.cdiv(width, shape["BX"]))
     gradient = torch.empty_like(scores) if want_gradient else None
-    target = parts if gradient is None else gradient
-    maps = (scores, log_sum, codes, weight, factors, parts, target)
-    _affinity_kernel[(programs,)](
-        *maps,
-        *(channels, depth, height, width, options.margin, options.dilation),
-        R=options.radius,
-        RZ=options.radius if len(size) == 3 else 0,
-        IGNORED=_IGNORED,
+    _affinity_kernel[(len(parts),)](
+        *(scores, log_sum, codes, counts, weight, parts, parts if gradient is None else gradient),
+        *(channels, depth, height, width),
+        *(*factors, options.margin, options.dilation),
         BALANCED=options.class_balanced,
         WANT_GRADIENT=want_gradient,
+        **window,
         **shape,
     )
     return parts.sum(), gradient
-
-
-def _factors(labels: Tensor, valid: Tensor | None, options: AffinityOptions, attract: float, repel: float) -> Tensor:
-    """Return the weights of one pair of equal and of different label, counted on the device."""
-    n_same = torch.zeros((), dtype=torch.int64, device=labels.device)
-    n_different = n_same.clone()
-    for i, j in half_windows(tuple(labels.shape[1:]), options):
-        same, different = same_and_different(labels, valid, i, j)
-        n_same += 2 * same.sum()
-        n_different += 2 * different.sum()
-    return torch.stack([attract / n_same.clamp(min=1), repel / n_different.clamp(min=1)]).float()

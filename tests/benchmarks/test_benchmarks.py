@@ -203,6 +203,20 @@ def test_a_goal_that_was_not_run_says_so():
 def test_the_kernel_compiles_for_a_gpu_without_spilling():
     from benchmarks.kernel import compiled, resources
 
-    for channels in (2, 64):
-        used = resources(compiled(channels, radius=1))
+    for channels, capability in ((2, 75), (64, 80), (2, 90), (64, 90), (64, 120)):
+        used = resources(compiled(channels, radius=1, capability=capability))
         assert 0 < used["REG"] <= 255 and used["STACK"] <= 64
+
+
+def test_the_steps_of_table_2_are_counted():
+    from benchmarks.matrix import SMALL, plan, training_slices
+
+    # Six cases of ten slices a site: five sites lend the teacher 5 of 6 cases each; of the target's, 2 are for testing
+    # and 2 for validation.
+    assert set(training_slices("teacher_training", SMALL).values()) == {250}
+    assert set(training_slices("training", SMALL).values()) == {20}
+    steps = plan(SMALL)
+    assert steps["UNet++ trained"] == steps["DeepLabV3+ trained"] == 100 * 6 * (250 // 16)
+    assert steps["UNet++ looks at a view"] == 8 * 6 * 20
+    assert steps["ENet alone"] == steps["ENet from DeepLabV3+"] == 100 * 6 * 1
+    assert len(steps) == 2 + 2 + 3 + 6

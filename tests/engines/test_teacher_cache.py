@@ -39,9 +39,10 @@ class Net(nn.Module):
         )
         self.up = nn.ConvTranspose2d(width, width, 3, stride=2, padding=1)
         self.head = nn.Conv2d(width, classes, 3, padding=1)
+        self.gain = 1.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.up(self.body(x)))
+        return self.gain * self.head(self.up(self.body(x)))
 
 
 def cases(classes=2, shift=0.0):
@@ -172,7 +173,7 @@ def test_batches_of_the_slice_store_are_served(tmp_path, dtype):
     assert filled.terms == filling.terms and filled.images == 0
 
 
-@pytest.mark.parametrize("what", ["weight", "buffer", "structure", "volume", "transform"])
+@pytest.mark.parametrize("what", ["weight", "buffer", "structure", "setting", "volume", "transform"])
 def test_what_has_changed_is_made_again(tmp_path, what):
     run(tmp_path, steps=10)
     teacher, data, transforms = networks()[1], cases(), VIEWS
@@ -182,6 +183,8 @@ def test_what_has_changed_is_made_again(tmp_path, what):
         teacher.body[1].running_var *= 2
     elif what == "structure":
         teacher.body[2] = nn.LeakyReLU(0.3)
+    elif what == "setting":
+        teacher.gain = 3.0
     elif what == "volume":
         data[0]["image"][0, 5, 5] += 1.0
         data[1]["image"][0, 5, 5] += 1.0

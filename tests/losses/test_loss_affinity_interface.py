@@ -13,7 +13,6 @@ from monai.data import MetaTensor
 from akd_monai.errors import InputError
 from akd_monai.losses import AdaptiveAffinityLoss, affinity_box, affinity_loss, affinity_terms
 from akd_monai.losses.affinity_dense import _some_samples
-from akd_monai.losses.affinity_fast import choose_algorithm
 from akd_monai.losses.affinity_pairs import AffinityOptions, LabelPairs
 
 ALGORITHMS = ["reference", "box", "dense", "auto"]
@@ -159,17 +158,6 @@ def test_resized_labels_follow_the_formula_in_3d(n_in, n_out):
     by_hand = torch.tensor(picked).reshape(1, 1, n_out, 1).expand(1, 2, n_out, 2) % 4
     scores, _ = random_case(1, 2, 2, n_out, 2)
     torch.testing.assert_close(affinity_loss(scores, labels % 4), affinity_loss(scores, by_hand), rtol=0, atol=0)
-
-
-def test_auto_takes_box_on_smooth_labels_and_dense_on_ragged_ones():
-    scores, ragged = random_case(1, 9, 32, 32)
-    smooth = torch.zeros(1, 32, 32, dtype=torch.int64)
-    smooth[:, 8:16, 8:16] = 1
-    options = AffinityOptions()
-    assert choose_algorithm(scores, LabelPairs(smooth, options)) == "box"
-    assert choose_algorithm(scores[:, :8], LabelPairs(smooth, options)) == "dense"  # 8192 numbers: small
-    assert choose_algorithm(scores, LabelPairs(ragged, options)) == "dense"
-    assert choose_algorithm(scores.to("meta"), LabelPairs(ragged, options)) == "reference"
 
 
 def test_dense_gives_one_result_in_any_chunks():

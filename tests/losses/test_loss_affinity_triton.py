@@ -20,11 +20,13 @@ CASES = [
     ((2, 33, 4, 18), {"class_balanced": True, "dilation": 2}),
     ((1, 3, 2, 3, 6), {"ignore_index": 2}),
     ((1, 2, 1, 1), {}),
+    ((1, 2, 2, 300), {"kernel": 5, "ignore_index": None}),
 ]
 INTERPRETED = """
 import torch
 from akd_monai.losses import affinity_terms
 from akd_monai.losses.affinity_pairs import AffinityOptions
+from akd_monai.losses.affinity_trial import kernel_serves
 from akd_monai.losses.affinity_triton import triton_affinity
 
 for shape, options in {cases}:
@@ -40,6 +42,16 @@ for shape, options in {cases}:
         torch.testing.assert_close(value.double(), expected.detach(), rtol=1e-5, atol=1e-5)
         if want:
             torch.testing.assert_close(gradient.double(), leaf.grad, rtol=0, atol=2e-5)
+
+# Labels far apart, the least of their type among them, and a label that is 0 in 32 bits.
+plain = labels
+for far in ([-(2**31), 0, 2**31 - 1], [0, 2**32, 1], [5, -1, 2**40]):
+    expected, _ = triton_affinity(scores, plain, AffinityOptions(ignore_index=None), 1.0, 1.0, False)
+    for dtype in (torch.int32, torch.int64)[max(far) >= 2**31 :]:
+        moved = torch.tensor(far, dtype=dtype)[plain]
+        value, _ = triton_affinity(scores, moved, AffinityOptions(ignore_index=None), 1.0, 1.0, False)
+        torch.testing.assert_close(value, expected)
+assert kernel_serves(torch.device("cpu"))
 """
 
 
