@@ -23,6 +23,9 @@ _COMPILED_VALUES, _COMPILED_LABELS = 1e-2, 0.999
 class OnlineTeacher:
     """Return the logits and tapped features that a network gives for images, without a graph.
 
+    A CPU is given one image at a time: large networks are no slower so, memory is that of one image, and what is made of
+    an image does not depend on its batch, down to the last bit, so that a cache can give the same.
+
     Args:
         network: the teacher.
         layers: module paths to tap.
@@ -63,6 +66,13 @@ class OnlineTeacher:
         """
         self.computed += len(image)
         self.served += len(image)
+        if self.device.type != "cpu" or len(image) == 1:
+            return self._look(image)
+        found = [self._look(one) for one in image.split(1)]
+        features = {layer: torch.cat([maps[layer] for _, maps in found]) for layer in self.layers}
+        return torch.cat([logits for logits, _ in found]), features
+
+    def _look(self, image: torch.Tensor) -> Maps:
         if self.options.channels_last:
             image = self._reordered(image)
         with torch.no_grad():

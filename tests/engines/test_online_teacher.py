@@ -39,6 +39,19 @@ def test_half_precision_and_memory_order_change_values_by_rounding_only():
     assert features["1"].shape == taps["1"].shape
 
 
+def test_a_cpu_is_given_one_image_at_a_time_and_its_batch_changes_no_bit():
+    image = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    sizes, watched = [], network()
+    watched.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    teacher = OnlineTeacher(watched, ["1"], TeacherOptions(), CPU)
+    logits, features = teacher(image, None)
+    assert sizes == [1] * 5 and teacher.computed == teacher.served == 5
+    torch.testing.assert_close(logits, network()(image))
+    for number in range(5):
+        alone, taps = look(image[number : number + 1])
+        assert torch.equal(alone[0], logits[number]) and torch.equal(taps["1"][0], features["1"][number])
+
+
 def test_nothing_has_a_graph_and_nothing_is_kept():
     teacher = OnlineTeacher(network(), ["1"], TeacherOptions(), CPU)
     logits, features = teacher(torch.zeros(1, 1, 8, 8), None)
