@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +19,36 @@ _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, type(None))
 def code_facts(network: nn.Module) -> list[str]:
     """Return PyTorch's version, and each class of a network's modules with a hash of the file that defines it.
 
-    Classes of PyTorch stand under its version. A class without a file, as one typed at a prompt, is known by its source
-    where Python still has it, else by its name.
-
     Example:
         >>> code_facts(nn.ReLU()) == [f"torch {torch.__version__}"]
         True
     """
     classes = {kind for module in network.modules() for kind in type(module).__mro__}
-    own = sorted(
-        (kind for kind in classes if kind.__module__.partition(".")[0] not in ("torch", "builtins")),
-        key=lambda kind: (kind.__module__, kind.__qualname__),
+    return [f"torch {torch.__version__}", *source_facts(classes, versioned=("torch",))]
+
+
+def source_facts(used: Iterable[Any], versioned: Sequence[str]) -> list[str]:
+    """Return each class or function by name, with a hash of the file that defines it.
+
+    One without a file, as typed at a prompt, is known by its source where Python still has it, else by its name.
+
+    Args:
+        used: classes and functions.
+        versioned: packages whose version stands for their code; what they and Python itself define is left out.
+    """
+    own = {thing for thing in used if thing.__module__.partition(".")[0] not in (*versioned, "builtins")}
+    return sorted(
+        f"{thing.__module__}.{thing.__qualname__} {hashlib.sha256(_source(thing)).hexdigest()}" for thing in own
     )
-    return [
-        f"torch {torch.__version__}",
-        *(f"{kind.__module__}.{kind.__qualname__} {hashlib.sha256(_source(kind)).hexdigest()}" for kind in own),
-    ]
 
 
-def _source(kind: type) -> bytes:
+def _source(thing: Any) -> bytes:
     try:
-        return Path(inspect.getfile(kind)).read_bytes()
+        return Path(inspect.getfile(thing)).read_bytes()
     except (OSError, TypeError):
         pass
     try:
-        return inspect.getsource(kind).encode()
+        return inspect.getsource(thing).encode()
     except (OSError, TypeError):
         return b""
 

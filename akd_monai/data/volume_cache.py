@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import os
@@ -15,8 +16,9 @@ import monai
 import torch
 from monai.data import CacheDataset, PersistentDataset
 from monai.data.utils import pickle_hashing
-from monai.transforms import Compose
+from monai.transforms import Compose, Transform
 
+from akd_monai.cache.code_facts import source_facts
 from akd_monai.data.nifti import NIFTI_SUFFIXES, FileProblem, read_nifti, sha256_of, stem_of, write_atomically
 from akd_monai.errors import InputError
 
@@ -97,10 +99,10 @@ class CaseTransform(Compose):
 class StoredVolumes(PersistentDataset):
     """MONAI's persistent data set, with files that cannot be stale or half written.
 
-    The name of a stored file is a hash of the content of the case's files and of the transforms' parameters: a
-    replaced image or a changed parameter finds no old file. Files are written whole or not at all, so processes may
-    share the folder; one that cannot be read is made again. Volumes are mapped, not read: taking a slice touches that
-    slice alone. A transform of your own whose code changes while its parameters stay is not noticed.
+    The name of a stored file is a hash of the content of the case's files, of the transforms' parameters, and of the
+    files that define transforms of your own and functions given to any: a replaced image or a changed parameter finds no
+    old file. Files are written whole or not at all, so processes may share the folder; one that cannot be read is made
+    again. Volumes are mapped, not read: taking a slice touches that slice alone.
     """
 
     def __init__(self, data: Sequence[Mapping[str, Any]], transform: CaseTransform, cache_dir: str | os.PathLike[str]):
@@ -110,7 +112,8 @@ class StoredVolumes(PersistentDataset):
         except OSError as error:
             raise InputError(f"cache_dir {str(folder)!r} cannot be made ({error.strerror}); give a folder.") from error
         super().__init__(data, transform, cache_dir=folder)
-        parts = (_FORMAT, monai.__version__, transform.keys, transform.label_key, list(transform.transforms))
+        code = source_facts(_code_of(transform.transforms), versioned=("monai", "torch"))
+        parts = (_FORMAT, monai.__version__, transform.keys, transform.label_key, list(transform.transforms), code)
         try:
             recipe = pickle_hashing(parts).decode()
         except (PicklingError, AttributeError, TypeError) as error:
@@ -208,6 +211,17 @@ def _check_files(case: Mapping[str, Any]) -> None:
 
 def _files(case: Mapping[str, Any]) -> list[Path]:
     return [Path(value) for key in ("image", "label") for value in _flat(case.get(key)) if _is_path(value)]
+
+
+def _code_of(transforms: Sequence[Any]) -> Iterator[Any]:
+    """Yield the classes of transforms, of transforms inside them, and the functions that they were given."""
+    for transform in transforms:
+        yield from type(transform).__mro__
+        for part in (part for value in vars(transform).values() for part in _flat(value)):
+            if isinstance(part, Transform):
+                yield from _code_of([part])
+            elif inspect.isfunction(part):
+                yield part
 
 
 def _flat(value: Any) -> Iterator[Any]:

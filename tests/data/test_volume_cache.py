@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import subprocess
@@ -72,6 +73,46 @@ def test_a_replaced_label_is_noticed(tmp_path):
 def test_a_changed_parameter_is_noticed(tmp_path):
     case = write(tmp_path / "A", 2.0)
     assert [value(case, tmp_path / "cache", top) for top in (1.0, 5.0, 1.0)] == [2.0, 10.0, 2.0]
+    assert len(stored(tmp_path / "cache")) == 2
+
+
+OWN = """
+import torch
+from monai.transforms import Lambdad, MapTransform, Transform
+
+def change(x):
+    return x * FACTOR
+
+class Plus(Transform):
+    def __call__(self, x):
+        return x * FACTOR
+
+class Changed(MapTransform):
+    def __init__(self, inner=None):
+        super().__init__("image")
+        self.inner = inner
+
+    def __call__(self, data):
+        return {**data, "image": self.inner(data["image"]) if self.inner else data["image"] * FACTOR}
+
+MADE = {"class": lambda: Changed(), "inside": lambda: Changed(Plus()), "function": lambda: Lambdad("image", change)}
+"""
+
+
+@pytest.mark.parametrize("kind", ["class", "inside", "function"])
+def test_changed_code_of_a_transform_is_noticed(tmp_path, kind):
+    case, path = write(tmp_path / "A", 2.0), tmp_path / "own_transforms.py"
+    found = []
+    for factor in ("1.0", "5.0", "1.0"):
+        path.write_text(OWN.replace("FACTOR", factor))
+        spec = importlib.util.spec_from_file_location("own_transforms", path)
+        module = sys.modules["own_transforms"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        own = Compose([*transform().transforms, module.MADE[kind]()])
+        dataset = SliceDataset([case], own, cache_dir=tmp_path / "cache", background_ratio=None)
+        found.append(float(dataset[0]["image"].max()))
+    del sys.modules["own_transforms"]
+    assert found == [2.0, 10.0, 2.0]
     assert len(stored(tmp_path / "cache")) == 2
 
 
