@@ -98,10 +98,7 @@ class RowStore:
                 if key not in self._rows:
                     self._write(index, key, tag, row)
         except OSError as error:
-            raise InputError(
-                f"cannot write to the teacher cache {str(self.folder)!r} ({error.strerror}): make room or give "
-                "another folder; what is stored there stays good."
-            ) from error
+            raise cannot_write(self.folder, error) from error
 
     def _write(self, index: int, key: bytes, tag: int, row: NDArray[np.uint8]) -> None:
         content, number = memoryview(np.ascontiguousarray(row).reshape(-1).data), self._records
@@ -133,7 +130,7 @@ class RowStore:
             with open(path, "rb") as stream:
                 stream.seek(self._records * _CHECKED.size)
                 content = stream.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for offset in range(0, len(content) - _CHECKED.size + 1, _CHECKED.size):
             key, tag, check, own = _CHECKED.unpack_from(content, offset)
@@ -170,6 +167,14 @@ class RowStore:
             yield index
         finally:
             os.close(index)  # and with it the lock
+
+
+def cannot_write(folder: Path, error: OSError) -> InputError:
+    """Return what to raise when nothing can be added to a folder."""
+    return InputError(
+        f"cannot write to the teacher cache {str(folder)!r} ({error.strerror}): make room or give another folder; what is "
+        "stored there stays good."
+    )
 
 
 def _write_at(file: int, content: memoryview, offset: int) -> None:

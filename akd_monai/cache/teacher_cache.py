@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from akd_monai.cache.coding import DTYPES, TargetCoding
-from akd_monai.cache.rows import RowStore
+from akd_monai.cache.rows import RowStore, cannot_write
 from akd_monai.errors import InputError
 from akd_monai.files import write_text_atomically
 
+_LOGGER = logging.getLogger(__name__)
 LOGITS = ""
 _FORMAT = 1
 
@@ -108,8 +110,13 @@ class MapStore:
         return TargetCoding(self.shape or (), self.about["dtype"])
 
     def _look(self) -> bool:
-        if self.shape is None and (self.folder / "about.json").is_file():
-            self.set_shape(json.loads((self.folder / "about.json").read_text(encoding="utf-8"))["shape"])
+        path = self.folder / "about.json"
+        if self.shape is None and path.is_file():
+            try:
+                self.set_shape([int(n) for n in json.loads(path.read_text(encoding="utf-8"))["shape"]])
+            except (ValueError, KeyError, TypeError):
+                _LOGGER.warning("%s is damaged and is made again.", path)
+                path.unlink(missing_ok=True)
         return self.shape is not None
 
     def set_shape(self, shape: Sequence[int]) -> None:
@@ -119,6 +126,21 @@ class MapStore:
         if self.shape is None:
             self.shape = tuple(shape)
             self._rows = RowStore(self.folder, self.row_bytes)
+
+    def describe(self) -> None:
+        """Write ``about.json``, which tells later runs the maps' shape, unless it is there.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
+        path = self.folder / "about.json"
+        if path.is_file():
+            return
+        about = {**self.about, "shape": list(self.shape or ()), "row_bytes": self.row_bytes, "teacher": self.teacher}
+        try:
+            write_text_atomically(path, json.dumps(about, indent=1, sort_keys=True) + "\n")
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
 
     def count(self, keys: Iterable[bytes]) -> int:
         """Return how many of ``keys`` have a map."""
@@ -138,9 +160,7 @@ class MapStore:
             InputError: if it is not finite, too large for float16, or cannot be written.
         """
         self.set_shape(value.shape)
-        if not (self.folder / "about.json").is_file():
-            about = {**self.about, "shape": list(value.shape), "row_bytes": self.row_bytes, "teacher": self.teacher}
-            write_text_atomically(self.folder / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
+        self.describe()
         row = self._coding.encode(value) if self.is_logits else self._feature_row(value)
         if self._rows is not None:
             self._rows.append(key, tag, row)

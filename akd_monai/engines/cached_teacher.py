@@ -118,6 +118,7 @@ class CachedTeacher:
             store.set_shape(made[layer].shape[1:])
         self._announce(stores, image.shape[1:])
         for layer, store in stores.items():
+            store.describe()
             if store.find(key) is None:
                 store.put(key, tag, made[layer][0])
         found = self._find(stores, key)

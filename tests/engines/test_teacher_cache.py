@@ -250,6 +250,29 @@ def test_the_folder_says_what_it_holds(tmp_path):
     assert told[""]["teacher"] == told["body"]["teacher"] and len(told[""]["teacher"]["weights"]) == 64
 
 
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"shape": 3}', '{"shape": ["x"]}'])
+def test_a_damaged_description_is_made_again(tmp_path, caplog, damage):
+    first = run(tmp_path, steps=5)
+    files = sorted(tmp_path.rglob("about.json"))
+    whole = [path.read_bytes() for path in files]
+    for path in files:
+        path.write_text(damage)
+    again = run(tmp_path, steps=5)
+    assert again.terms == first.terms
+    assert caplog.text.count("about.json is damaged and is made again") == len(files) == 2
+    assert [path.read_bytes() for path in files] == whole
+    assert again.images <= 2  # one to learn the shapes, one to write them down
+    assert run(tmp_path, steps=5).images == 0
+
+
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        InputError, match=r"cannot write to the teacher cache .*file/.*: make room or give another folder"
+    ):
+        run(tmp_path / "file", steps=5)
+
+
 def test_other_random_transforms_are_refused(tmp_path):
     noisy = (*VIEWS, RandGaussianNoised("image", prob=1.0))
     with pytest.raises(InputError, match=r"slice \d of case A/\d was changed by more than flips and quarter turns"):
