@@ -289,3 +289,25 @@ def test_options_of_a_loss_are_checked_by_name():
             get_loss("needy", value=1)
     finally:
         del LOSSES.components["needy"]
+
+
+@pytest.mark.parametrize("mode", ["batch", "channel"])
+def test_the_whole_criterion_is_one_compiled_graph(mode):
+    terms = [{**PAPER[1], "options": {"mode": mode}} if term["name"] == "gram" else term for term in PAPER]
+    criterion = DistillationCriterion(terms)
+    criterion.build_adapters({"encoder.3": 4}, {"x3_0": 6}, spatial_dims=2, seed=0)
+    rng = torch.Generator().manual_seed(0)
+    shapes = ((2, 2, 8, 8), (2, 4, 4, 4), (2, 2, 8, 8), (2, 6, 4, 4))
+    logits, feature, teacher_logits, teacher_feature = (torch.randn(shape, generator=rng) for shape in shapes)
+
+    def total(logits, feature):
+        terms = criterion(logits, teacher_logits, {"encoder.3": feature}, {"x3_0": teacher_feature})
+        return sum(terms.values())
+
+    torch._dynamo.reset()
+    results = []
+    for function in (total, torch.compile(total, backend="aot_eager", fullgraph=True)):
+        leaves = [logits.clone().requires_grad_(), feature.clone().requires_grad_(), criterion.adapters["gram"].weight]
+        value = function(*leaves[:2])
+        results.append([value.detach(), *torch.autograd.grad(value, leaves)])
+    torch.testing.assert_close(results[1], results[0])
