@@ -146,6 +146,14 @@ def _run(settings: Settings, folder: Path) -> Result:
     store = SliceStore(cases, Compose(prepare(size)), background_ratio=None, cache_dir=folder / "store")
     _check(plain, store)
     ways["SliceStore, batches, flips and quarter turns"] = (loader_of(store, SliceLoader, batch), batch)
+    ranges = {"rotate_range": 0.26, "scale_range": 0.1, "translate_range": 5.0}
+    moved = SliceStore(
+        cases, Compose(prepare(size)), background_ratio=None, cache_dir=folder / "store", affine={"prob": 1.0, **ranges}
+    )
+    ways["SliceStore, batches, the same and an affine change of every slice"] = (
+        loader_of(moved, SliceLoader, batch),
+        batch,
+    )
     still = SliceStore(cases, Compose(prepare(size)), background_ratio=None, cache_dir=folder / "store", turn=False)
     ways["SliceStore, batches, no augmentation"] = (loader_of(still, SliceLoader, batch), batch)
     student = Step("ENet", 2, size, None, settings.device)

@@ -15,7 +15,7 @@ from akd_monai.errors import InputError
 
 
 class SliceLoader(DataLoader):
-    """Loader that takes whole batches out of a store and flips, turns and widens them on ``device``.
+    """Loader that takes whole batches out of a store and flips, turns, widens and warps them on ``device``.
 
     Batches cross to the device in the types of the store, a third of the bytes of float32, from pinned memory on CUDA.
     They hold the maps in float32 on ``device``, and what :meth:`~akd_monai.data.slice_store.SliceStore.gather` says
@@ -41,7 +41,7 @@ class SliceLoader(DataLoader):
     def __init__(self, dataset: SliceStore, *, device: torch.device | str = "cpu", **kwargs: Any) -> None:
         if not isinstance(dataset, SliceStore):
             raise InputError(f"SliceLoader needs a SliceStore, got {type(dataset).__name__}: use DataLoader for it.")
-        self.target = torch.device(device)
+        self.store, self.target = dataset, torch.device(device)
         kwargs.setdefault("pin_memory", self.target.type == "cuda")
         super().__init__(_Batches(dataset), collate_fn=_as_it_is, **kwargs)
 
@@ -50,14 +50,14 @@ class SliceLoader(DataLoader):
         return map(self._finish, super().__iter__())
 
     def _finish(self, gathered: Sequence[Any]) -> dict[str, Any]:
-        batch, views = gathered
-        view_list = views.tolist()
-        return {
-            key: apply_views(value.to(self.target, non_blocking=True), view_list, torch.float32)
-            if isinstance(value, torch.Tensor) and value.dim() == 4
-            else value
-            for key, value in batch.items()
-        }
+        batch, pending = gathered
+        views = pending.views.tolist()
+        finished = dict(batch)
+        for key, value in batch.items():
+            if isinstance(value, torch.Tensor) and value.dim() == 4:
+                taken = apply_views(value.to(self.target, non_blocking=True), views, torch.float32)
+                finished[key] = self.store.warp(key, taken, pending.affines)
+        return finished
 
 
 class _Batches(Dataset):

@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from monai.transforms import Compose, MapTransform, Transform
 from monai.transforms.traits import RandomizableTrait
 
+from akd_monai.data.batch_affine import BatchAffine
 from akd_monai.data.find_view import find_view
 from akd_monai.data.slices import SliceDataset
 from akd_monai.data.views import VIEWS, apply_view
@@ -65,6 +66,18 @@ class CompactVolumesd(MapTransform):
         return result
 
 
+class Pending(NamedTuple):
+    """What is still to be done with a batch: first its views, then its affine changes.
+
+    Attributes:
+        views: ``[B]``, 0 to 7.
+        affines: a matrix or ``None`` for each sample.
+    """
+
+    views: torch.Tensor
+    affines: list[torch.Tensor | None]
+
+
 class SliceStore(SliceDataset):
     r"""A :class:`~akd_monai.data.slices.SliceDataset` of small files that gives whole batches and the eight views.
 
@@ -75,11 +88,11 @@ class SliceStore(SliceDataset):
 
     The view of a slice, 0 to 7 as in :func:`~akd_monai.data.views.apply_view`, is a function of (seed, epoch, index)
     alone, and all are equally likely, as with a flip of probability 1/2 and a ``RandRotate90d`` of probability 3/4.
-    Leave those two out of ``transform``. Other random transforms are run for each slice before its view is taken, at
-    MONAI's price of some milliseconds.
+    Leave those two out of ``transform``. ``affine`` rotates, zooms and shifts after that, likewise keyed and a batch at a
+    time. Other random transforms are run for each slice before its view is taken, at MONAI's price of some milliseconds.
 
     As a plain data set it gives finished items in float32. Through :class:`~akd_monai.data.slice_loader.SliceLoader` it
-    gives batches whose views are taken on the training device.
+    gives batches that are turned and warped on the training device.
 
     Args:
         data: cases.
@@ -91,6 +104,7 @@ class SliceStore(SliceDataset):
         cache_dir: folder of the files; ``None`` keeps the volumes in memory, in the same types.
         dtype: ``"float16"`` or ``"float32"``.
         turn: whether to draw views; if not, every slice is in view 0.
+        affine: :class:`~akd_monai.data.batch_affine.BatchAffine` or a mapping with its fields; ``None`` for none.
         num_workers: threads that prepare volumes kept in memory.
         progress: whether to show a bar while they are prepared.
 
@@ -101,10 +115,10 @@ class SliceStore(SliceDataset):
     Example:
         >>> case = {"image": torch.rand(1, 8, 8, 5), "label": torch.ones(1, 8, 8, 5), "case_id": "A/Case00"}
         >>> store = SliceStore([case], Compose([]), seed=1)
-        >>> batch, views = store.gather([(0, 0), (0, 3), (1, 3)])
+        >>> batch, pending = store.gather([(0, 0), (0, 3), (1, 3)])
         >>> batch["image"].dtype, batch["image"].shape, batch["slice_index"]
         (torch.float16, torch.Size([3, 1, 8, 8]), tensor([0, 3, 3]))
-        >>> torch.equal(store[(1, 3)]["image"], apply_view(batch["image"][2].float(), int(views[2])))
+        >>> torch.equal(store[(1, 3)]["image"], apply_view(batch["image"][2].float(), int(pending.views[2])))
         True
     """
 
@@ -120,13 +134,14 @@ class SliceStore(SliceDataset):
         cache_dir: str | os.PathLike[str] | None = None,
         dtype: str = "float16",
         turn: bool = True,
+        affine: BatchAffine | Mapping[str, Any] | None = None,
         num_workers: int = 1,
         progress: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise InputError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}.")
         names = (keys,) if isinstance(keys, str) else tuple(keys)
-        self.turn = turn
+        self.turn, self.affine, self.label_key = turn, BatchAffine.read(affine), label_key
         self._open: dict[int, dict[str, torch.Tensor]] = {}
         super().__init__(
             data,
@@ -152,30 +167,43 @@ class SliceStore(SliceDataset):
         """Return one finished slice: float32 ``[C, H, W]`` in its view, and what :meth:`gather` says about it."""
         if isinstance(index, int) and not -len(self) <= index < len(self):
             raise IndexError(f"slice {index} of {len(self)}")
-        place, key, view = self._place(index)
+        place, key, view, matrix = self._place(index)
         item = self._taken(self._draw(*place, key), place, view)
-        return item | self._about(place)
+        for name, value in item.items():
+            if matrix is not None and isinstance(value, torch.Tensor):
+                item[name] = self.warp(name, value[None], [matrix])[0]
+        return item | self._about(place) | self._seen(item["view"], matrix)
 
-    def gather(self, indices: Sequence[int | tuple[int, int]]) -> tuple[dict[str, Any], torch.Tensor]:
-        """Return a batch of slices, and the views ``[B]`` in which its maps are still to be taken.
+    def gather(self, indices: Sequence[int | tuple[int, int]]) -> tuple[dict[str, Any], Pending]:
+        """Return a batch of slices, and what is still to be done with its maps.
 
-        Without random transforms the maps have the types in which they are stored. With some, they are finished, in
-        float32, and the views are 0.
+        Without random transforms the maps have the types in which they are stored. With some, they are in float32 and in
+        their views, and the views that are left to take are 0.
 
         Returns:
-            the maps ``[B, C, H, W]``; ``"view"``, which view of the stored image each image is (-1 where random
-            transforms changed it in another way), and ``"slice_index"``, integers ``[B]``; ``"volume_key"``, the hash
-            of the stored image, and ``"case_id"``, lists of text.
+            the maps ``[B, C, H, W]``; ``"view"``, which view of the stored image each image will be (-1 where random
+            transforms or ``affine`` change it in another way), and ``"slice_index"``, integers ``[B]``; ``"volume_key"``,
+            the hash of the stored image, and ``"case_id"``, lists of text.
         """
         places = [self._place(index) for index in indices]
-        views = torch.tensor([view for _, _, view in places])
+        views = torch.tensor([view for _, _, view, _ in places])
         if self.random_transforms:
-            items = [self._taken(self._draw(*place, key), place, view) for place, key, view in places]
+            items = [self._taken(self._draw(*place, key), place, view) for place, key, view, _ in places]
             views = torch.zeros_like(views)
         else:
-            items = [self._stored(place) | {"view": view} for place, _, view in places]
-        items = [item | self._about(place) for item, (place, _, _) in zip(items, places, strict=True)]
-        return {key: _together([item[key] for item in items]) for key in items[0]}, views
+            items = [self._stored(place) | {"view": view} for place, _, view, _ in places]
+        items = [
+            item | self._about(place) | self._seen(item["view"], matrix)
+            for item, (place, _, _, matrix) in zip(items, places, strict=True)
+        ]
+        batch = {key: _together([item[key] for item in items]) for key in items[0]}
+        return batch, Pending(views, [matrix for *_, matrix in places])
+
+    def warp(self, name: str, maps: torch.Tensor, affines: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        """Return float32 maps ``[B, C, H, W]`` of an entry after their affine changes: labels by nearest, others linear."""
+        if self.affine is None:
+            return maps
+        return self.affine.apply(maps, affines, "nearest" if name == self.label_key else "bilinear")
 
     def clean_image(self, number: int) -> torch.Tensor:
         """Return the image of an item, float32, before its random transforms and in view 0."""
@@ -186,15 +214,18 @@ class SliceStore(SliceDataset):
         """Leave the mapped files out: a worker process maps them itself."""
         return {**self.__dict__, "_open": {}}
 
-    def _place(self, index: int | tuple[int, int]) -> tuple[tuple[int, int], int, int]:
-        """Return (case, slice), the key of the random transforms, and the view of an index."""
+    def _place(self, index: int | tuple[int, int]) -> tuple[tuple[int, int], int, int, torch.Tensor | None]:
+        """Return (case, slice), the key of the random transforms, the view and the affine change of an index."""
         epoch, number = (
             (int(part) for part in index) if isinstance(index, (tuple, list)) else (0, int(index) % len(self))
         )
-        view = 0
-        if self.turn:
-            view = random.Random(random_key(self.seed, "view", epoch, number)).getrandbits(3)
-        return self.slices[number % len(self)], random_key(self.seed, epoch, number), view
+        view = random.Random(random_key(self.seed, "view", epoch, number)).getrandbits(3) if self.turn else 0
+        matrix = self.affine.draw(random_key(self.seed, "affine", epoch, number)) if self.affine else None
+        return self.slices[number % len(self)], random_key(self.seed, epoch, number), view, matrix
+
+    @staticmethod
+    def _seen(view: int, matrix: torch.Tensor | None) -> dict[str, int]:
+        return {"view": view if matrix is None else -1}
 
     def _about(self, place: tuple[int, int]) -> dict[str, Any]:
         case_number, position = place

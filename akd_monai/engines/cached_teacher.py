@@ -33,13 +33,18 @@ class CachedTeacher:
         teacher: makes what is missing.
         cache: where maps are kept.
         labels_only: whether no more than the teacher's decision is wanted of its logits.
+
+    Attributes:
+        clean_only: whether every slice is wanted as it is stored, and in no other view.
+        dataset: what the slices of the run are drawn from.
+        served: number of images whose maps were returned.
     """
 
     def __init__(self, teacher: OnlineTeacher, cache: TeacherCache, labels_only: bool = False) -> None:
         self.teacher, self.cache, self.labels_only = teacher, cache, labels_only
-        self.served = 0
+        self.served, self.clean_only = 0, False
         self._stores: dict[tuple[int, ...], dict[str, MapStore]] = {}
-        self._dataset: Any = None
+        self.dataset: Any = None
         self._draws: int | None = None
         self._identity: dict[str, Any] | None = None
         self._announced: set[tuple[int, ...]] = set()
@@ -53,9 +58,10 @@ class CachedTeacher:
         """Get ready for a run: the teacher's weights are looked at anew."""
         self.teacher.start(trainer)
         self._stores, self._identity, self._announced = {}, None, set()
-        self._dataset = getattr(trainer.data_loader, "dataset", None)
-        if hasattr(self._dataset, "identify_slices"):
-            self._dataset.identify_slices()
+        # What gives whole batches, as a SliceLoader does, names the store behind its data set.
+        self.dataset = getattr(trainer.data_loader, "store", getattr(trainer.data_loader, "dataset", None))
+        if hasattr(self.dataset, "identify_slices"):
+            self.dataset.identify_slices()
         length, size = trainer.state.epoch_length, getattr(trainer.data_loader, "batch_size", None)
         self._draws = trainer.state.max_epochs * length * size if length and size and trainer.state.max_epochs else None
 
@@ -82,7 +88,7 @@ class CachedTeacher:
             InputError: if the batch does not say what its images are, they are no views of their slices, differ from
                 those the teacher saw, or there is no room.
         """
-        ids, tags = sample_ids(batch, len(image), self._dataset), image_tags(image)
+        ids, tags = sample_ids(batch, len(image), self.dataset), image_tags(image)
         stores = self.stores(image.shape[1:])
         rows: dict[str, list[int]] = {layer: [] for layer in stores}
         for number, (sample, tag) in enumerate(zip(ids, tags, strict=True)):
@@ -131,8 +137,9 @@ class CachedTeacher:
         if tuple(shape) in self._announced:
             return
         self._announced.add(tuple(shape))
-        keys = _keys(self._dataset)
-        limits = [n for n in (self._draws, len(keys) if keys else None) if n is not None]
+        keys = _keys(self.dataset, 1 if self.clean_only else getattr(self.dataset, "views", 8))
+        draws = None if self.clean_only else self._draws
+        limits = [n for n in (draws, len(keys) if keys else None) if n is not None]
         each = sum(store.row_bytes for store in stores.values())
         free = shutil.disk_usage(_existing(self.cache.cache_dir)).free
         told = f"teacher cache {str(self.cache.cache_dir)!r}: {_size(each)} for each view of a slice"
@@ -148,13 +155,12 @@ class CachedTeacher:
         logger.info("%s; %s are free", told, _size(free))
 
 
-def _keys(dataset: Any) -> list[bytes]:
-    """Return the keys of all views of all slices of a data set that tells them."""
+def _keys(dataset: Any, views: int) -> list[bytes]:
+    """Return the keys of the first views of all slices of a data set that tells them."""
     volumes = getattr(dataset, "volume_keys", None)
     if not volumes or not hasattr(dataset, "slices"):
         return []
-    views = range(getattr(dataset, "views", 8))
-    return [sample_key(str(volumes[int(c)]), int(p), view) for c, p in dataset.slices for view in views]
+    return [sample_key(str(volumes[int(c)]), int(p), view) for c, p in dataset.slices for view in range(views)]
 
 
 def _size(count: float) -> str:

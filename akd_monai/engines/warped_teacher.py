@@ -51,7 +51,7 @@ class WarpedTeacher:
     """
 
     def __init__(self, cached: CachedTeacher) -> None:
-        self.cached = cached
+        self.cached, cached.clean_only = cached, True
         if cached.teacher.layers:
             raise InputError(
                 f"terms compare features of the teacher's layers {cached.teacher.layers}, which cannot be warped with "
@@ -79,7 +79,7 @@ class WarpedTeacher:
             InputError: if the data set cannot be served, or a transform would move the image without the maps.
         """
         self.cached.start(trainer)
-        dataset: Any = getattr(trainer.data_loader, "dataset", None)
+        dataset = self.cached.dataset
         if not getattr(dataset, "volume_keys", None) or not hasattr(dataset, "clean_image"):
             raise InputError(
                 "cache_mode 'warped' needs akd_monai.data.SliceDataset or SliceStore; use one, or leave out teacher_cache."

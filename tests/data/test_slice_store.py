@@ -117,7 +117,7 @@ def test_items_say_their_view_and_all_views_come_equally_often():
 
 def test_views_are_a_function_of_seed_epoch_and_index():
     def views(seed, indices):
-        return SliceStore([volume_case()], Compose([]), seed=seed).gather(indices)[1].tolist()
+        return SliceStore([volume_case()], Compose([]), seed=seed).gather(indices)[1].views.tolist()
 
     indices = [(epoch, number) for epoch in range(8) for number in range(6)]
     assert views(1, indices) == views(1, indices[::-1])[::-1]

@@ -329,6 +329,18 @@ def test_warped_maps_equal_the_online_run_where_nothing_is_warped(tmp_path):
     assert again.images == 0 and again.terms == first.terms
 
 
+def test_the_size_of_warped_maps_is_that_of_the_unchanged_slices(tmp_path, monkeypatch):
+    # 8 slices of two float32 logits and a bit for 121 pixels: 968 + 16 bytes each, whatever the views and the draws
+    still = (RandAffined(MOVED, prob=0.0, allow_missing_keys=True, **WARP),)
+    options = {"steps": 5, "terms": all_terms()[:1], "transforms": still, "cache_mode": "warped"}
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=8 * 984 - 1))
+    with pytest.raises(InputError, match=r"at most 8 of them to come, 7.87 kB, but 7.87 kB are free"):
+        run(tmp_path, **options)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=8 * 984))
+    run(tmp_path, **options)
+
+
 def test_warped_maps_move_with_the_image(tmp_path):
     """A pointwise teacher commutes with flips and turns, so that its warped maps are exact."""
     turned = tuple(type(t)(MOVED, allow_missing_keys=True, **o) for t, o in zip(
@@ -337,6 +349,23 @@ def test_warped_maps_move_with_the_image(tmp_path):
     teacher = nn.Conv2d(1, 2, 1)
     options = {"steps": 10, "terms": all_terms()[::2], "transforms": turned, "teacher": teacher}
     close(run(**options).terms, run(tmp_path, cache_mode="warped", **options).terms)
+
+
+def test_warped_maps_move_with_whole_batches(tmp_path):
+    """A pointwise teacher commutes with interpolation, too: what is between two pixels is a mean of what they are."""
+
+    def store():
+        ranges = {"rotate_range": 0.3, "scale_range": 0.2, "translate_range": 1.0}
+        return SliceStore(cases(), Compose([]), background_ratio=None, dtype="float32", affine={"prob": 0.7, **ranges})
+
+    torch.manual_seed(4)
+    teacher = nn.Conv2d(1, 2, 1)
+    options = {"steps": 10, "terms": all_terms()[:1], "teacher": teacher, "kind": SliceLoader}
+    online, warped = run(dataset=store(), **options), run(tmp_path, dataset=store(), cache_mode="warped", **options)
+    close(online.terms, warped.terms)
+    assert warped.trainer.teacher_source.computed == 8
+    with pytest.raises(InputError, match=r"was changed by more than flips and quarter turns"):
+        run(tmp_path, dataset=store(), **options)
 
 
 def test_warping_needs_the_maps_to_move_and_no_features(tmp_path):
