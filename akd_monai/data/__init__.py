@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from akd_monai.data.batch_affine import BatchAffine
     from akd_monai.data.cases import read_cases
     from akd_monai.data.mask_writer import VolumeWriter
     from akd_monai.data.phantom import make_phantom
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from akd_monai.data.volumes import fingerprint, input_volumes, require_volumes
 
 _HOMES = {
+    "BatchAffine": "batch_affine",
     "read_cases": "cases",
     "VolumeWriter": "mask_writer",
     "make_phantom": "phantom",
@@ -46,6 +48,7 @@ _HOMES = {
 
 __all__ = [
     "SITES",
+    "BatchAffine",
     "KeyedSampler",
     "Site",
     "SliceDataset",

@@ -9,8 +9,7 @@ import pytest
 import torch
 from monai.transforms import Affined, Compose, RandGaussianNoised
 
-from akd_monai.data import KeyedSampler, SliceLoader, SliceStore
-from akd_monai.data.batch_affine import BatchAffine
+from akd_monai.data import BatchAffine, KeyedSampler, SliceLoader, SliceStore
 from akd_monai.errors import InputError, UnknownNameError
 
 BOTH = ("image", "label")
