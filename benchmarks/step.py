@@ -231,7 +231,7 @@ def _measure(
 def operations(network: nn.Module, image: Tensor) -> float:
     """Return the operations of a forward pass for the first of some images."""
     with torch.no_grad():
-        return count_operations(network.to(image.device), image[:1])["conv"]
+        return count_operations(network.to(image.device).eval(), image[:1])["conv"]
 
 
 def _row(result: Result, name: str, student: str, timing: dict[str, Timing], peaks: list[int], by_count: float) -> None:
