@@ -61,7 +61,8 @@ def test_killed_while_the_cache_fills_and_resumed_ends_with_the_same_weights(
     # nor does the cache change a bit of what training beside the teacher gives
     online = small_bundle("enet", tmp_path / "online")
     distill(teacher, online, **{**shared, "teacher_cache": None})
-    assert all(torch.equal(value, weights(online)[name]) for name, value in expected.items())
+    found = weights(online)
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
     assert "the teacher looked at 24 images and served 24" in capfd.readouterr().out
 
     # another student of the same teacher on the same slices needs no teacher
