@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.affinity import PUBLIC_FILE
-from benchmarks.common import Result, Settings, UnequalError, machine_facts, machine_name
+from benchmarks.common import Settings, UnequalError, machine_name
+from benchmarks.measure import measure, measure_apart
 from benchmarks.page import goals, page, section
 
 NAMES = (
@@ -29,14 +28,6 @@ PAGE = ROOT.parent / "docs" / "benchmarks.md"
 def known_names() -> list[str]:
     """Return the benchmarks of this checkout, in the order of the page."""
     return [name for name in NAMES if importlib.util.find_spec(f"benchmarks.{name}") is not None]
-
-
-def measure(name: str, settings: Settings) -> dict[str, Any]:
-    """Run one benchmark and return its result as plain data."""
-    module = importlib.import_module(f"benchmarks.{name}")
-    result: Result = module.run(settings)
-    stored = asdict(result) | {"goals": [asdict(g) | {"reached": g.reached} for g in result.goals]}
-    return stored | {"machine": machine_facts(), "rounds": settings.rounds, "device": settings.device}
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -67,12 +58,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run what was asked for, show it, and write JSON and page unless the run is a quick one."""
     asked = arguments(argv)
     settings = Settings(asked.quick, asked.device, asked.rounds, asked.public, asked.compiled)
-    torch.set_num_threads(1)
+    names = asked.names or known_names()
     file = asked.results / f"{machine_name(asked.device)}.json"
     stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() and not asked.quick else {}
-    for name in asked.names or known_names():
+    for name in names:
         try:
-            stored[name] = measure(name, settings)
+            stored[name] = (measure if len(names) == 1 else measure_apart)(name, settings)
         except UnequalError as error:
             print(f"{name} is not timed, its results differ: {error}", file=sys.stderr)
             return 1

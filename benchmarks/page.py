@@ -22,8 +22,9 @@ python -m benchmarks --quick              # smallest sizes, one round: does ever
 torchdistill is measured where it is installed: `pip install --no-deps torchdistill torchvision`.
 
 Numbers are medians with their range. On a CPU they are process time (user and system) of one thread, in rounds that
-take turns, so that other work on the machine hits all alike; what counts are the ratios inside one table. Before
-anything is timed, its result is compared with the others'. Networks have random weights and images are synthetic.
+take turns, so that other work on the machine hits all alike; what counts are the ratios inside one table. Each table has
+a process of its own: memory that an earlier one had in use changes the times of forms that need much. Before anything is
+timed, its result is compared with the others'. Networks have random weights and images are synthetic.
 """
 
 
