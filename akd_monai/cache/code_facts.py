@@ -6,6 +6,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-_PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, type(None))
+_PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, type(None), Enum, np.generic)
 
 
 def code_facts(network: nn.Module) -> list[str]:
@@ -36,7 +39,7 @@ def source_facts(used: Iterable[Any], versioned: Sequence[str]) -> list[str]:
         used: classes and functions.
         versioned: packages whose version stands for their code; what they and Python itself define is left out.
     """
-    own = {thing for thing in used if thing.__module__.partition(".")[0] not in (*versioned, "builtins")}
+    own = {thing for thing in used if str(thing.__module__).partition(".")[0] not in (*versioned, "builtins")}
     return sorted(
         f"{thing.__module__}.{thing.__qualname__} {hashlib.sha256(_source(thing)).hexdigest()}" for thing in own
     )
@@ -51,6 +54,12 @@ def _source(thing: Any) -> bytes:
         return inspect.getsource(thing).encode()
     except (OSError, TypeError):
         return b""
+
+
+def tensor_bytes(value: torch.Tensor) -> memoryview:
+    """Return the numbers of a tensor as bytes."""
+    plain = torch.as_tensor(value.detach()).cpu().contiguous().reshape(-1).view(torch.uint8)
+    return plain.numpy().data
 
 
 def plain_text(value: Any) -> str:
@@ -69,7 +78,11 @@ def plain_text(value: Any) -> str:
     if isinstance(value, (set, frozenset)):
         return "{" + ", ".join(sorted(map(plain_text, value))) + "}"
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
+        return f"{value.dtype} {list(value.shape)} {hashlib.sha256(tensor_bytes(value)).hexdigest()}"
     if isinstance(value, np.ndarray) and value.dtype != object:
-        return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+        return f"{value.dtype} {list(value.shape)} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    if isinstance(value, partial):
+        return f"partial {plain_text([value.func, value.args, value.keywords])}"
+    if is_dataclass(value) and not isinstance(value, type):
+        return f"{type(value).__qualname__} {plain_text(vars(value))}"
     return str(getattr(value, "__qualname__", type(value).__qualname__))

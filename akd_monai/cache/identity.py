@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from akd_monai.cache.code_facts import code_facts, plain_text
+from akd_monai.cache.code_facts import code_facts, plain_text, tensor_bytes
 
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -28,7 +28,7 @@ def teacher_identity(teacher: nn.Module) -> str:
     digest.update("\n".join([*code_facts(teacher), *_settings(teacher)]).encode())
     for name, value in sorted([*teacher.named_parameters(), *teacher.named_buffers()]):
         digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        digest.update(_bytes(value))
+        digest.update(tensor_bytes(value))
     return digest.hexdigest()
 
 
@@ -40,7 +40,7 @@ def volume_key(volume: torch.Tensor) -> str:
         (True, False)
     """
     digest = hashlib.sha256(f"{volume.dtype} {list(volume.shape)}\n".encode())
-    digest.update(_bytes(volume))
+    digest.update(tensor_bytes(volume))
     return digest.hexdigest()[:32]
 
 
@@ -71,11 +71,6 @@ def _weights(count: int, device: str) -> torch.Tensor:
     # odd, so that a change of one value can never vanish modulo 2^64
     weights = torch.randint(-(2**62), 2**62, (count,), generator=generator) * 2 + 1
     return weights.to(device)
-
-
-def _bytes(value: torch.Tensor) -> memoryview:
-    plain = torch.as_tensor(value.detach()).cpu().contiguous().reshape(-1).view(torch.uint8)
-    return plain.numpy().data
 
 
 def _settings(network: nn.Module) -> list[str]:

@@ -14,6 +14,7 @@ from monai.engines import SupervisedTrainer
 
 from akd_monai.cache import MapStore, TeacherCache, image_tags, sample_key
 from akd_monai.cache.teacher_cache import LOGITS
+from akd_monai.data import SliceLoader
 from akd_monai.engines.online_teacher import Maps, OnlineTeacher
 from akd_monai.engines.sample_ids import SampleId, sample_ids
 from akd_monai.errors import InputError
@@ -33,16 +34,18 @@ class CachedTeacher:
         teacher: makes what is missing.
         cache: where maps are kept.
         labels_only: whether no more than the teacher's decision is wanted of its logits.
+        clean_only: whether every slice is wanted as it is stored, and in no other view.
 
     Attributes:
-        clean_only: whether every slice is wanted as it is stored, and in no other view.
         dataset: what the slices of the run are drawn from.
         served: number of images whose maps were returned.
     """
 
-    def __init__(self, teacher: OnlineTeacher, cache: TeacherCache, labels_only: bool = False) -> None:
-        self.teacher, self.cache, self.labels_only = teacher, cache, labels_only
-        self.served, self.clean_only = 0, False
+    def __init__(
+        self, teacher: OnlineTeacher, cache: TeacherCache, labels_only: bool = False, clean_only: bool = False
+    ) -> None:
+        self.teacher, self.cache, self.labels_only, self.clean_only = teacher, cache, labels_only, clean_only
+        self.served = 0
         self._stores: dict[tuple[int, ...], dict[str, MapStore]] = {}
         self.dataset: Any = None
         self._draws: int | None = None
@@ -58,8 +61,9 @@ class CachedTeacher:
         """Get ready for a run: the teacher's weights are looked at anew."""
         self.teacher.start(trainer)
         self._stores, self._identity, self._announced = {}, None, set()
-        # What gives whole batches, as a SliceLoader does, names the store behind its data set.
-        self.dataset = getattr(trainer.data_loader, "store", getattr(trainer.data_loader, "dataset", None))
+        loader = trainer.data_loader
+        # The data set of a loader of whole batches is a wrapper.
+        self.dataset = loader.store if isinstance(loader, SliceLoader) else getattr(loader, "dataset", None)
         if hasattr(self.dataset, "identify_slices"):
             self.dataset.identify_slices()
         length, size = trainer.state.epoch_length, getattr(trainer.data_loader, "batch_size", None)
@@ -124,9 +128,10 @@ class CachedTeacher:
             store.set_shape(made[layer].shape[1:])
         self._announce(stores, image.shape[1:])
         for layer, store in stores.items():
-            store.describe()
             if store.find(key) is None:
                 store.put(key, tag, made[layer][0])
+            else:
+                store.describe()
         found = self._find(stores, key)
         if found is None:
             raise InputError(f"the teacher cache {str(self.cache.cache_dir)!r} loses what is written: check the disk.")

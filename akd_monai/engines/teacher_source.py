@@ -66,8 +66,9 @@ def teacher_source(
         return online
     _check_terms(distillation, chosen.cache_dtype)
     labels_only = all(t.teacher_layer is not None or _needs_labels(t) for t in distillation.active)
-    cached = CachedTeacher(online, cache, labels_only=labels_only and chosen.cache_mode == "exact")
-    return WarpedTeacher(cached) if chosen.cache_mode == "warped" else cached
+    if chosen.cache_mode == "warped":
+        return WarpedTeacher(CachedTeacher(online, cache, clean_only=True))
+    return CachedTeacher(online, cache, labels_only=labels_only)
 
 
 def _needs_labels(term: Any) -> bool:

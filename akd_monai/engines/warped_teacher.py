@@ -47,11 +47,11 @@ class WarpedTeacher:
     image. Before the first step the teacher looks at every slice that the cache lacks.
 
     Args:
-        cached: where logits are kept.
+        cached: where logits are kept, with ``clean_only``.
     """
 
     def __init__(self, cached: CachedTeacher) -> None:
-        self.cached, cached.clean_only = cached, True
+        self.cached = cached
         if cached.teacher.layers:
             raise InputError(
                 f"terms compare features of the teacher's layers {cached.teacher.layers}, which cannot be warped with "

@@ -59,7 +59,8 @@ def box_affinity(
     compute = two_channels if scores.shape[1] == 2 else _many_channels
     for b, border in enumerate(pairs.borders()):
         # Border pixels are written through flat views, which only contiguous maps have.
-        sample, dtype = scores[b].contiguous(), _wide_enough(scores[b], load)
+        sample = scores[b].contiguous()
+        dtype = _wide_enough(sample, load)
         valid = None if pairs.valid is None else inside[b].to(dtype)
         graph = SameLabelGraph(pairs, border, window[b if len(window) > 1 else 0].to(dtype), valid)
         mine = weight[b].to(dtype) if valid is None else weight[b] * valid

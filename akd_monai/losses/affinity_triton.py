@@ -28,6 +28,13 @@ _COUNTED = 256
 if triton is not None:
 
     @triton.jit
+    def _pixels(Z, H, W, BX: tl.constexpr):  # type: ignore[no-untyped-def]
+        blocks = tl.cdiv(W, BX)
+        row = tl.program_id(0) // blocks
+        x = (tl.program_id(0) % blocks) * BX + tl.arange(0, BX)
+        return (row // (H * Z)).to(tl.int64), (row // H) % Z, row % H, x
+
+    @triton.jit
     def _neighbour(o, x, y, z, Z, H, W, dilation, R: tl.constexpr, RZ: tl.constexpr):  # type: ignore[no-untyped-def]
         dx = o % (2 * R + 1) - R
         dy = (o // (2 * R + 1)) % (2 * R + 1) - R
@@ -53,12 +60,8 @@ if triton is not None:
         BX: tl.constexpr,
         IGNORED: tl.constexpr,
     ):
-        blocks = tl.cdiv(W, BX)
-        row = tl.program_id(0) // blocks
-        y = row % H
-        z = (row // H) % Z
-        start = labels + (row // (H * Z)).to(tl.int64) * (Z * H * W)
-        x = (tl.program_id(0) % blocks) * BX + tl.arange(0, BX)
+        b, z, y, x = _pixels(Z, H, W, BX)
+        start = labels + b * (Z * H * W)
         label_i = tl.load(start + (z * H + y) * W + x, mask=x < W, other=IGNORED)
         same = tl.zeros((BX,), tl.int32)
         different = tl.zeros((BX,), tl.int32)
@@ -108,13 +111,8 @@ if triton is not None:
         BALANCED: tl.constexpr,
         WANT_GRADIENT: tl.constexpr,
     ):
-        blocks = tl.cdiv(W, BX)
-        row = tl.program_id(0) // blocks
-        y = row % H
-        z = (row // H) % Z
-        b = (row // (H * Z)).to(tl.int64)
+        b, z, y, x = _pixels(Z, H, W, BX)
         N = Z * H * W
-        x = (tl.program_id(0) % blocks) * BX + tl.arange(0, BX)
         c = tl.arange(0, BC)
         in_row = x < W
         channel = c[:, None] < C

@@ -7,6 +7,9 @@ import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
 
 import numpy as np
 import pytest
@@ -105,6 +108,19 @@ def test_code_of_a_base_class_counts_and_another_pytorch(tmp_path, monkeypatch):
     assert teacher_identity(own()) != before
 
 
+@dataclass
+class Settings:
+    """What a network might keep."""
+
+    scale: float = 1.5
+
+
+class Way(Enum):
+    """A choice."""
+
+    UP = 1
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -112,18 +128,18 @@ def test_code_of_a_base_class_counts_and_another_pytorch(tmp_path, monkeypatch):
         ((1, [2.5, None], True), "[1, [2.5, None], True]"),
         (torch.Size([1, 2]), "[1, 2]"),
         (torch.float16, "torch.float16"),
-        (lambda x: x, "<lambda>"),
+        (np.int64(3), "np.int64(3)"),
+        (Way.UP, "<Way.UP: 1>"),
+        (Settings(), "Settings {'scale': 1.5}"),
+        (partial(torch.nn.functional.relu, inplace=True), "partial [relu, [], {'inplace': True}]"),
         (nn.ReLU(), "ReLU"),
         (object(), "object"),
     ],
 )
 def test_values_as_text(value, text):
-    found = plain_text(value)
-    assert found.endswith(text) if text == "<lambda>" else found == text
-    assert "0x" not in found
+    assert plain_text(value) == text
 
 
-def test_arrays_as_text_tell_their_numbers():
-    one, other = np.arange(3), np.array([0, 1, 3])
-    assert plain_text(one) == plain_text(one.copy()) != plain_text(other)
-    assert plain_text(torch.from_numpy(one)) == plain_text(one)
+@pytest.mark.parametrize("make", [np.array, torch.tensor, lambda x: torch.tensor(x, dtype=torch.bfloat16)])
+def test_arrays_as_text_tell_their_numbers(make):
+    assert plain_text(make([0, 1, 2])) == plain_text(make([0, 1, 2])) != plain_text(make([0, 1, 3]))

@@ -182,9 +182,7 @@ def test_recovery_within_a_run(tmp_path, store, monkeypatch):
     assert not (tmp_path / SPOOL_FILENAME).exists()
 
 
-@pytest.mark.parametrize(
-    "settings", [{"tracking_uri": "file:///tmp/runs"}, {"tracking_uri": "runs"}, {"run_name": 'a"b'}]
-)
+@pytest.mark.parametrize("settings", [{"tracking_uri": "file:///runs"}, {"tracking_uri": "runs"}, {"run_name": 'a"b'}])
 def test_mistakes_are_told_when_the_config_is_built(tmp_path, settings):
     with pytest.raises(InputError, match=r"tracking_uri must be|run_name must be"):
         MLflowTracker(tmp_path, **settings)
