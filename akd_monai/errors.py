@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class InputError(ValueError):
@@ -27,3 +28,26 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f" Did you mean {', '.join(repr(c) for c in close)}?" if close else ""
+
+
+def check_mapping(what: str, given: Any, known: Iterable[str]) -> dict[str, Any]:
+    """Return a mapping of a config as a dictionary, if it has known names only.
+
+    Raises:
+        InputError: if it is no mapping.
+        UnknownNameError: if it has another name.
+
+    Example:
+        >>> check_mapping("options", {"sise": 3}, ["size"])
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.UnknownNameError: options has no 'sise'. Did you mean 'size'? Known: size.
+    """
+    names = list(known)
+    if not isinstance(given, Mapping):
+        raise InputError(f"{what} must be a mapping, got {type(given).__name__}.")
+    for name in given:
+        if name not in names:
+            hint = near_matches(str(name), names)
+            raise UnknownNameError(f"{what} has no {name!r}.{hint} Known: {', '.join(names)}.")
+    return dict(given)

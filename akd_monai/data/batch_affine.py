@@ -13,7 +13,7 @@ import torch
 from monai.networks.layers import AffineTransform
 from monai.transforms.utils import create_rotate, create_scale, create_translate
 
-from akd_monai.errors import InputError, UnknownNameError, near_matches
+from akd_monai.errors import InputError, check_mapping
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,7 @@ class BatchAffine:
         """
         if given is None or isinstance(given, BatchAffine):
             return given
-        if not isinstance(given, Mapping):
-            raise InputError(f"affine must be a mapping, got {type(given).__name__}.")
-        known = [field.name for field in fields(cls)]
-        for name in given:
-            if name not in known:
-                hint = near_matches(str(name), known)
-                raise UnknownNameError(f"affine has no {name!r}.{hint} Known: {', '.join(known)}.")
-        return cls(**given)
+        return cls(**check_mapping("affine", given, [field.name for field in fields(cls)]))
 
     def draw(self, key: int) -> torch.Tensor | None:
         """Return the matrix ``[3, 3]`` that takes a place in the result to one in the slice, or ``None`` for no change.

@@ -12,7 +12,7 @@ import torch
 
 from akd_monai.cache import TeacherCache
 from akd_monai.cache.coding import DTYPES
-from akd_monai.errors import InputError, UnknownNameError, near_matches
+from akd_monai.errors import InputError, check_mapping
 
 CACHE_MODES = ("exact", "warped")
 COMPILE_MODES = (False, True, "reduce-overhead", "max-autotune")
@@ -72,14 +72,8 @@ class TeacherOptions:
         """Return the options that a config gives as a mapping."""
         if isinstance(given, TeacherOptions):
             return given
-        if not isinstance(given, Mapping | None):
-            raise InputError(f"teacher_options must be a mapping, got {type(given).__name__}.")
         known = [field.name for field in fields(cls)]
-        for name in given or {}:
-            if name not in known:
-                hint = near_matches(str(name), known)
-                raise UnknownNameError(f"teacher_options has no {name!r}.{hint} Known: {', '.join(known)}.")
-        return cls(**(given or {}))
+        return cls(**check_mapping("teacher_options", {} if given is None else given, known))
 
     @property
     def autocast(self) -> torch.dtype | None:
