@@ -4,146 +4,32 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-
-from akd_monai.data.prepare import prepare
-
-UID = "1.2.826.0.1.3680043.10.9999"
-# 12 degrees of tilt, as an axial series of the prostate has.
-TILTED = (1.0, 0.0, 0.0, 0.0, np.cos(0.2), np.sin(0.2))
-STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-SHAPE = (10, 8, 6)
-SPACING = (0.5, 0.5, 3.0)
-
-
-def element(group: int, number: int, kind: str, value: bytes) -> bytes:
-    """Encode one element in explicit little endian."""
-    value += b" " * (len(value) % 2) if kind not in ("UI", "OB", "OW") else b"\0" * (len(value) % 2)
-    head = struct.pack("<HH2s", group, number, kind.encode())
-    return head + (struct.pack("<HI", 0, len(value)) if kind in ("OB", "OW") else struct.pack("<H", len(value))) + value
-
-
-def decimals(values) -> bytes:
-    return "\\".join(f"{v:.10g}" for v in values).encode()
-
-
-def short(group: int, number: int, value: int) -> bytes:
-    return element(group, number, "US", struct.pack("<H", value))
-
-
-def dicom(
-    pixels, *, position, orientation=STRAIGHT, series="1", instance=1, description="t2_tse_tra", **other
-) -> bytes:
-    """Return one DICOM file; ``pixels`` are ``[row, column]``. Personal fields are filled on purpose."""
-    spacing = other.get("spacing", SPACING)
-    elements = [
-        element(8, 0x16, "UI", b"1.2.840.10008.5.1.4.1.1.4"),
-        element(8, 0x18, "UI", f"{UID}.{series}.{instance}".encode()),
-        element(8, 0x20, "DA", b"19991231"),
-        element(8, 0x60, "CS", other.get("modality", "MR").encode()),
-        element(8, 0x70, "LO", other.get("maker", "SIEMENS").encode()),
-        element(8, 0x103E, "LO", description.encode()),
-        element(0x10, 0x10, "PN", b"DOE^JOHN"),
-        element(0x10, 0x20, "LO", b"HOSPITAL-4711"),
-        element(0x18, 0x50, "DS", b"3"),
-        element(0x18, 0x87, "DS", b"3"),
-        element(0x18, 0x88, "DS", b"1"),
-        element(0x18, 0x1250, "SH", b"Endorectal"),
-        element(0x20, 0x0D, "UI", f"{UID}.9".encode()),
-        element(0x20, 0x0E, "UI", f"{UID}.{series}".encode()),
-        element(0x20, 0x13, "IS", str(instance).encode()),
-        *([element(0x20, 0x32, "DS", decimals(position))] if position is not None else []),
-        element(0x20, 0x37, "DS", decimals(orientation)),
-        short(0x28, 2, 1),
-        element(0x28, 4, "CS", b"MONOCHROME2"),
-        short(0x28, 0x10, pixels.shape[0]),
-        short(0x28, 0x11, pixels.shape[1]),
-        element(0x28, 0x30, "DS", decimals((spacing[1], spacing[0]))),
-        short(0x28, 0x100, 16),
-        short(0x28, 0x101, 16),
-        short(0x28, 0x102, 15),
-        short(0x28, 0x103, 0),
-        element(0x7FE0, 0x10, "OW", pixels.astype("<u2").tobytes()),
-    ]
-    meta = [
-        element(2, 1, "OB", b"\0\1"),
-        element(2, 2, "UI", b"1.2.840.10008.5.1.4.1.1.4"),
-        element(2, 3, "UI", f"{UID}.{series}.{instance}".encode()),
-        element(2, 0x10, "UI", b"1.2.840.10008.1.2.1"),
-        element(2, 0x12, "UI", f"{UID}.8".encode()),
-    ]
-    length = element(2, 0, "UL", struct.pack("<I", sum(map(len, meta))))
-    return b"\0" * 128 + b"DICM" + length + b"".join(meta) + b"".join(elements)
-
-
-def places(orientation, count, origin=(-10.0, -20.0, 5.0), beside=(0.0, 0.0, 0.0)):
-    """Positions of slices along the normal, each moved by ``beside`` mm."""
-    normal = np.cross(orientation[:3], orientation[3:])
-    return [np.array(origin) + k * SPACING[2] * normal + np.array(beside) for k in range(count)]
-
-
-def write_series(folder: Path, volume, *, orientation=STRAIGHT, names=None, keep=None, **other) -> None:
-    """Write ``volume[i, j, k]`` as one file a slice; ``names`` says how the slices are called."""
-    folder.mkdir(parents=True, exist_ok=True)
-    where = places(orientation, volume.shape[2])
-    for k in keep if keep is not None else range(volume.shape[2]):
-        name = names[k] if names else f"{k:06d}.dcm"
-        data = dicom(volume[:, :, k].T, position=where[k], orientation=orientation, instance=k + 1, **other)
-        (folder / name).write_bytes(data)
-
-
-def vector(values) -> str:
-    return "(" + ",".join(f"{x:.12g}" for x in values) + ")"
-
-
-def write_nrrd(path: Path, label, *, orientation=STRAIGHT, origin=None, spacing=SPACING) -> None:
-    """Write ``label[i, j, k]``; the origin is the corner of the first voxel of ``places``, as in NCI-ISBI 2013."""
-    directions = np.stack([orientation[:3], orientation[3:], np.cross(orientation[:3], orientation[3:])], axis=1)
-    steps = directions * np.array(spacing)
-    corner = places(orientation, 1)[0] - steps @ [0.5, 0.5, 0.5] if origin is None else np.array(origin)
-    header = (
-        "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\n"
-        f"sizes: {' '.join(map(str, label.shape))}\nspace directions: {' '.join(map(vector, steps.T))}\n"
-        f"kinds: domain domain domain\nendian: little\nencoding: raw\nspace origin: {vector(corner)}\n\n"
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(header.encode() + label.astype("<i2").tobytes(order="F"))
-
-
-def grey(seed=0):
-    return np.random.default_rng(seed).integers(1, 2000, SHAPE).astype(np.uint16)
-
-
-def zones():
-    """A label with both zones, in which no two slices and no two mirror images are alike."""
-    label = np.zeros(SHAPE, dtype=np.int16)
-    for k in range(1, 5):
-        label[2 : 4 + k, 1:5, k] = 1
-        label[3:4, 2 : 3 + k // 2, k] = 2
-    return label
+from dicom_files import (
+    SHAPE,
+    STRAIGHT,
+    TILTED,
+    UID,
+    dicom,
+    grey,
+    places,
+    record_of,
+    run,
+    voxels,
+    write_nrrd,
+    write_series,
+    zones,
+)
 
 
 def nci_patient(root: Path, patient="Prostate3T-01-0007", **other) -> Path:
     folder = root / "Prostate-3T" / patient / "study" / "series"
     write_series(folder, grey(), **other)
     return folder
-
-
-def run(source, root, out, **other):
-    return prepare(source, root, out, workers=1, progress=False, **other)
-
-
-def record_of(out, name):
-    return next(r for r in json.loads((out / "manifest.json").read_text())["cases"] if r["case_id"] == name)
-
-
-def voxels(path):
-    return np.asanyarray(nib.load(path).dataobj)
 
 
 @pytest.mark.parametrize("orientation", [STRAIGHT, TILTED], ids=["straight", "tilted"])
@@ -326,79 +212,3 @@ def test_the_axial_t2_series_is_chosen_among_several(tmp_path):
     write_series(study / "d", grey(4), description="T2 axial again", series="14")
     result = run("nci-isbi-2013", tmp_path / "raw", tmp_path / "out2")
     assert "2 series could be the axial T2-weighted one" in str(result)
-
-
-def i2cvb_patient(root: Path, name="Patient 383", keep=None, **other) -> Path:
-    folder = root / "Siemens" / name
-    write_series(folder / "T2W", grey(), orientation=TILTED, **other)
-    gland = np.where(zones() > 0, 255, 0)
-    write_series(
-        folder / "GT/prostate",
-        gland,
-        orientation=TILTED,
-        series="7",
-        names=[f"{9 - k}.dcm" for k in range(6)],
-        keep=keep,
-    )
-    return folder
-
-
-def test_i2cvb_pairs_by_position(tmp_path):
-    i2cvb_patient(tmp_path / "raw")
-    result = run("i2cvb", tmp_path / "raw", tmp_path / "out")
-    assert result.done == ["I2CVB/Case00"] and not result.warnings
-    np.testing.assert_array_equal(voxels(tmp_path / "out/I2CVB/Case00_segmentation.nii.gz"), zones() > 0)
-    assert record_of(tmp_path / "out", "I2CVB/Case00")["patient_id"] == "Patient-383"
-
-
-def test_i2cvb_label_that_lacks_slices(tmp_path):
-    i2cvb_patient(tmp_path / "raw", keep=[1, 2, 3, 4, 5])
-    i2cvb_patient(tmp_path / "raw", "Patient_400", keep=[0, 1, 2, 4, 5])
-    result = run("i2cvb", tmp_path / "raw", tmp_path / "out")
-    assert "lacks 1 slice(s) outside the drawn gland" in result.warnings["I2CVB/Case00"][0]
-    np.testing.assert_array_equal(voxels(tmp_path / "out/I2CVB/Case00_segmentation.nii.gz"), zones() > 0)
-    assert [(f.patient_id, f.code) for f in result.failed] == [("Patient-400", "gap")]
-
-
-def test_i2cvb_label_without_positions_pairs_by_instance_number(tmp_path):
-    folder = i2cvb_patient(tmp_path / "raw")
-    for k in range(6):
-        pixels = (zones()[:, :, k].T > 0) * 255
-        (folder / f"GT/prostate/{9 - k}.dcm").write_bytes(dicom(pixels, position=None, instance=k + 1, series="7"))
-    result = run("i2cvb", tmp_path / "raw", tmp_path / "out")
-    assert result.warnings["I2CVB/Case00"] == ["the label's slices have no position: paired by InstanceNumber"]
-    np.testing.assert_array_equal(voxels(tmp_path / "out/I2CVB/Case00_segmentation.nii.gz"), zones() > 0)
-
-
-def test_i2cvb_label_beside_the_image_is_refused(tmp_path):
-    folder = i2cvb_patient(tmp_path / "raw")
-    for k, where in enumerate(places(TILTED, 6, origin=(-9.0, -20.0, 5.0))):
-        pixels = (zones()[:, :, k].T > 0) * 255
-        data = dicom(pixels, position=where, orientation=TILTED, instance=k + 1, series="7")
-        (folder / f"GT/prostate/{9 - k}.dcm").write_bytes(data)
-    result = run("i2cvb", tmp_path / "raw", tmp_path / "out")
-    assert [f.code for f in result.failed] == ["affine-mismatch"] and "(1.0 mm)" in str(result)
-
-
-def test_ge_patients_get_a_site_of_their_own(tmp_path):
-    write_series(tmp_path / "raw/GE/Patient 1/T2W", grey(), maker="GE MEDICAL SYSTEMS")
-    write_series(tmp_path / "raw/Siemens/Patient 2/T2W", grey(), maker="GE MEDICAL SYSTEMS")
-    result = run("i2cvb", tmp_path / "raw", tmp_path / "out")
-    assert result.done == ["I2CVB_GE/Case00"]
-    assert [(f.patient_id, f.code) for f in result.failed] == [("Patient-2", "site")]
-
-
-def test_folder_reads_dicom_and_names_nobody(tmp_path, caplog):
-    caplog.set_level("DEBUG")
-    write_series(tmp_path / "raw/DOE_JOHN/scan", grey())
-    write_series(tmp_path / "raw/ROE_JANE/scan", grey(1), keep=[0, 1, 3])
-    affine = np.diag([-0.5, -0.5, 3.0, 1.0])
-    affine[:3, 3] = [10, 20, 5]
-    nib.save(nib.Nifti1Image((zones() > 0).astype(np.uint8), affine), tmp_path / "raw/DOE_JOHN/scan_seg.nii.gz")
-    result = run("folder", tmp_path / "raw", tmp_path / "out", site="HOSPITAL")
-    assert result.done == ["HOSPITAL/Case00"] and [f.code for f in result.failed] == ["gap"]
-    np.testing.assert_array_equal(voxels(tmp_path / "out/HOSPITAL/Case00_segmentation.nii.gz"), zones() > 0)
-    written = b"".join(p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()) + caplog.text.encode()
-    for secret in (b"DOE", b"JOHN", b"ROE", b"JANE", b"1999"):
-        assert secret not in written
-    assert (tmp_path / "out/.prepare-key").stat().st_mode & 0o077 == 0

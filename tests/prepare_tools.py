@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small volumes in the six-site layout, and prepare run on them."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+
+from akd_monai.data.prepare import prepare
+
+LPS = np.diag([-0.5, -0.5, 3.0, 1.0])
+
+
+def grey(seed=0, shape=(12, 10, 5)):
+    return np.random.default_rng(seed).integers(1, 2000, shape).astype(np.int16)
+
+
+def gland(shape=(12, 10, 5)):
+    label = np.zeros(shape, dtype=np.uint8)
+    label[4:8, 3:7, 1:4] = 1
+    return label
+
+
+def save(path, array, affine=LPS):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, affine), path)
+
+
+def six_site(root, *names):
+    for seed, name in enumerate(names):
+        save(root / f"{name}.nii.gz", grey(seed))
+        save(root / f"{name}_segmentation.nii.gz", gland())
+    return root
+
+
+def run(root, out, source="six-site", workers=1, **other):
+    return prepare(source, root, out, workers=workers, progress=False, **other)
+
+
+def voxels(path):
+    return np.asanyarray(nib.load(path).dataobj)
