@@ -31,7 +31,7 @@ def benchmarks(*words):
 
 
 def test_a_quick_run_writes_nothing(tmp_path):
-    names = ("affinity", "kernel", "scaling", "gram", "losses", "students", "pipeline", "torchdistill")
+    names = ("affinity", "kernel", "scaling", "gram", "losses", "students", "pipeline", "torchdistill", "matrix")
     done = benchmarks(*names, "--quick", "--results", str(tmp_path / "results"), "--page", str(tmp_path / "page.md"))
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
