@@ -10,9 +10,26 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from akd_monai import _moved
+
+__all__ = ["__version__"]
+
 __version__ = "0.1.0"
 
-_PACKAGES = ("bundle", "data", "engines", "experiments", "handlers", "losses", "networks")
+_PACKAGES = (
+    "bundle",
+    "data",
+    "engines",
+    "experiments",
+    "handlers",
+    "label",
+    "losses",
+    "networks",
+    "prostate",
+    "teachers",
+)
+
+_moved.register()
 
 
 def __getattr__(name: str) -> Any:

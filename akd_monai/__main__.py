@@ -56,7 +56,7 @@ def phantom(
         seed: key of every random number.
         workers: processes; the files are the same for any number.
     """
-    from akd_monai.data.phantom import make_phantom
+    from akd_monai.prostate.phantom.make import make_phantom
 
     path = make_phantom(output_dir, cases_per_site=cases_per_site, size=size, slices=slices, seed=seed, workers=workers)
     return f"Synthetic cases written to {path}"
@@ -88,7 +88,7 @@ def prepare(
         crop_mm: side of a square around the middle to which slices are cut, in mm.
         flip_labels: cases or sites whose masks are turned over, as verify found them.
     """
-    from akd_monai.data.prepare import prepare as prepare_source
+    from akd_monai.prostate.prepare.run import prepare as prepare_source
 
     result = prepare_source(
         source, input, output, workers=workers, site=site, size=size, crop_mm=crop_mm, flip_labels=flip_labels or ()
@@ -112,7 +112,7 @@ def verify(
         splits: splits file; no case or patient may be in two of its parts.
         workers: cases checked in parallel.
     """
-    from akd_monai.data.verify import verify as verify_folder
+    from akd_monai.prostate.verify.run import verify as verify_folder
 
     report = verify_folder(dataset_dir, output=output, fix=fix, splits=splits, workers=workers)
     if report.exit_code:
@@ -233,7 +233,7 @@ def profile(
         paper: add the figures that the paper's Table 1 printed.
     """
     from akd_monai.bundle.profile import profile_bundles
-    from akd_monai.experiments.machine import machine_facts
+    from akd_monai.networks.profile.machine import machine_facts
 
     return profile_bundles(
         bundles, size=size, device=device, repeats=repeats, threads=threads, as_json=json, output=output, paper=paper,

@@ -4,19 +4,79 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
+
+__all__ = [
+    "InputError",
+    "NonFiniteError",
+    "UnknownNameError",
+    "check_choice",
+    "check_mapping",
+    "check_number",
+    "near_matches",
+    "one_line",
+    "unknown_name",
+]
 
 
 class InputError(ValueError):
-    """A mistake in data, configuration or bundle; the command line shows its text alone and exits with 2."""
+    """A mistake in data, configuration or bundle; the command line shows its message alone and exits with 2.
+
+    The message reads ``where: what; remedy.`` A complete sentence may also be given as ``what`` alone.
+
+    Args:
+        what: what is wrong, with the value that was found and the one that was expected.
+        where: the file, case, config or argument concerned.
+        remedy: what the user can do about it.
+        code: a stable word for programs, such as ``"truncated"``.
+
+    Attributes:
+        what: as given.
+        where: as given.
+        remedy: as given.
+        code: as given.
+
+    Example:
+        >>> raise InputError("has 0 bytes", where="Case00.nii.gz", remedy="download it again", code="empty-file")
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: Case00.nii.gz: has 0 bytes; download it again.
+    """
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "", code: str = "") -> None:
+        message = f"{where}: {what}" if where else what
+        if remedy:
+            message = f"{message}; {remedy}."
+        super().__init__(message)
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a worker process sends errors pickled, which would lose what was given by name
+        return _rebuilt, (type(self), self.args, self.__dict__)
 
 
 class UnknownNameError(InputError, KeyError):
-    """A name that does not exist: a loss, a layer, a site, a config key."""
+    """A name that does not exist: a loss, a layer, a site, a config id."""
 
     # KeyError shows repr(message); a sentence should be readable as it is.
     __str__ = Exception.__str__
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss, a weight or a prediction is NaN or infinite; what was saved before is intact."""
+
+
+def _rebuilt(kind: type[InputError], args: tuple[Any, ...], state: dict[str, Any]) -> InputError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
@@ -30,6 +90,32 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {', '.join(repr(c) for c in close)}?" if close else ""
 
 
+def unknown_name(
+    kind: str, name: object, known: Iterable[str], *, where: str = "", remedy: str = ""
+) -> UnknownNameError:
+    """Return the error for a name that does not exist; every unknown name is reported in this form.
+
+    Args:
+        kind: what was named, for instance ``"loss"``.
+        name: the unknown name.
+        known: all names that exist.
+        where: where they were looked for, for instance ``"in bundle 'x'"``.
+        remedy: a further sentence, without its full stop.
+
+    Example:
+        >>> raise unknown_name("loss", "afinity", ["affinity", "gram"])
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.UnknownNameError: unknown loss 'afinity'. Did you mean 'affinity'? Known: affinity, gram.
+    """
+    names = [str(entry) for entry in known]
+    place = f" {where}" if where else ""
+    listed = ", ".join(names) if names else "none"
+    advice = f" {remedy}." if remedy else ""
+    message = f"unknown {kind} {name!r}{place}.{near_matches(str(name), names)} Known: {listed}.{advice}"
+    return UnknownNameError(message)
+
+
 def check_mapping(what: str, given: Any, known: Iterable[str]) -> dict[str, Any]:
     """Return a mapping of a config as a dictionary, if it has known names only.
 
@@ -41,13 +127,67 @@ def check_mapping(what: str, given: Any, known: Iterable[str]) -> dict[str, Any]
         >>> check_mapping("options", {"sise": 3}, ["size"])
         Traceback (most recent call last):
         ...
-        akd_monai.errors.UnknownNameError: options has no 'sise'. Did you mean 'size'? Known: size.
+        akd_monai.errors.UnknownNameError: unknown entry 'sise' of options. Did you mean 'size'? Known: size.
     """
     names = list(known)
     if not isinstance(given, Mapping):
         raise InputError(f"{what} must be a mapping, got {type(given).__name__}.")
     for name in given:
         if name not in names:
-            hint = near_matches(str(name), names)
-            raise UnknownNameError(f"{what} has no {name!r}.{hint} Known: {', '.join(names)}.")
+            raise unknown_name("entry", name, names, where=f"of {what}")
     return dict(given)
+
+
+def check_choice(what: str, value: object, known: Iterable[Any]) -> None:
+    """Raise ``InputError`` unless ``value`` is one of ``known``.
+
+    Example:
+        >>> check_choice("mode", "bach", ("batch", "channel"))
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: mode must be one of 'batch', 'channel', got 'bach'. Did you mean 'batch'?
+    """
+    names = list(known)
+    if any(value == name and isinstance(value, bool) == isinstance(name, bool) for name in names):
+        return
+    words = [name for name in names if isinstance(name, str)]
+    hint = near_matches(value, words) if isinstance(value, str) else ""
+    raise InputError(f"{what} must be one of {', '.join(map(repr, names))}, got {value!r}.{hint}")
+
+
+def check_number(what: str, value: object, *, above: float | None = None, at_least: float | None = None) -> None:
+    """Raise ``InputError`` unless ``value`` is a finite real number in the range.
+
+    Example:
+        >>> check_number("temperature", 0, above=0)
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: temperature must be a finite number above 0, got 0.
+    """
+    bound = ""
+    if above is not None:
+        bound = f" above {above:g}"
+    elif at_least is not None:
+        bound = f" of at least {at_least:g}"
+    if not _is_number(value) or not _in_range(value, above, at_least):  # type: ignore[arg-type]
+        raise InputError(f"{what} must be a finite number{bound}, got {value!r}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _in_range(value: float, above: float | None, at_least: float | None) -> bool:
+    if above is not None and value <= above:
+        return False
+    return at_least is None or value >= at_least
+
+
+def one_line(error: BaseException | str, limit: int = 300) -> str:
+    """Return the message of an error as one line of at most ``limit`` characters.
+
+    Example:
+        >>> one_line(ValueError("first\\n  second"))
+        'first second'
+    """
+    return " ".join(str(error).split())[:limit]

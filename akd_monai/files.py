@@ -1,34 +1,353 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing text so that a file is either the old one or the new one, never half of it."""
+"""Everything that touches a file: atomic writes, hashes, JSON, folders that can be written to, and who writes to them."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import logging
 import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
+
+from akd_monai.errors import InputError, one_line
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "FolderLock",
+    "as_path",
+    "atomic_write",
+    "check_writable",
+    "is_running",
+    "read_json",
+    "remove_leftovers",
+    "save_atomic",
+    "sha256_of",
+    "write_json",
+]
+
+logger = logging.getLogger(__name__)
+
+Content = str | bytes | memoryview | Callable[[BinaryIO], Any]
+
+_TEMPORARY = ".tmp-"
+_MEGABYTE = 1e6
+# Worker processes of a killed run hold its lock until they notice, which takes PyTorch up to 5 seconds.
+_ORPHAN_SECONDS = 15.0
 
 
-def write_text_atomically(path: str | os.PathLike[str], text: str) -> Path:
-    """Write ``text`` as UTF-8 to ``path``, making its folder; a process killed meanwhile leaves the old file whole.
+def atomic_write(
+    path: str | os.PathLike[str],
+    content: Content,
+    *,
+    size: int | None = None,
+    keep: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write a file so that a process killed at any moment leaves the complete old file or the complete new one.
+
+    Args:
+        path: the file; its folder is made.
+        content: a string (written as UTF-8 with plain line ends), bytes, or a function that writes to a binary stream.
+        size: bytes that will be written, if known: too small a disk is then refused before anything is written.
+        keep: name under which the previous file is kept.
+
+    Returns:
+        the path.
 
     Raises:
-        OSError: if the folder cannot be made or written.
+        InputError: if the folder cannot be made or written to.
+        OSError: if no space is left; the message names folder and size.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_text_atomically(Path(folder) / "deep" / "note.txt", "hello").read_text()
+        ...     atomic_write(Path(folder) / "deep" / "note.txt", "hello").read_text()
         'hello'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The same folder, so that replacing is a rename; the process id keeps two runs apart.
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write, known_size = _writer(content)
+    size = known_size if size is None else size
+    # In the same folder, so that replacing is a rename; the process id keeps two writers apart.
+    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+    with _explained(path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if size is not None and shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        try:
+            with open(temporary, "wb") as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if keep is not None and path.exists():
+                os.replace(path, keep)
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
     return path
+
+
+def _writer(content: Content) -> tuple[Callable[[BinaryIO], Any], int | None]:
+    if callable(content):
+        return content, None
+    data = content.encode() if isinstance(content, str) else memoryview(content)
+    return (lambda stream: stream.write(data)), len(data)
+
+
+def save_atomic(
+    obj: Any,
+    path: str | os.PathLike[str],
+    *,
+    keep: str | os.PathLike[str] | None = None,
+    before_write: Callable[[str], None] | None = None,
+) -> str:
+    """Write ``obj`` by ``torch.save`` through :func:`atomic_write` and return the SHA-256 of the file.
+
+    Equal content gives equal bytes. ``before_write`` is called with the SHA-256 before the file appears.
+
+    Raises:
+        InputError: if the folder cannot be made or written to.
+        OSError: if no space is left.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(obj, buffer)
+    content = buffer.getbuffer()
+    sha256 = hashlib.sha256(content).hexdigest()
+    if before_write is not None:
+        before_write(sha256)
+    atomic_write(path, content, keep=keep)
+    return sha256
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_json(path: str | os.PathLike[str], *, kind: type = dict, remedy: str = "correct or replace the file") -> Any:
+    """Return the content of a JSON file.
+
+    Args:
+        path: the file.
+        kind: type that the top level must have, ``dict`` or ``list``; ``object`` takes any.
+        remedy: what to do about a damaged file.
+
+    Raises:
+        InputError: if the file cannot be opened, is no JSON (naming line and column), or holds another type.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = atomic_write(Path(folder) / "a.json", '{"a": 1,}')
+        ...     read_json(Path(folder) / "a.json")
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: ...a.json: is no valid JSON (... line 1 column 9 ...); correct or replace the file.
+    """
+    where = os.fspath(path)
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"cannot be opened ({error.strerror})", where=where, remedy="check path and permissions"
+        ) from error
+    except RecursionError:
+        raise InputError("is no valid JSON (nested too deeply)", where=where, remedy=remedy, code="json") from None
+    except ValueError as error:
+        raise InputError(f"is no valid JSON ({one_line(error)})", where=where, remedy=remedy, code="json") from error
+    if not isinstance(content, kind):
+        wanted = {"dict": "an object", "list": "a list"}.get(kind.__name__, kind.__name__)
+        what = f"must hold {wanted} at its top level, got {type(content).__name__}"
+        raise InputError(what, where=where, remedy=remedy, code="json")
+    return content
+
+
+def write_json(path: str | os.PathLike[str], content: Any, *, indent: int | None = 1, sort_keys: bool = False) -> Path:
+    """Write ``content`` as JSON through :func:`atomic_write`; NaN and infinity, which JSON cannot hold, are refused.
+
+    Raises:
+        ValueError: for NaN or infinity.
+        InputError: if the folder cannot be made or written to.
+        OSError: if no space is left.
+    """
+    text = json.dumps(content, indent=indent, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
+    return atomic_write(path, text + "\n")
+
+
+def as_path(value: object, name: str) -> Path:
+    """Return ``value`` as a path.
+
+    Raises:
+        InputError: for a number or anything else that is no path, as a command line may hand over.
+
+    Example:
+        >>> as_path(5, "input_dir")
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: input_dir must be a path, got 5.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputError(f"{name} must be a path, got {value!r}.")
+    return Path(value).expanduser()
+
+
+def check_writable(folder: str | os.PathLike[str]) -> Path:
+    """Make ``folder``, prove that a file can be written to it, and return it.
+
+    Raises:
+        InputError: if it cannot be made or written to, naming it.
+    """
+    folder = Path(folder)
+    probe = folder / f"{_TEMPORARY}{os.getpid()}-probe"
+    with _explained(probe, None):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    return folder
+
+
+def remove_leftovers(folder: str | os.PathLike[str], *, depth: int = 0) -> None:
+    """Delete temporary files of processes that no longer run, left when one was killed while it wrote.
+
+    Args:
+        folder: where to look.
+        depth: how many levels of sub-folders to look into.
+    """
+    for level in range(depth + 1):
+        for path in Path(folder).glob("*/" * level + f"{_TEMPORARY}*"):
+            pid = path.name.removeprefix(_TEMPORARY).split("-")[0]
+            # In a container the next process often has the number of the killed one.
+            if pid.isdigit() and (int(pid) == os.getpid() or not is_running(int(pid))):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process of this number exists on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+class FolderLock:
+    """Keep a folder to one process; the operating system frees it when the process ends, however it ends.
+
+    On Windows, and on file systems without locks, nothing is locked.
+
+    Args:
+        folder: it is made; the lock is its file ``.lock``, which holds the process id.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, FolderLock(folder):
+        ...     FolderLock(folder).acquire()
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: folder '...' is in use by process ...
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.path = Path(folder) / ".lock"
+        self._stream: Any = None
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            InputError: if another process holds it, naming that process, or the folder cannot be written to.
+        """
+        if fcntl is None or self._stream is not None:
+            return
+        check_writable(self.path.parent)
+        with _explained(self.path, None):
+            stream = open(self.path, "a+", encoding="ascii")  # noqa: SIM115 - open as long as the lock is held
+        give_up = time.monotonic() + _ORPHAN_SECONDS
+        while not _try_lock(stream):
+            stream.seek(0)
+            holder = stream.read().strip()
+            if holder.isdigit() and not is_running(int(holder)) and time.monotonic() < give_up:
+                time.sleep(0.2)
+                continue
+            stream.close()
+            raise InputError(
+                f"folder {str(self.path.parent)!r} is in use by process {holder or 'unknown'}: wait until that run "
+                "ends, or choose another output folder."
+            )
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        self._stream = stream
+
+    def release(self) -> None:
+        """Give the lock back; without one held, nothing happens."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def __enter__(self) -> FolderLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _try_lock(stream: Any) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        # Some network file systems have no locks; running without one is better than not at all.
+        logger.warning("%s cannot be locked (%s): do not start a second run in its folder.", stream.name, error)
+    return True
+
+
+@contextlib.contextmanager
+def _explained(path: Path, size: int | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        folder = str(path.parent)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            needed = "" if size is None else f": {size / _MEGABYTE:.1f} MB needed"
+            message = (
+                f"no space left in {folder!r} for {path.name}{needed}; free some, files written before are complete"
+            )
+            raise OSError(error.errno, message) from error
+        raise InputError(
+            f"folder {folder!r} cannot be written to ({error.strerror or error}): choose another or change its "
+            "permissions."
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is only safe from a power cut once the folder itself is on disk; not every system can do that.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from akd_monai.cache import MapStore, TeacherCache, sample_key
 from akd_monai.losses import LogitsKLLoss
+from akd_monai.teachers.cache import MapStore, TeacherCache
+from akd_monai.teachers.identity import sample_key
 from benchmarks.common import Goal, Result, Settings, check_equal, interleaved, times
 
 BATCH = 16

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from akd_monai.losses.affinity_triton import program_shape
+from akd_monai.losses._affinity.triton_kernel import program_shape
 from benchmarks.affinity import CUDA_GOALS
 from benchmarks.common import Goal, Result, Settings
 
@@ -31,7 +31,7 @@ def compiled(channels: int, radius: int, capability: int = CAPABILITY) -> bytes:
     from triton.compiler import ASTSource
     from triton.compiler import compile as build
 
-    from akd_monai.losses.affinity_triton import _affinity_kernel, _mark
+    from akd_monai.losses._affinity.triton_kernel import _affinity_kernel, _mark
 
     shape = program_shape(channels)
     warps = shape.pop("num_warps")

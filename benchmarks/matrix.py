@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from akd_monai.data import protocol_splits
-from akd_monai.data.phantom_sites import ACQUISITIONS
 from akd_monai.data.sites import SITES
 from akd_monai.data.views import VIEWS
-from akd_monai.engines.online_teacher import OnlineTeacher
-from akd_monai.engines.teacher_options import TeacherOptions
+from akd_monai.prostate.phantom.acquisition import ACQUISITIONS
+from akd_monai.teachers.online import OnlineTeacher
+from akd_monai.teachers.options import TeacherOptions
 from benchmarks.common import Goal, Result, Settings, interleaved, short
 from benchmarks.losses import STUDENTS
 from benchmarks.step import TEACHERS, TrainerStep, decided, make_batches

@@ -28,10 +28,10 @@ from monai.losses import DiceFocalLoss
 from monai.metrics import compute_dice
 from monai.transforms import Compose, NormalizeIntensity, ScaleIntensityRangePercentiles
 
-from akd_monai.data.phantom import make_case
 from akd_monai.data.sites import SITES, Site, site
 from akd_monai.keys import random_key
 from akd_monai.networks.nets.enet import ENet
+from akd_monai.prostate.phantom.make import make_case
 
 logger = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from akd_monai.engines import DistillationTrainer
-from akd_monai.engines.online_teacher import OnlineTeacher
-from akd_monai.engines.teacher_options import TeacherOptions
 from akd_monai.losses import DistillationCriterion
 from akd_monai.networks import count_operations
 from akd_monai.networks.nets import DeepLabV3Plus, UNetPlusPlus
+from akd_monai.teachers.online import OnlineTeacher
+from akd_monai.teachers.options import TeacherOptions
 from benchmarks.affinity import make_labels
 from benchmarks.common import Goal, Result, Settings, Timing, check_equal, interleaved, peak_bytes, times
 from benchmarks.losses import STUDENTS, student_layer

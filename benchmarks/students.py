@@ -10,8 +10,8 @@ import torch
 from monai.losses import DiceFocalLoss
 from torch import Tensor, nn
 
-from akd_monai.networks.nets.batchnorm import BatchNorm2d
-from akd_monai.networks.nets.prelu import PReLU
+from akd_monai.networks.layers.batch_norm import BatchNorm2d
+from akd_monai.networks.layers.prelu import PReLU
 from benchmarks.affinity import make_labels
 from benchmarks.common import Result, Settings, check_equal, interleaved, times
 from benchmarks.losses import STUDENTS

@@ -20,11 +20,11 @@ from monai.losses import DiceFocalLoss
 from monai.transforms import Compose, RandAffined
 from torch import Tensor, nn
 
-from akd_monai.cache import TargetCoding
 from akd_monai.data import SliceDataset, datalist, make_phantom
 from akd_monai.data.views import apply_view
 from akd_monai.losses import LogitsKLLoss
 from akd_monai.networks.nets import UNetPlusPlus
+from akd_monai.teachers.coding import TargetCoding
 from benchmarks.common import machine_facts
 from benchmarks.pipeline import prepare
 

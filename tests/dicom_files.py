@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from akd_monai.data.prepare import prepare
+from akd_monai.prostate.prepare.run import prepare
 
 UID = "1.2.826.0.1.3680043.10.9999"
 # 12 degrees of tilt, as an axial series of the prostate has.

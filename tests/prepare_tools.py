@@ -6,7 +6,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 
-from akd_monai.data.prepare import prepare
+from akd_monai.prostate.prepare.run import prepare
 
 LPS = np.diag([-0.5, -0.5, 3.0, 1.0])
 

@@ -9,9 +9,9 @@ import io
 import nibabel as nib
 import numpy as np
 
-from akd_monai.data.prepare import prepare
-from akd_monai.data.verify import verify
-from akd_monai.data.verify_report import ERROR, WARNING
+from akd_monai.prostate.prepare.run import prepare
+from akd_monai.prostate.verify.report import ERROR, WARNING
+from akd_monai.prostate.verify.run import verify
 
 LPS = np.diag([-2.0, -2.0, 3.0, 1.0])
 SHAPE = (60, 60, 14)

@@ -19,7 +19,7 @@ from akd_monai.bundle.assemble import write_bundle
 from akd_monai.bundle.check import check_bundle
 from akd_monai.bundle.new_part import NewBundle, new_part, readme_of
 from akd_monai.errors import InputError
-from akd_monai.networks.hooks import list_layers, probe_layers
+from akd_monai.networks.taps import list_layers, probe_layers
 
 _TASK = "Segmentation of the whole prostate gland on axial T2-weighted MRI"
 
@@ -160,7 +160,7 @@ def _build(
 
 
 def _locate(network: str) -> Any:
-    cure = (
+    remedy = (
         "give the dotted path of a class that is installed or that python -m finds in this folder, such as my_pkg.MyNet"
     )
     try:
@@ -169,9 +169,9 @@ def _locate(network: str) -> Any:
     except ErrorDuringImport as error:
         raise InputError(f"{network!r} fails when it is imported: {_line(error)}; repair it first.") from error
     if found is None:
-        raise InputError(f"there is no {network!r}; {cure}.")
+        raise InputError(f"there is no {network!r}; {remedy}.")
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        raise InputError(f"{network!r} is no network class (torch.nn.Module); {cure}.")
+        raise InputError(f"{network!r} is no network class (torch.nn.Module); {remedy}.")
     return found
 
 

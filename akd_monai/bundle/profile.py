@@ -14,8 +14,8 @@ import torch
 from akd_monai.bundle.load import build_network
 from akd_monai.bundle.metadata import bundle_path, input_shape, read_metadata
 from akd_monai.errors import InputError
-from akd_monai.networks.profile import profile_network
-from akd_monai.networks.profile_table import profile_table, write_profile
+from akd_monai.networks.profile.measure import profile_network
+from akd_monai.networks.profile.table import profile_table, write_profile
 
 _RUN_FACTS = ("time_ms", "time_min_ms", "time_max_ms", "peak_memory_mb", "peak_memory_note")
 
@@ -42,7 +42,7 @@ def profile_bundles(
         threads: CPU threads; as PyTorch chooses by default.
         as_json: return JSON with all facts instead of the table.
         output: also write the table (or, to a file that ends in ``.json``, the JSON); see
-            :func:`~akd_monai.networks.profile_table.write_profile`.
+            :func:`~akd_monai.networks.profile.table.write_profile`.
         paper: add the figures that the published comparison printed.
         machine: facts about the machine, to stand below the table: ``cpu``, ``gpu``, ``torch``.
 

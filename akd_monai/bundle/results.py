@@ -14,7 +14,7 @@ from typing import Any
 
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_sha256
 from akd_monai.errors import InputError
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write
 
 RESULTS = "docs/results.json"
 _METRICS = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "asd_mm": "ASD (mm)"}
@@ -47,11 +47,11 @@ def publish_results(bundle_dir: str | Path, rows_file: str | Path, *, data: str,
         "cases": len({row["case_id"] for row in rows}),
         "classes": _classes(rows, rows_file),
     }
-    write_text_atomically(bundle_path(bundle_dir, RESULTS), json.dumps(results, indent=4) + "\n")
+    atomic_write(bundle_path(bundle_dir, RESULTS), json.dumps(results, indent=4) + "\n")
     metadata = bundle_path(bundle_dir, "configs", "metadata.json")
-    write_text_atomically(readme, readme_with_results(readme.read_text(encoding="utf-8"), results))
+    atomic_write(readme, readme_with_results(readme.read_text(encoding="utf-8"), results))
     changed = metadata_with_results(read_metadata(bundle_dir), results)
-    write_text_atomically(metadata, json.dumps(changed, indent=4) + "\n")
+    atomic_write(metadata, json.dumps(changed, indent=4) + "\n")
     return readme
 
 

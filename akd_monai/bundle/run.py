@@ -10,13 +10,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from akd_monai.bundle.metadata import (
-    LAYERS_KEY,
-    bundle_path,
-    distillation_layer,
-    read_metadata,
-    weights_path,
-)
+from akd_monai.bundle.metadata import LAYERS_KEY, bundle_path, distillation_layer, read_metadata, weights_path
 from akd_monai.bundle.results import publish_results
 from akd_monai.bundle.workflow import GENERIC_OVERLAY, DistillationWorkflow, check_overrides, distillation_configs
 from akd_monai.errors import InputError, UnknownNameError, near_matches

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from akd_monai.data.nifti import write_atomically
 from akd_monai.errors import InputError
+from akd_monai.files import atomic_write
 
 MANIFEST = "manifest.json"
 UNLABELLED = "unlabelled"
@@ -74,7 +74,7 @@ class Manifest:
             "failed": self.failed,
         }
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(self.path, (text + "\n").encode())
+        atomic_write(self.path, text + "\n")
 
 
 def patient_ids(folder: str | Path) -> dict[str, str]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
-import secrets
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,17 +15,14 @@ from numpy.typing import NDArray
 
 from akd_monai.data.geometry import Array
 from akd_monai.errors import InputError
+from akd_monai.files import atomic_write
 
 TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name", "data_type")
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
 
-class FileProblem(InputError):
-    """A file that cannot be read as it should: ``code`` names the fault, ``reason`` and ``cure`` explain it."""
-
-    def __init__(self, code: str, reason: str, cure: str) -> None:
-        super().__init__(f"{reason}; {cure}")
-        self.code, self.reason, self.cure = code, reason, cure
+class FileError(InputError):
+    """A file that cannot be read as it should; ``code`` names the fault."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +46,16 @@ def read_whole(path: Path) -> bytes:
     """Return the decompressed bytes of ``path``; a gzip stream is read to its end, so its checksum is tested.
 
     Raises:
-        FileProblem: for a missing, empty, truncated or damaged file.
+        FileError: for a missing, empty, truncated or damaged file.
     """
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise FileProblem("missing-file", f"cannot be opened ({error.strerror})", "check the path and rights") from None
+        raise FileError(
+            f"cannot be opened ({error.strerror})", remedy="check the path and rights", code="missing-file"
+        ) from None
     if not raw:
-        raise FileProblem("empty-file", "the file has 0 bytes", "copy or download the file again")
+        raise FileError("the file has 0 bytes", remedy="copy or download the file again", code="empty-file")
     return unzipped(raw) if raw[:2] == b"\x1f\x8b" else raw
 
 
@@ -67,22 +63,24 @@ def unzipped(raw: bytes) -> bytes:
     """Decompress a gzip stream to its end and test its checksum.
 
     Raises:
-        FileProblem: for a truncated or damaged stream.
+        FileError: for a truncated or damaged stream.
     """
     again = "copy or download the file again"
     try:
         return gzip.decompress(raw)
     except EOFError:
-        raise FileProblem("truncated", "the gzip stream ends too early: the file is truncated", again) from None
+        raise FileError(
+            "the gzip stream ends too early: the file is truncated", remedy=again, code="truncated"
+        ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise FileProblem("damaged", f"the gzip stream is damaged ({error})", again) from None
+        raise FileError(f"the gzip stream is damaged ({error})", remedy=again, code="damaged") from None
 
 
 def read_nifti(path: Path) -> NiftiFile:
     """Read a ``.nii`` or ``.nii.gz`` file completely.
 
     Raises:
-        FileProblem: for a file that is missing, truncated, damaged or no NIfTI at all, or holds colours.
+        FileError: for a file that is missing, truncated, damaged or no NIfTI at all, or holds colours.
     """
     import nibabel as nib
 
@@ -90,24 +88,30 @@ def read_nifti(path: Path) -> NiftiFile:
     size = int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big")
     kind = nib.Nifti1Image if 348 in size else nib.Nifti2Image if 540 in size else None
     if kind is None:
-        raise FileProblem("not-an-image", f"is no NIfTI file (it starts with {_start(data)})", "replace the file")
+        raise FileError(
+            f"is no NIfTI file (it starts with {_start(data)})", remedy="replace the file", code="not-an-image"
+        )
     try:
         image = kind.from_bytes(data)
         dtype, shape = image.header.get_data_dtype(), image.header.get_data_shape()
         needed = NiftiFile(image, data).offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, nib.spatialimages.HeaderDataError) as error:
-        raise FileProblem("not-an-image", f"has a damaged NIfTI header ({error})", "replace the file") from None
+        raise FileError(
+            f"has a damaged NIfTI header ({error})", remedy="replace the file", code="not-an-image"
+        ) from None
     if dtype.names is not None or dtype.kind in "cV":
         _refuse_type(dtype)
     if needed > len(data):
         reason = f"is truncated: the header promises {needed} bytes, the file holds {len(data)}"
-        raise FileProblem("truncated", reason, "copy or download the file again")
+        raise FileError(reason, remedy="copy or download the file again", code="truncated")
     return NiftiFile(image, data)
 
 
 def _refuse_type(dtype: np.dtype) -> NoReturn:
     words = "colours (RGB)" if dtype.names else f"voxels of type {dtype}"
-    raise FileProblem("voxel-type", f"holds {words}, not one number a voxel", "export the original grey values")
+    raise FileError(
+        f"holds {words}, not one number a voxel", remedy="export the original grey values", code="voxel-type"
+    )
 
 
 def _start(data: bytes) -> str:
@@ -128,47 +132,8 @@ def nifti_bytes(array: NDArray, affine: Array) -> bytes:
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 
-def write_atomically(path: Path, data: bytes) -> str:
-    """Write ``data`` to ``path`` whole or not at all, and return its SHA-256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}"
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def write_nifti(path: Path, array: NDArray, affine: Array) -> str:
+    """Write a volume by :func:`nifti_bytes`, completely or not at all, and return the SHA-256 of the file."""
+    data = nifti_bytes(array, affine)
+    atomic_write(path, data)
     return hashlib.sha256(data).hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def stem_of(path: Path) -> str:
-    """Return the file name without ``.nii.gz`` or its last suffix.
-
-    Example:
-        >>> stem_of(Path("RUNMC/Case00.nii.gz"))
-        'Case00'
-    """
-    name = path.name
-    for suffix in NIFTI_SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return path.stem
-
-
-def visible(folder: Path, pattern: str = "*") -> Iterator[Path]:
-    """Yield what matches ``pattern`` below ``folder``, sorted, without hidden and macOS ``._*`` files."""
-    for path in sorted(folder.glob(pattern)):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path

@@ -20,7 +20,7 @@ from typing import Any
 from akd_monai.data.cases import Case
 from akd_monai.data.splits import split_summary
 from akd_monai.errors import InputError, UnknownNameError, near_matches
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write
 
 PROTOCOLS = ("cross_site", "loso")
 
@@ -96,9 +96,9 @@ def write_protocol_splits(
     folds: int = 4,
     validation: int = 2,
 ) -> Path:
-    """Write :func:`protocol_splits` as ``{"splits": [...]}``, which :func:`~akd_monai.data.verify.verify` can check."""
+    """Write :func:`protocol_splits` as ``{"splits": [...]}``, which :func:`~akd_monai.prostate.verify.run.verify` can check."""
     entries = protocol_splits(cases, target, protocol, seed=seed, folds=folds, validation=validation)
-    return write_text_atomically(path, json.dumps({"splits": entries}, indent=2) + "\n")
+    return atomic_write(path, json.dumps({"splits": entries}, indent=2) + "\n")
 
 
 def _check_sites(ours: Sequence[Case], others: Sequence[Case], target: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,13 @@ from monai.transforms import Compose, Transform
 from monai.transforms.traits import RandomizableTrait
 from torch.utils.data import Dataset
 
-from akd_monai.cache.identity import volume_key
 from akd_monai.data.find_view import find_view
 from akd_monai.data.views import VIEWS
-from akd_monai.data.volume_cache import FOREGROUND, CaseTransform, case_error, case_name, volume_source
+from akd_monai.data.volume_cache import FOREGROUND, CaseTransform, case_error, volume_source
 from akd_monai.errors import InputError
+from akd_monai.identity import volume_key
 from akd_monai.keys import random_key
+from akd_monai.names import case_name
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -56,8 +57,6 @@ class SliceDataset(Dataset):
         slices: (number of the case, number of the slice along the last axis) for each item.
         volume_keys: the hash of each case's volume; empty unless ``identify``.
         views: how many views of a slice there may be: 1 without transforms from the first random one on, else 8.
-        maps: called with ``(volume_key, slice)``, if set, for further maps ``[C, H, W]`` of an item, by name; they pass
-            through the random transforms that name them.
 
     Raises:
         InputError: for an empty list, a case that cannot be prepared (naming case and file), cases with and without
@@ -101,7 +100,6 @@ class SliceDataset(Dataset):
         self.identify = identify
         self.volume_keys: list[str] = []
         self.views = VIEWS if self.random_transforms else 1
-        self.maps: Callable[[str, int], Mapping[str, torch.Tensor]] | None = None
         shapes: dict[torch.Size, int] = {}
         marked = []
         for number in range(len(data)):
@@ -140,16 +138,9 @@ class SliceDataset(Dataset):
         """The transforms from the first random one on, which are run for each slice."""
         return list(self._random.transforms)
 
-    def clean_image(self, number: int) -> torch.Tensor:
-        """Return the image of an item before its random transforms."""
-        case_number, position = self.slices[number]
-        return self._volumes[case_number][self.keys[0]][position].clone()
-
     def _draw(self, case_number: int, position: int, key: int) -> Any:
         volume, case = self._volumes[case_number], self.data[case_number]
         item = {name: volume[name][position].clone() for name in self.keys if name in volume}
-        if self.maps is not None:
-            item.update(self.maps(self.volume_keys[case_number], position))
         self._random.set_random_state(seed=key)
         try:
             result = self._random(item)

@@ -15,7 +15,7 @@ import numpy as np
 
 from akd_monai.data.cases import Case, read_cases
 from akd_monai.errors import InputError, UnknownNameError, near_matches
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write
 from akd_monai.keys import random_key
 
 _LOGGER = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ def write_splits(
     splits = _splits(cases, seed, 0, folds, validation)
     count = 1 if folds is None else max(split.folds or 1 for split in splits.values())
     summaries = [split_summary(cases, seed=seed, fold=f, folds=folds, validation=validation) for f in range(count)]
-    return write_text_atomically(path, json.dumps({"splits": summaries}, indent=2) + "\n")
+    return atomic_write(path, json.dumps({"splits": summaries}, indent=2) + "\n")
 
 
 def _splits(cases: Sequence[Case], seed: int, fold: int, folds: int | None, validation: int) -> dict[str, _SiteSplit]:

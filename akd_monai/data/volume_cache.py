@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import inspect
-import io
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +17,11 @@ from monai.data import CacheDataset, PersistentDataset
 from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, Transform
 
-from akd_monai.cache.code_facts import source_facts
-from akd_monai.data.nifti import NIFTI_SUFFIXES, FileProblem, read_nifti, sha256_of, stem_of, write_atomically
+from akd_monai.data.nifti import FileError, read_nifti
 from akd_monai.errors import InputError
+from akd_monai.files import save_atomic, sha256_of
+from akd_monai.identity import source_facts
+from akd_monai.names import NIFTI_SUFFIXES, case_name
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -143,10 +144,8 @@ class StoredVolumes(PersistentDataset):
 
     @staticmethod
     def _write(path: Path, volumes: Mapping[str, torch.Tensor]) -> None:
-        buffer = io.BytesIO()
-        torch.save(volumes, buffer)
         try:
-            write_atomically(path, buffer.getvalue())
+            save_atomic(dict(volumes), path)
         except OSError as error:
             raise InputError(
                 f"cannot write to cache_dir {str(path.parent)!r} ({error.strerror});"
@@ -171,21 +170,6 @@ def volume_source(
     )
 
 
-def case_name(case: Mapping[str, Any]) -> str:
-    """Return a case's ``"case_id"``, else the folder and name of its image.
-
-    Example:
-        >>> case_name({"image": "/data/HK/Case13.nii.gz"})
-        'HK/Case13'
-    """
-    if "case_id" in case:
-        return str(case["case_id"])
-    image = case.get("image")
-    if isinstance(image, (str, os.PathLike)):
-        return f"{Path(image).parent.name}/{stem_of(Path(image))}"
-    return "without a name"
-
-
 def case_error(case: Mapping[str, Any], error: BaseException) -> Exception:
     """Return what to raise when ``error`` stopped ``case``: one line that names case, files and the first cause."""
     cause = error
@@ -205,7 +189,7 @@ def _check_files(case: Mapping[str, Any]) -> None:
         if not path.exists() or path.name.lower().endswith(NIFTI_SUFFIXES):
             try:
                 read_nifti(path)
-            except FileProblem as problem:
+            except FileError as problem:
                 raise InputError(f"case {case_name(case)}: file {str(path)!r}: {problem}") from problem
 
 

@@ -15,11 +15,11 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 
 from akd_monai.engines.adapters import AdapterOptimizer
-from akd_monai.engines.teacher_options import TeacherOptions
-from akd_monai.engines.teacher_source import teacher_source
 from akd_monai.errors import InputError
 from akd_monai.losses import DistillationCriterion
 from akd_monai.networks import FeatureTaps, probe_layers
+from akd_monai.teachers.options import TeacherOptions
+from akd_monai.teachers.source import teacher_source
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class DistillationTrainer(SupervisedTrainer):
             needed only when a term has an adapter to be built.
         seed: key of the adapters' initial weights.
         teacher_options: whether the teacher's maps are kept, and how they are computed, as
-            :class:`~akd_monai.engines.teacher_options.TeacherOptions` or a mapping with its fields.
+            :class:`~akd_monai.teachers.options.TeacherOptions` or a mapping with its fields.
         kwargs: everything that :class:`monai.engines.SupervisedTrainer` takes.
 
     Raises:

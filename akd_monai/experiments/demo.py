@@ -19,7 +19,7 @@ from akd_monai.experiments.demo_results import collect_results
 from akd_monai.experiments.report import write_report
 from akd_monai.experiments.settings import DemoSettings
 from akd_monai.experiments.steps import StepFailed, Steps, say
-from akd_monai.handlers.run_lock import RunLock
+from akd_monai.files import FolderLock
 
 TEACHER, ALONE, DISTILLED = "prostate_mri_unetplusplus", "prostate_mri_enet", "prostate_mri_enet_distilled"
 
@@ -42,7 +42,7 @@ def run_demo(data: str | None = None, output_dir: str = "demo_output", seed: int
     settings = DemoSettings.from_flags(flags)
     folder = Path(output_dir).resolve()
     steps = Steps(folder, {"data": data and str(Path(data).resolve()), "seed": seed, **settings.as_dict()})
-    with RunLock(folder):
+    with FolderLock(folder):
         try:
             return _run(folder, data, seed, settings, steps)
         except KeyboardInterrupt:

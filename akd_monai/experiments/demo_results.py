@@ -18,11 +18,11 @@ from torch import nn
 from akd_monai.bundle.load import load_network
 from akd_monai.bundle.metadata import weights_path, weights_sha256
 from akd_monai.data.cases import read_cases
-from akd_monai.experiments.machine import machine_facts
 from akd_monai.experiments.results import CaseFiles, Data, Profile, Results, System, case_key, read_case_rows
 from akd_monai.experiments.settings import DemoSettings
 from akd_monai.experiments.steps import Steps
-from akd_monai.networks.profile import profile_network
+from akd_monai.networks.profile.machine import machine_facts
+from akd_monai.networks.profile.measure import profile_network
 
 # folder of the bundle, label, role
 _SYSTEMS = (

@@ -16,7 +16,7 @@ from akd_monai.experiments.comparison import FEW_CASES, METRICS, MIN_PAIRS, caut
 from akd_monai.experiments.figures import contour_figure, curves_figure
 from akd_monai.experiments.pictures import MAX_CASES, contour_rows
 from akd_monai.experiments.results import Data, Mlflow, Results, read_results, write_results
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write
 
 PROTOCOLS = {
     "cross_site": (
@@ -52,7 +52,7 @@ def write_report(results: Results, output_dir: str | os.PathLike[str]) -> Path:
     """
     folder = Path(output_dir)
     write_results(results, folder / "results.json")
-    return write_text_atomically(folder / "index.html", render_page(results, folder))
+    return atomic_write(folder / "index.html", render_page(results, folder))
 
 
 def rebuild_report(results: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None = None) -> Path:

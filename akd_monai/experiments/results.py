@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from akd_monai.errors import InputError, near_matches
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write
 
 ROLES = ("teacher", "baseline", "distilled")
 CaseRow = TypedDict(
@@ -195,7 +195,7 @@ def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
         text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"the results do not fit into JSON: {error}.") from error
-    return write_text_atomically(path, text + "\n")
+    return atomic_write(path, text + "\n")
 
 
 def read_results(path: str | os.PathLike[str]) -> Results:

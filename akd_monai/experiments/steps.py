@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from akd_monai.errors import InputError
-from akd_monai.handlers.files import atomic_write
+from akd_monai.files import atomic_write
 
 # from linux/prctl.h
 _PR_SET_PDEATHSIG = 1

@@ -4,7 +4,7 @@
 from .best_model import SaveBestModel
 from .case_metrics import CaseMetrics
 from .checkpoint import ResumableCheckpoint
-from .finite import FiniteLoss, NonFiniteError
+from .finite import FiniteLoss
 from .history import History, read_history
 from .load_weights import LoadWeights
 from .loss_terms import LossTerms
@@ -22,7 +22,6 @@ __all__ = [
     "LoadWeights",
     "LossTerms",
     "MLflowTracker",
-    "NonFiniteError",
     "Progress",
     "ResumableCheckpoint",
     "RunMember",

@@ -16,10 +16,10 @@ from monai.utils import is_scalar
 from torch import nn
 
 from akd_monai.errors import InputError
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write, check_writable, remove_leftovers, save_atomic, sha256_of
 from akd_monai.handlers.events import run_late
-from akd_monai.handlers.files import check_writable, remove_leftovers, save_atomic, sha256_of
-from akd_monai.handlers.run_state import RunMember, unwrap
+from akd_monai.handlers.run_state import RunMember
+from akd_monai.networks.taps import unwrap
 
 RECORD = "best.json"
 
@@ -123,7 +123,7 @@ class SaveBestModel(RunMember):
                 # Before the weights: if the process ends in between, the entry of before still describes the file.
                 entry = {"metric": metric, "name": name, "epoch": epoch, "sha256": sha256}
                 content = {**entry, "previous": before if before["sha256"] else None}
-                write_text_atomically(self.path.with_name(RECORD), json.dumps(content, indent=2) + "\n")
+                atomic_write(self.path.with_name(RECORD), json.dumps(content, indent=2) + "\n")
 
             self.sha256 = save_atomic({k: v.contiguous() for k, v in weights.items()}, self.path, before_write=record)
             logger.info("%s %.4f in epoch %d is the best so far: saved %s", name, metric, epoch, self.path)

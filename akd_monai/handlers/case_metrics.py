@@ -15,11 +15,11 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor, decollate_batch
 from monai.engines.utils import IterationEvents
-from monai.utils import ImageMetaKey
 
 from akd_monai.errors import InputError
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write
 from akd_monai.handlers.mask_metrics import METRICS, check_volumes, foreground_masks, mask_metrics
+from akd_monai.names import case_name
 
 COLUMNS = ("case_id", "site", "class", *METRICS)
 AVERAGED = ("dice", "hd95_mm", "asd_mm")
@@ -128,7 +128,7 @@ class CaseMetrics:
             # Processes count on their own, and equal names would be taken for one case.
             rank = f"_rank{dist.get_rank()}" if _distributed() else ""
             fallback = f"case_{len({(r['site'], r['case_id']) for r in self._rows}) + 1:04d}{rank}"
-            name, site = case_name({**item, **result}, fallback), _text(item.get("site", ""))
+            name, site = case_name({**item, **result}, fallback), str(item.get("site", ""))
             if any(row["case_id"] == name and row["site"] == site for row in self._rows):
                 raise InputError(
                     f"case {name!r} of site {site!r} came twice; give every volume its own case_id in the datalist, "
@@ -165,31 +165,8 @@ class CaseMetrics:
         if self._table is None:
             logger.warning("the evaluation was stopped early: %s is not written, for it would lack cases", self.path)
             return
-        write_text_atomically(self.path, self._table.to_csv(index=False, float_format="%.6f", na_rep="nan"))
+        atomic_write(self.path, self._table.to_csv(index=False, float_format="%.6f", na_rep="nan"))
         logger.info("metrics of %d rows are in %s", len(self._table), self.path)
-
-
-def case_name(item: Mapping[str, Any], fallback: str) -> str:
-    """Return the name of a case: its ``case_id``, else the file name of its image or label, else ``fallback``.
-
-    Example:
-        >>> case_name({"case_id": "S1/Case00"}, "case_0001")
-        'S1/Case00'
-        >>> image = MetaTensor(torch.zeros(1), meta={"filename_or_obj": "/data/Case07.nii.gz"})
-        >>> case_name({"image": image}, "case_0001")
-        'Case07'
-    """
-    if "case_id" in item:
-        return _text(item["case_id"])
-    for key in ("image", "label"):
-        file = getattr(item.get(key), "meta", {}).get(ImageMetaKey.FILENAME_OR_OBJ)
-        if isinstance(file, str) and file:
-            return Path(file).name.removesuffix(".gz").rsplit(".", 1)[0]
-    return fallback
-
-
-def _text(value: Any) -> str:
-    return str(value.item() if isinstance(value, torch.Tensor) else value)
 
 
 def _finite(volume: torch.Tensor) -> bool:

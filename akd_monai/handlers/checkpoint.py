@@ -14,14 +14,13 @@ import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-from akd_monai.errors import InputError
+from akd_monai.errors import InputError, NonFiniteError
+from akd_monai.files import FolderLock, check_writable, remove_leftovers
 from akd_monai.handlers.checkpoint_folder import CheckpointFolder
 from akd_monai.handlers.events import on_failure, run_first, run_late
-from akd_monai.handlers.files import check_writable, remove_leftovers
-from akd_monai.handlers.finite import NonFiniteError
-from akd_monai.handlers.run_lock import RunLock
-from akd_monai.handlers.run_state import capture, differences, identity, restore, start_anew, unwrap
+from akd_monai.handlers.run_state import capture, differences, identity, restore, start_anew
 from akd_monai.handlers.stop_signals import StopSignals
+from akd_monai.networks.taps import unwrap
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ class ResumableCheckpoint:
         self.fingerprint, self.extra = dict(fingerprint or {}), dict(extra or {})
         listed = isinstance(lr_scheduler, Sequence)
         self.schedulers = None if lr_scheduler is None else list(lr_scheduler) if listed else [lr_scheduler]
-        self._lock, self._signals = RunLock(self.output_dir), StopSignals()
+        self._lock, self._signals = FolderLock(self.output_dir), StopSignals()
         self._found: tuple[Path, dict[str, Any]] | None = None
         self._due = self._in_step = False
         # iteration and completeness of the newest file

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from akd_monai.errors import InputError
-from akd_monai.handlers.files import save_atomic
+from akd_monai.files import save_atomic
 
 _FORMAT = 1
 _UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)

@@ -3,18 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from ignite.engine import Engine
 from monai.engines import IterationEvents
 
+from akd_monai.errors import NonFiniteError
 from akd_monai.handlers.loss_terms import loss_terms
-
-
-class NonFiniteError(FloatingPointError):
-    """A loss or a weight is NaN or infinite; what was saved before is intact."""
+from akd_monai.names import case_names
 
 
 class FiniteLoss:
@@ -54,15 +49,6 @@ class FiniteLoss:
         named = ", ".join(f"{name} is {value}" for name, value in broken.items())
         raise NonFiniteError(
             f"loss term {named} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, for cases "
-            f"{', '.join(_case_names(engine.state.batch)) or 'unknown'}: the weights are unchanged; check these images "
+            f"{', '.join(case_names(engine.state.batch)) or 'unknown'}: the weights are unchanged; check these images "
             "and labels, or lower the learning rate."
         )
-
-
-def _case_names(batch: Any) -> list[str]:
-    if not isinstance(batch, Mapping):
-        return []
-    names = batch.get("case_id")
-    if names is None:
-        names = getattr(batch.get("image"), "meta", {}).get("filename_or_obj", [])
-    return [str(name) for name in ([names] if isinstance(names, str) else names)]

@@ -12,7 +12,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write
 from akd_monai.handlers.events import run_late
 from akd_monai.handlers.metrics import epoch_metrics
 
@@ -57,7 +57,7 @@ class History:
         kept = [row for row in present if row["iteration"] <= engine.state.iteration]
         self._lines = [_line(row) for row in kept]
         if len(kept) < len(present):
-            write_text_atomically(self.path, "".join(self._lines))
+            atomic_write(self.path, "".join(self._lines))
 
     def _append(self, engine: Engine) -> None:
         if getattr(engine.state, "rank", 0) != 0:
@@ -65,7 +65,7 @@ class History:
         row = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         self._lines.append(_line({**row, **epoch_metrics(engine, self.evaluators)}))
         # Some hundred lines at most: written as a whole, a killed process leaves no half line behind.
-        write_text_atomically(self.path, "".join(self._lines))
+        atomic_write(self.path, "".join(self._lines))
 
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:

@@ -19,12 +19,12 @@ from monai.handlers import MLFlowHandler
 from monai.utils import path_to_sqlite_uri
 
 from akd_monai.errors import InputError
+from akd_monai.files import sha256_of
 from akd_monai.handlers.events import on_failure, run_late
-from akd_monai.handlers.files import sha256_of
 from akd_monai.handlers.metrics import epoch_metrics
 from akd_monai.handlers.run_name import unique_run_name
-from akd_monai.handlers.run_state import unwrap
 from akd_monai.handlers.spool import Spool
+from akd_monai.networks.taps import unwrap
 
 SPOOL_FILENAME = "mlflow_spool.jsonl"
 _PAUSE_SECONDS = 60.0

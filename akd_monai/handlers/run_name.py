@@ -6,7 +6,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write
 
 _FILENAME = "run_name.txt"
 
@@ -28,5 +28,5 @@ def unique_run_name(output_dir: str | Path, prefix: str = "run") -> str:
         name = ""
     if not name:
         name = f"{prefix}_{uuid.uuid4().hex[:12]}"
-        write_text_atomically(path, name + "\n")
+        atomic_write(path, name + "\n")
     return name

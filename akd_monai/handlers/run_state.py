@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler
-from torch import nn
 
 from akd_monai.errors import InputError
 from akd_monai.handlers.events import attached_handlers, validators_of
+from akd_monai.networks import unwrap
 
 
 class RunMember(ABC):
@@ -29,23 +29,6 @@ class RunMember(ABC):
     @abstractmethod
     def start_run(self, state: Mapping[str, Any] | None) -> None:
         """Go on from ``state``, or start anew when it is None."""
-
-
-def unwrap(network: nn.Module) -> nn.Module:
-    """Return the network inside ``DistributedDataParallel``, ``DataParallel`` or ``torch.compile``.
-
-    Example:
-        >>> inner = nn.Linear(1, 1)
-        >>> unwrap(nn.DataParallel(inner)) is inner
-        True
-    """
-    while True:
-        inner = getattr(network, "_orig_mod", None)
-        if inner is None and isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            inner = network.module
-        if inner is None:
-            return network
-        network = inner
 
 
 def capture(engine: SupervisedTrainer, schedulers: Sequence[Any] | None, extra: Mapping[str, Any]) -> dict[str, Any]:

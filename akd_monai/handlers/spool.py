@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Spool:
         """Write what waits to the file."""
         lines = [json.dumps({"run_name": self.run_name, **entry}) for entry in self.entries]
         try:
-            write_text_atomically(self.path, "".join(f"{line}\n" for line in lines))
+            atomic_write(self.path, "".join(f"{line}\n" for line in lines))
         except OSError as error:
             logger.warning("%s cannot be written (%s): the entries stay in memory only", self.path, error)
 

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from akd_monai.bundle import build_network
 from akd_monai.errors import InputError
-from akd_monai.files import write_text_atomically
+from akd_monai.files import atomic_write
 from akd_monai.label.bundles import choose_bundles, served_copy
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def serve(
     (folder / "model").mkdir(parents=True, exist_ok=True)
     for name, bundle in bundles.items():
         served_copy(bundle, folder / "model" / name)
-    write_text_atomically(folder / "main.py", _MAIN)
+    atomic_write(folder / "main.py", _MAIN)
     conf = {"models": ",".join(bundles), "zoo_source": "local", "sam2": "false"}
     if uncertainty is not None:
         conf["epistemic_model"] = uncertainty

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from akd_monai.errors import InputError
-from akd_monai.losses.affinity_pairs import AffinityOptions, resize_labels
-from akd_monai.losses.checks import check_choice, check_map, plain
+from akd_monai.errors import InputError, check_choice
+from akd_monai.losses._affinity.pairs import AffinityOptions, resize_labels
+from akd_monai.losses._checks import check_map, plain
 from akd_monai.losses.functional import ALGORITHMS, affinity_loss
 
 VOID_LABEL = 255

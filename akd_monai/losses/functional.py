@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from akd_monai.errors import InputError
-from akd_monai.losses.affinity_fast import fast_affinity
-from akd_monai.losses.affinity_pairs import AffinityOptions, resize_labels
-from akd_monai.losses.affinity_reference import reference_terms
-from akd_monai.losses.checks import check_choice, check_map, check_number, check_pair, full_precision, plain, wide
-from akd_monai.losses.divergence import divergence
+from akd_monai.errors import InputError, check_choice, check_number
+from akd_monai.losses._affinity.dispatch import fast_affinity
+from akd_monai.losses._affinity.pairs import AffinityOptions, resize_labels
+from akd_monai.losses._affinity.reference import reference_terms
+from akd_monai.losses._checks import check_map, check_pair, full_precision, plain, wide
 from akd_monai.losses.gram_matrix import gram_matrix
 
 ALGORITHMS = ("auto", "reference", "box", "dense", "triton")
@@ -57,7 +57,7 @@ def affinity_terms(
         class_balanced: make ``L+`` the mean, over the classes that own a ``P+`` pair, of the class's mean ``W``.
         algorithm: ``"reference"`` (shifts and autograd), ``"box"`` (box sums and the pairs at borders; best on smooth
             label maps), ``"dense"`` (every pair; best on ragged label maps), ``"triton"`` (fused, CUDA, float32), or
-            ``"auto"``, see :func:`~akd_monai.losses.affinity_fast.choose_algorithm`. All give one value and
+            ``"auto"``, see :func:`~akd_monai.losses._affinity.dispatch.choose_algorithm`. All give one value and
             gradient. A named algorithm that cannot serve is an error, never replaced.
 
     Returns:
@@ -199,8 +199,8 @@ def gram_loss(
     check_choice("normalize", normalize, GRAM_NORMALIZE)
     check_choice("reduction", reduction, GRAM_REDUCTIONS)
     check_number("l1_weight", l1_weight, at_least=0)
-    cure = 'set "adapter": "conv1x1" on the term'
-    check_pair(student, teacher, channels=mode == "channel", spatial=mode == "spatial", cure=cure)
+    remedy = 'set "adapter": "conv1x1" on the term'
+    check_pair(student, teacher, channels=mode == "channel", spatial=mode == "spatial", remedy=remedy)
     if adapter is not None and (mode != "batch" or adapter.dim() != 2 or adapter.shape[1] != student.shape[1]):
         raise InputError(
             f"adapter must be weights [K, {student.shape[1]}] in mode 'batch', got shape {list(adapter.shape)} in mode "
@@ -249,7 +249,7 @@ def logits_kl(
     """
     check_choice("direction", direction, KL_DIRECTIONS)
     check_number("temperature", temperature, above=0)
-    check_pair(student, teacher, channels=True, spatial=True, cure="both networks need the same classes in one order")
+    check_pair(student, teacher, channels=True, spatial=True, remedy="both networks need the same classes in one order")
     if student.shape[1] < 2:
         raise InputError(
             f"the softmax over one channel is always 1 (got shape {list(student.shape)}): give both networks two "
@@ -259,4 +259,10 @@ def logits_kl(
         ours, theirs = wide(student), wide(teacher.detach())
         if temperature != 1:
             ours, theirs = ours / temperature, theirs / temperature
-        return divergence(ours, theirs, direction == "student_teacher") * temperature**2
+        log_student = ours.log_softmax(1)
+        log_teacher = theirs.log_softmax(1)
+        if direction == "teacher_student":
+            log_student, log_teacher = log_teacher, log_student
+        # kl_div's first argument is the second distribution of the divergence
+        total = F.kl_div(log_teacher, log_student, reduction="sum", log_target=True)
+        return total * (temperature**2 * student.shape[1] / student.numel())

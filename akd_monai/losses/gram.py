@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from akd_monai.losses.checks import check_choice, check_number
+from akd_monai.errors import check_choice, check_number
 from akd_monai.losses.functional import GRAM_MODES, GRAM_NORMALIZE, GRAM_REDUCTIONS, gram_loss
 
 

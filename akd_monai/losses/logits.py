@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from akd_monai.losses.checks import check_choice, check_number
+from akd_monai.errors import check_choice, check_number
 from akd_monai.losses.functional import KL_DIRECTIONS, logits_kl
 
 

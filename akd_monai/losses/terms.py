@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from akd_monai.errors import InputError, near_matches
-from akd_monai.losses.checks import check_choice, check_number
+from akd_monai.errors import InputError, check_choice, check_number, near_matches
 from akd_monai.losses.registry import check_loss_name, get_loss
 
 CONV1X1 = "conv1x1"

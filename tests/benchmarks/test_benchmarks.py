@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from akd_monai.losses import affinity_loss
-from akd_monai.networks.nets.batchnorm import BatchNorm2d
-from akd_monai.networks.nets.prelu import PReLU
+from akd_monai.networks.layers.batch_norm import BatchNorm2d
+from akd_monai.networks.layers.prelu import PReLU
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -70,8 +70,11 @@ def test_results_are_kept_by_name_and_the_page_follows_them(tmp_path, monkeypatc
     assert set(stored["affinity"]["machine"]) >= {"cpu", "torch", "threads"}
     text = (tmp_path / "page.md").read_text()
     assert text == page(stored)
-    assert "## A title" in text and "## Older" in text and "| g | at least 2 | 1 | **missed** |" in text
-    assert "- g (1, at least 2 wanted): f." in text and "A title" in capsys.readouterr().out
+    assert "## A title" in text
+    assert "## Older" in text
+    assert "| g | at least 2 | 1 | **missed** |" in text
+    assert "- g (1, at least 2 wanted): f." in text
+    assert "A title" in capsys.readouterr().out
 
 
 def test_the_committed_page_is_that_of_the_committed_results():
@@ -84,7 +87,8 @@ def test_the_committed_page_is_that_of_the_committed_results():
 
 def test_an_unknown_name_is_said():
     done = benchmarks("speed")
-    assert done.returncode == 2 and "there is no benchmark 'speed'; there is affinity" in done.stderr
+    assert done.returncode == 2
+    assert "there is no benchmark 'speed'; there is affinity" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,9 @@ def test_an_unknown_name_is_said():
 )
 def test_a_mistake_on_the_command_line(words, message):
     done = benchmarks(*words)
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_modules_of_pytorch_take_the_same_steps():
@@ -130,7 +136,9 @@ def test_a_decided_teacher_follows_bright_regions():
     image = torch.zeros(1, 1, 64, 64)
     image[..., 16:48, :] = 2
     labels = decided(torch.nn.Conv2d(1, 2, 1))(image).argmax(1)
-    assert labels[:, 24:40].all() and not labels[:, :8].any() and not labels[:, 56:].any()
+    assert labels[:, 24:40].all()
+    assert not labels[:, :8].any()
+    assert not labels[:, 56:].any()
 
 
 def test_the_naive_loss_is_the_loss():
@@ -186,7 +194,8 @@ def test_goals(value, at_most, reached):
     assert goal.reached is reached
     line = goals({"x": {"goals": [vars(goal) | {"reached": reached}]}})
     assert ("| reached |" in line) == reached
-    assert "| speed |" in line and ("**missed**" in line) != reached
+    assert "| speed |" in line
+    assert ("**missed**" in line) != reached
     assert "at most 1.5" in line if at_most else "at least 1.5" in line
     assert table(["a"], [["b"]]) == "| a |\n|---|\n| b |"
 
@@ -205,7 +214,8 @@ def test_the_kernel_compiles_for_a_gpu_without_spilling():
 
     for channels, capability in ((2, 75), (64, 80), (2, 90), (64, 90), (64, 120)):
         used = resources(compiled(channels, radius=1, capability=capability))
-        assert 0 < used["REG"] <= 255 and used["STACK"] <= 64
+        assert 0 < used["REG"] <= 255
+        assert used["STACK"] <= 64
 
 
 def test_the_steps_of_table_2_are_counted():

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akd_monai.data.cases import read_cases
-from akd_monai.data.phantom import make_phantom
 from akd_monai.data.protocols import protocol_splits, write_protocol_splits
-from akd_monai.data.verify import verify
 from akd_monai.errors import InputError, UnknownNameError
+from akd_monai.prostate.phantom.make import make_phantom
+from akd_monai.prostate.verify.run import verify
 
 SIZES = {"RUNMC": 30, "BMC": 30, "I2CVB": 19, "UCL": 13, "BIDMC": 12, "HK": 12}
 
@@ -54,7 +54,9 @@ def test_no_case_and_no_patient_is_on_both_sides(sizes, seed, folds, scans):
             by_part.setdefault(part, set()).add(patient[name])
         sides = list(by_part.values())
         assert sum(map(len, sides)) == len(set.union(*sides))
-        assert by_part["training"] and by_part["test"] and by_part["teacher_training"]
+        assert by_part["training"]
+        assert by_part["test"]
+        assert by_part["teacher_training"]
         tested.update(name for name, part in entry["cases"].items() if part == "test")
     assert tested == Counter(name for name in names if site_of(name) == "A")
     (entry,) = protocol_splits(cases, "A", "loso", seed=seed)
@@ -69,7 +71,8 @@ def test_the_six_sites_by_hand(target):
     assert [entry["fold"] for entry in entries] == [0, 1, 2, 3]
     tests = [sum(part == "test" for part in entry["cases"].values()) for entry in entries]
     # n cases over four folds: sizes differ by one at most.
-    assert sum(tests) == SIZES[target] and max(tests) - min(tests) <= 1
+    assert sum(tests) == SIZES[target]
+    assert max(tests) - min(tests) <= 1
     # 15 % of 30, 30, 19, 13, 12, 12 cases, rounded to even, without the target's.
     spared = {"RUNMC": 4, "BMC": 4, "I2CVB": 3, "UCL": 2, "BIDMC": 2, "HK": 2}
     wanted = sum(spared.values()) - spared[target]

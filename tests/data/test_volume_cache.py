@@ -184,7 +184,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("akd_monai.data.volume_cache.write_atomically", full)
+    monkeypatch.setattr("akd_monai.data.volume_cache.atomic_write", full)
     with pytest.raises(InputError, match=r"cannot write to cache_dir .*No space left on device"):
         value(write(tmp_path / "A", 2.0), tmp_path / "cache")
 

@@ -44,8 +44,10 @@ def test_reference_is_red_and_prediction_green():
         contour_figure([row(disc(radius=8))], legend=False),
         contour_figure([row(disc(radius=0))], legend=False),
     )
-    assert share(both, RED) > 300 and share(both, GREEN) > 100
-    assert share(missed, RED) > 300 and share(missed, GREEN) == 0
+    assert share(both, RED) > 300
+    assert share(both, GREEN) > 100
+    assert share(missed, RED) > 300
+    assert share(missed, GREEN) == 0
 
 
 @pytest.mark.parametrize(
@@ -176,4 +178,5 @@ def test_histories_with_gaps(history):
 def test_same_input_same_bytes_and_nothing_about_the_maker():
     one, other = (contour_figure([row(disc())]) for _ in range(2))
     assert one == other
-    assert b"atplotlib" not in one and b"Date" not in one
+    assert b"atplotlib" not in one
+    assert b"Date" not in one

@@ -53,11 +53,14 @@ def test_page_is_whole_and_opens_offline(tmp_path):
     path = write_report(record(tmp_path), tmp_path / "report")
     text = path.read_text(encoding="utf-8")
     page = Page(text)
-    assert path.name == "index.html" and sorted(p.name for p in path.parent.iterdir()) == ["index.html", "results.json"]
+    assert path.name == "index.html"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["index.html", "results.json"]
     assert not page.open
     assert page.sections == ["finding", "scores", "cost", "curves", "pictures", "cases", "run", "definitions"]
     assert page.tags.count("img") == 3  # curves and two cases
-    assert "http" not in text.lower() and "url(" not in text and "@import" not in text
+    assert "http" not in text.lower()
+    assert "url(" not in text
+    assert "@import" not in text
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
     assert {link[1:] for link in page.links if link.startswith("#")} == set(page.sections)
@@ -67,18 +70,23 @@ def test_page_is_whole_and_opens_offline(tmp_path):
 def test_figures_of_the_tables():
     page = Page(render_page(record(), "."))
     # Means of 0.60, 0.63 ... 0.81 and, one percent apart, of 0.50 ... 0.57.
-    assert "0.705" in page.text and "0.535" in page.text
+    assert "0.705" in page.text
+    assert "0.535" in page.text
     assert "n = 8" in page.text
     # 8 differences of one sign: p = 2/256, times three comparisons.
-    assert "0.008" in page.text and "0.023" in page.text
-    assert (
-        "353,545" in page.text and "2.112" in page.text and "1 × 1 × 384 × 384" in page.text and "1.47 MB" in page.text
-    )
-    assert "cross_site" in page.text and "not domain generalisation" in page.text
+    assert "0.008" in page.text
+    assert "0.023" in page.text
+    assert "353,545" in page.text
+    assert "2.112" in page.text
+    assert "1 × 1 × 384 × 384" in page.text
+    assert "1.47 MB" in page.text
+    assert "cross_site" in page.text
+    assert "not domain generalisation" in page.text
     assert "mlflow ui --backend-store-uri sqlite:///mlruns.db --host 127.0.0.1" in page.text
     assert "Validation cases are training cases." in page.text
     assert "Reduced for this run: 3 epochs instead of 100" in page.text
-    assert "features 8, 16" in page.text and "amp no" in page.text
+    assert "features 8, 16" in page.text
+    assert "amp no" in page.text
 
 
 @pytest.mark.parametrize(
@@ -101,7 +109,8 @@ def test_without_a_pair_the_page_says_that_nothing_was_compared():
     results = record()
     results["systems"] = results["systems"][:1]
     text = Page(render_page(results, ".")).text
-    assert "Not compared" in text and "Paired differences" not in text
+    assert "Not compared" in text
+    assert "Paired differences" not in text
 
 
 def test_synthetic_and_real_data_cannot_be_mistaken():
@@ -109,7 +118,8 @@ def test_synthetic_and_real_data_cannot_be_mistaken():
     synthetic = Page(render_page(results, ".")).text
     results["data"]["kind"] = "real"
     real = Page(render_page(results, ".")).text
-    assert "Synthetic data: a phantom, no patients" in synthetic and "Synthetic" not in real
+    assert "Synthetic data: a phantom, no patients" in synthetic
+    assert "Synthetic" not in real
     assert "real cases" in real
 
 
@@ -134,9 +144,11 @@ def test_names_are_escaped():
     results["title"] = '"><img src=x>'
     text = render_page(results, ".")
     page = Page(text)
-    assert "script" not in page.tags and page.tags.count("img") == 1
+    assert "script" not in page.tags
+    assert page.tags.count("img") == 1
     assert html.escape("<script>alert(0)</script>&") in text
-    assert "&& echo <done>" in html.unescape(text) and "<done>" not in text
+    assert "&& echo <done>" in html.unescape(text)
+    assert "<done>" not in text
 
 
 def test_same_results_same_bytes(tmp_path):
@@ -171,8 +183,10 @@ def test_a_bare_record_makes_a_page():
         system["per_case"] = [{"case_id": "a", "dice": 0.5, "hd95_mm": 1.0, "asd_mm": 0.5}]
         del system["profile"], system["history"]
     page = Page(render_page(results, "."))
-    assert "Nothing was measured." in page.text and "No training was recorded." in page.text
-    assert "There are no pictures" in page.text and "no interval from a single case" in page.text
+    assert "Nothing was measured." in page.text
+    assert "No training was recorded." in page.text
+    assert "There are no pictures" in page.text
+    assert "no interval from a single case" in page.text
 
 
 def test_an_unknown_protocol_is_named_but_not_explained():

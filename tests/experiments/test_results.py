@@ -117,7 +117,8 @@ def test_case_rows_of_the_handler(tmp_path):
     (tmp_path / "t.csv").write_text(header + "007,NA,1,0.5,nan,nan,1.0,0.0\n008,,1,nan,1.5,2,1.0,2.0\n")
     one, other = read_case_rows(tmp_path / "t.csv")
     assert (one["case_id"], one["site"], one["class"], one["dice"]) == ("007", "NA", "1", 0.5)
-    assert math.isnan(one["hd95_mm"]) and math.isnan(other["dice"])
+    assert math.isnan(one["hd95_mm"])
+    assert math.isnan(other["dice"])
     assert (other["site"], other["asd_mm"]) == ("", 2.0)
 
 

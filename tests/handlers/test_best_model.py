@@ -12,8 +12,8 @@ from torch import nn
 from toy_run import build, network
 
 from akd_monai.errors import InputError
+from akd_monai.files import sha256_of
 from akd_monai.handlers import SaveBestModel
-from akd_monai.handlers.files import sha256_of
 
 NAN = math.nan
 
@@ -86,7 +86,7 @@ def test_fresh_run_does_not_look_back(tmp_path):
 def test_end_between_record_and_weights_keeps_the_old_best(tmp_path, monkeypatch):
     validate(tmp_path, [0.7])
     with monkeypatch.context() as patch:
-        patch.setattr("akd_monai.handlers.files.atomic_write", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("akd_monai.files.atomic_write", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             validate(tmp_path, [0.8], resumed=True)
     assert json.loads((tmp_path / "best.json").read_text())["metric"] == 0.8

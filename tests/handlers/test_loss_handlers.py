@@ -17,7 +17,8 @@ from monai.handlers import StatsHandler
 from torch import nn
 from toy_run import build
 
-from akd_monai.handlers import FiniteLoss, History, LossTerms, NonFiniteError, Progress, read_history
+from akd_monai.errors import NonFiniteError
+from akd_monai.handlers import FiniteLoss, History, LossTerms, Progress, read_history
 from akd_monai.handlers.metrics import epoch_metrics
 
 TASK, AFFINITY = [1.0, 2.0, 6.0, 0.0], [0.5, None, 1.5, 4.0]
@@ -167,8 +168,11 @@ def test_progress_draws_one_bar_that_a_resumed_run_continues(tmp_path, monkeypat
     build(tmp_path, epochs=1, handlers=[Progress("student", terminal=True)]).run()
     build(tmp_path, epochs=2, handlers=[Progress("student", terminal=True)]).run()
     drawn = [line for line in stream.getvalue().replace("\n", "\r").split("\r") if line.strip()]
-    assert "0/5" in drawn[0] and "5/10" in next(line for line in drawn if "/10" in line)
-    assert "10/10" in drawn[-1] and "task=" in stream.getvalue() and "val_mean_dice=0." in stream.getvalue()
+    assert "0/5" in drawn[0]
+    assert "5/10" in next(line for line in drawn if "/10" in line)
+    assert "10/10" in drawn[-1]
+    assert "task=" in stream.getvalue()
+    assert "val_mean_dice=0." in stream.getvalue()
 
 
 def test_progress_closes_its_bar_on_an_error(tmp_path):

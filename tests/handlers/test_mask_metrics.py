@@ -97,7 +97,8 @@ def test_empty_masks(predicted, reference, dice, recwarn):
     full, empty = box((4, 4, 4), (1, 3), (1, 3), (1, 3)), torch.zeros(4, 4, 4, dtype=torch.bool)
     scores = mask_metrics(full if predicted else empty, full if reference else empty, SPACING)
     assert scores["dice"] == pytest.approx(dice, nan_ok=True)
-    assert math.isnan(scores["hd95_mm"]) and math.isnan(scores["asd_mm"])
+    assert math.isnan(scores["hd95_mm"])
+    assert math.isnan(scores["asd_mm"])
     assert scores["predicted_ml"] == pytest.approx(8 * 0.5 * 0.7 * 3 / 1000 * predicted)
     assert not [w for w in recwarn if "empty" in str(w.message) or "all 0" in str(w.message)]
 

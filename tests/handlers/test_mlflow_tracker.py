@@ -15,8 +15,8 @@ from monai.bundle import ConfigWorkflow
 from toy_run import build
 
 from akd_monai.errors import InputError
+from akd_monai.files import sha256_of
 from akd_monai.handlers import MLflowTracker, unique_run_name
-from akd_monai.handlers.files import sha256_of
 from akd_monai.handlers.mlflow_tracker import SPOOL_FILENAME
 
 
@@ -64,8 +64,10 @@ def test_search_gives_back_terms_params_files_and_hash(tmp_path, store, monkeypa
     table = mlflow.search_runs(search_all_experiments=True)
     row = table.iloc[0]
     assert (len(table), row["status"]) == (1, "FINISHED")
-    assert row["params.teacher/name"] == "unetplusplus" and row["params.lr"] == "0.01"
-    assert row["params.max_epochs"] == "2" and row["params.epoch_length"] == "5"
+    assert row["params.teacher/name"] == "unetplusplus"
+    assert row["params.lr"] == "0.01"
+    assert row["params.max_epochs"] == "2"
+    assert row["params.epoch_length"] == "5"
     assert row["params.network_parameters"] == str(sum(p.numel() for p in trainer.network.parameters()))
     assert len(row["params.long"]) == 6000
     assert row["tags.checkpoint_sha256"] == sha256_of(tmp_path / "model.pt")
@@ -83,7 +85,8 @@ def test_resumed_run_goes_on_in_its_run_and_another_folder_never_does(tmp_path, 
         trainer.add_event_handler(Events.ITERATION_COMPLETED(once=12), lambda e: 1 / 0)
         trainer.run()
     (failed,) = runs_of(store)
-    assert failed.info.status == "FAILED" and failed.data.tags["error"].startswith("ZeroDivisionError")
+    assert failed.info.status == "FAILED"
+    assert failed.data.tags["error"].startswith("ZeroDivisionError")
     tracked(tmp_path / "b", store, epochs=1)
     tracked(tmp_path / "a", store)
     first, other = runs_of(store)
@@ -124,7 +127,8 @@ def test_finished_run_with_more_epochs_is_reopened_and_says_what_changed(tmp_pat
     tracked(tmp_path, store, epochs=1)
     tracked(tmp_path, store, epochs=2)
     (run,) = runs_of(store)
-    assert run.data.params["max_epochs"] == "1" and run.data.tags["changed/max_epochs"] == "2"
+    assert run.data.params["max_epochs"] == "1"
+    assert run.data.tags["changed/max_epochs"] == "2"
     assert [p.step for p in MlflowClient(store).get_metric_history(run.info.run_id, "lr")] == [1, 2]
 
 
@@ -135,7 +139,8 @@ def test_undefined_metrics_are_left_out_and_named(tmp_path, store):
     )
     trainer.run()
     (run,) = runs_of(store)
-    assert "hd95" not in run.data.metrics and "asd" not in run.data.metrics
+    assert "hd95" not in run.data.metrics
+    assert "asd" not in run.data.metrics
     assert run.data.metrics["odd/1"] == 1.0
     assert run.data.tags["undefined"] == "asd, hd95 (epoch 1)"
 
@@ -225,7 +230,8 @@ def test_bundle_is_tracked_through_a_settings_file(tmp_path, store, monkeypatch)
     workflow.initialize()
     workflow.run()
     (run,) = runs_of(store)
-    assert run.info.status == "FINISHED" and run.data.params["learning_rate"] == "0.125"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["learning_rate"] == "0.125"
     assert run.data.metrics.keys() == {"loss/task", "loss/total", "lr"}
     (artifact,) = MlflowClient(store).list_artifacts(run.info.run_id)
     path = MlflowClient(store).download_artifacts(run.info.run_id, artifact.path)

@@ -13,9 +13,9 @@ from monai.handlers import CheckpointLoader
 from torch import nn
 from toy_run import build, network
 
-from akd_monai.errors import InputError
-from akd_monai.handlers import NonFiniteError, ResumableCheckpoint
-from akd_monai.handlers.files import sha256_of
+from akd_monai.errors import InputError, NonFiniteError
+from akd_monai.files import sha256_of
+from akd_monai.handlers import ResumableCheckpoint
 
 
 def stop_after(epochs):
@@ -116,7 +116,8 @@ def test_damaged_file_is_skipped_and_reported(tmp_path, caplog, damage):
     path.write_bytes(damage(path.read_bytes()))
     with caplog.at_level(logging.WARNING):
         trainer = train(tmp_path, epochs=3)
-    assert "skipped" in caplog.text and "resume.pt, which cannot be read" in caplog.text
+    assert "skipped" in caplog.text
+    assert "resume.pt, which cannot be read" in caplog.text
     assert trainer.state.iteration == 15
 
 

@@ -9,7 +9,7 @@ import signal
 import pytest
 import torch
 
-from akd_monai.handlers.files import sha256_of
+from akd_monai.files import sha256_of
 
 KILLED = -signal.SIGKILL
 

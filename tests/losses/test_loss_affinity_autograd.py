@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.profiler import ProfilerActivity, profile
 
 from akd_monai.losses import AdaptiveAffinityLoss, affinity_loss
-from akd_monai.losses.affinity_fast import _affinity
+from akd_monai.losses._affinity.dispatch import _affinity
 
 
 def maps(*shape, seed=0, noise=0.0):

@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 
 from akd_monai.errors import InputError
 from akd_monai.losses import AdaptiveAffinityLoss, affinity_box, affinity_loss, affinity_terms
-from akd_monai.losses.affinity_dense import _some_samples
-from akd_monai.losses.affinity_pairs import AffinityOptions, LabelPairs
+from akd_monai.losses._affinity.dense import _some_samples
+from akd_monai.losses._affinity.pairs import AffinityOptions, LabelPairs
 
 ALGORITHMS = ["reference", "box", "dense", "auto"]
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -63,7 +63,8 @@ def test_half_precision_scores_are_computed_in_float32(algorithm, dtype):
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, affinity_loss(scores.float(), labels, algorithm="reference"))
     (gradient,) = torch.autograd.grad(loss, scores)
-    assert gradient.dtype == dtype and gradient.isfinite().all()
+    assert gradient.dtype == dtype
+    assert gradient.isfinite().all()
 
 
 @every_algorithm
@@ -81,7 +82,8 @@ def test_saturated_scores_stay_finite(algorithm):
     scores, labels = random_case(1, 3, 4, 4)
     scores = (scores * 1e4).requires_grad_()  # most probabilities are exactly 0 in float32
     loss = affinity_loss(scores, labels, algorithm=algorithm)
-    assert loss.isfinite() and loss > 100
+    assert loss.isfinite()
+    assert loss > 100
     assert torch.autograd.grad(loss, scores)[0].isfinite().all()
 
 
@@ -89,7 +91,8 @@ def test_saturated_scores_stay_finite(algorithm):
 def test_float64_stays_float64_and_meta_tensors_come_out_plain(algorithm):
     scores, labels = random_case(1, 2, 3, 3, dtype=torch.float64)
     loss = affinity_loss(MetaTensor(scores), MetaTensor(labels), algorithm=algorithm)
-    assert type(loss) is torch.Tensor and loss.dtype == torch.float64
+    assert type(loss) is torch.Tensor
+    assert loss.dtype == torch.float64
     torch.testing.assert_close(loss, affinity_loss(scores, labels, algorithm=algorithm))
 
 
@@ -214,7 +217,8 @@ def test_backward_keeps_little_more_than_one_map(ragged):
 def test_nothing_is_kept_without_a_gradient():
     scores, labels = random_case(2, 16, 24, 24)
     loss = affinity_loss(scores, labels)
-    assert not loss.requires_grad and loss.grad_fn is None
+    assert not loss.requires_grad
+    assert loss.grad_fn is None
 
 
 def test_inside_torch_compile():
@@ -234,7 +238,8 @@ def test_the_teacher_decides_labels_and_gets_no_gradient():
     loss = AdaptiveAffinityLoss(margin=2.0)(scores, logits)
     torch.testing.assert_close(loss, affinity_loss(scores, labels, margin=2.0))
     loss.backward()
-    assert logits.grad is None and scores.grad is not None
+    assert logits.grad is None
+    assert scores.grad is not None
 
 
 def test_a_teacher_of_one_channel_decides_by_its_sign():

@@ -25,9 +25,9 @@ CASES = [
 INTERPRETED = """
 import torch
 from akd_monai.losses import affinity_terms
-from akd_monai.losses.affinity_pairs import AffinityOptions
-from akd_monai.losses.affinity_trial import kernel_serves
-from akd_monai.losses.affinity_triton import triton_affinity
+from akd_monai.losses._affinity.pairs import AffinityOptions
+from akd_monai.losses._affinity.self_test import kernel_serves
+from akd_monai.losses._affinity.triton_kernel import triton_affinity
 
 for shape, options in {cases}:
     rng = torch.Generator().manual_seed(0)

@@ -71,13 +71,15 @@ def test_gradients_reach_student_and_adapter_but_not_the_teacher():
     sum(criterion(student, teacher, ours, theirs).values()).backward()
     trained = [student, ours["encoder.3"], criterion.adapters["gram"].weight]
     assert all(x.grad.abs().sum() > 0 for x in trained)
-    assert teacher.grad is None and theirs["x3_0"].grad is None
+    assert teacher.grad is None
+    assert theirs["x3_0"].grad is None
 
 
 def test_layers_and_active_terms():
     criterion = DistillationCriterion([*PAPER, {"name": "off", "loss": "gram", "weight": 0, "student_layer": "a"}])
     assert [term.name for term in criterion.active] == ["logits", "gram", "affinity"]
-    assert criterion.student_layers == ["encoder.3"] and criterion.teacher_layers == ["x3_0"]
+    assert criterion.student_layers == ["encoder.3"]
+    assert criterion.teacher_layers == ["x3_0"]
 
 
 def test_layers_are_sorted_and_listed_once():
@@ -96,7 +98,8 @@ def test_a_term_of_weight_zero_is_neither_built_nor_computed(monkeypatch):
         [{"name": "a", "loss": "gram", "weight": 0, "adapter": "conv1x1"}, DistillationTerm("b", nn.MSELoss(), 0.0)]
     )
     criterion.build_adapters({}, {}, spatial_dims=2, seed=0)
-    assert criterion(*maps()) == {} and not list(criterion.parameters())
+    assert criterion(*maps()) == {}
+    assert not list(criterion.parameters())
 
 
 def test_no_terms_give_no_values():
@@ -107,7 +110,8 @@ def test_adapters_are_a_function_of_seed_and_name_alone():
     before = torch.get_rng_state()
     weights = [paper_criterion(seed).adapters["gram"].weight for seed in (7, 7, 8)]
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
     two = DistillationCriterion([{**PAPER[1], "name": name} for name in ("gram", "other")])
     two.build_adapters({"encoder.3": 3}, {"x3_0": 5}, spatial_dims=2, seed=7)
     assert torch.equal(two.adapters["gram"].weight, weights[0])
@@ -120,11 +124,13 @@ def test_adapters_are_convolutions_initialised_as_usual(dims):
     criterion.build_adapters({"encoder.3": 64}, {"x3_0": 256}, spatial_dims=dims, seed=0)
     adapter = criterion.adapters["gram"]
     assert isinstance(adapter, nn.Conv2d if dims == 2 else nn.Conv3d)
-    assert adapter.bias is None and adapter.weight.shape == (256, 64, *[1] * dims)
+    assert adapter.bias is None
+    assert adapter.weight.shape == (256, 64, *[1] * dims)
     bound = 1 / math.sqrt(64)  # uniform in +-1/sqrt(fan_in), the default of nn.Conv: standard deviation bound/sqrt(3)
     assert adapter.weight.abs().max() <= bound
     assert adapter.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
-    assert adapter.weight.requires_grad and list(criterion.state_dict()) == ["adapters.gram.weight"]
+    assert adapter.weight.requires_grad
+    assert list(criterion.state_dict()) == ["adapters.gram.weight"]
 
 
 def test_given_modules_serve_as_loss_and_adapter_and_survive_a_copy():
@@ -137,7 +143,8 @@ def test_given_modules_serve_as_loss_and_adapter_and_survive_a_copy():
     torch.testing.assert_close(value, expected)
     assert term.adapter.weight.dtype == torch.float32
     value.backward()  # the loss would send a gradient to the teacher; the criterion does not
-    assert criterion.adapters["soft"].weight.grad is not None and theirs["x3_0"].grad is None
+    assert criterion.adapters["soft"].weight.grad is not None
+    assert theirs["x3_0"].grad is None
 
 
 def test_the_larger_map_is_pooled_to_the_smaller():
@@ -259,7 +266,8 @@ def test_mistakes_while_computing_name_the_term():
 
 
 def test_registry_knows_the_three_modules():
-    assert {"affinity", "gram", "logits"} <= set(loss_names()) and "gram" in LOSSES
+    assert {"affinity", "gram", "logits"} <= set(loss_names())
+    assert "gram" in LOSSES
     assert isinstance(get_loss("affinity", kernel=5), AdaptiveAffinityLoss)
     assert isinstance(get_loss("gram"), GramKernelLoss)
     assert get_loss("logits", temperature=4.0).temperature == 4.0

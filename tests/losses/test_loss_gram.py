@@ -60,7 +60,8 @@ def test_equals_loops(mode, normalize, reduction, seed, dims, l1_weight):
     ours, theirs = torch.from_numpy(student), torch.from_numpy(teacher)
     assert gram_loss(ours, theirs, **options).item() == pytest.approx(expected, rel=1e-10, abs=1e-14)
     single = GramKernelLoss(**options)(ours.float(), theirs.float())
-    assert single.dtype == torch.float32 and single.item() == pytest.approx(expected, abs=1e-5 * max(1, expected))
+    assert single.dtype == torch.float32
+    assert single.item() == pytest.approx(expected, abs=1e-5 * max(1, expected))
 
 
 @pytest.mark.parametrize(("mode", "normalize"), list(itertools.product(MODES, NORMALIZE)))
@@ -117,7 +118,8 @@ def test_dead_features_get_no_gradient_instead_of_a_huge_one(mode):
     student.requires_grad_()
     loss = gram_loss(student, torch.randn(3, 4, 2, 2, generator=rng), mode=mode)
     (gradient,) = torch.autograd.grad(loss, student)
-    assert loss.isfinite() and gradient.abs().max() < 10
+    assert loss.isfinite()
+    assert gradient.abs().max() < 10
     assert not gradient[0].any()
 
 
@@ -130,7 +132,8 @@ def test_half_precision_and_autocast_stay_finite_and_exact(dtype, autocast):
     expected = gram_loss(student.double(), teacher.double()).item()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         loss = gram_loss(student, teacher)
-    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(expected, abs=1e-5)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
     assert torch.autograd.grad(loss, student)[0].isfinite().all()
 
 
@@ -139,7 +142,8 @@ def test_no_gradient_reaches_the_teacher_and_inference_tensors_serve():
         recorded = torch.randn(2, 3, 2, 2)
     student, teacher = torch.randn(2, 3, 2, 2, requires_grad=True), torch.randn(2, 3, 2, 2, requires_grad=True)
     (gram_loss(student, recorded) + gram_loss(student, teacher)).backward()
-    assert teacher.grad is None and student.grad.abs().sum() > 0
+    assert teacher.grad is None
+    assert student.grad.abs().sum() > 0
 
 
 def test_backward_keeps_no_copy_of_the_features():

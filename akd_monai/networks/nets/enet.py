@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from akd_monai.networks.nets.batchnorm import BatchNorm2d
-from akd_monai.networks.nets.checks import check_arguments, check_input
-from akd_monai.networks.nets.prelu import PReLU
+from akd_monai.networks.layers.batch_norm import BatchNorm2d
+from akd_monai.networks.layers.prelu import PReLU
+from akd_monai.networks.nets._checks import check_arguments, check_input
 
 
 class ENet(nn.Module):

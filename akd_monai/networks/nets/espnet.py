@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from akd_monai.networks.nets.batchnorm import BatchNorm2d
-from akd_monai.networks.nets.checks import check_arguments, check_input
-from akd_monai.networks.nets.prelu import PReLU
+from akd_monai.networks.layers.batch_norm import BatchNorm2d
+from akd_monai.networks.layers.prelu import PReLU
+from akd_monai.networks.nets._checks import check_arguments, check_input
 
 _DILATIONS = (1, 2, 4, 8, 16)
 _EPS = 1e-3

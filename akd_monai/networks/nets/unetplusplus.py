@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from akd_monai.errors import InputError
-from akd_monai.networks.nets.checks import check_arguments, check_input
+from akd_monai.networks.nets._checks import check_arguments, check_input
 
 
 class UNetPlusPlus(nn.Module):

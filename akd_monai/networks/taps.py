@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features of a network by module path, without touching the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from akd_monai.errors import InputError, UnknownNameError, near_matches
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """Return the network under ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile``."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = module.module
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+def list_layers(module: nn.Module) -> list[str]:
+    """Return every module path below a network, in the order of definition.
+
+    Example:
+        >>> list_layers(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Sequential(nn.ReLU())))
+        ['0', '1', '1.0']
+    """
+    return [name for name, _ in unwrap(module).named_modules(remove_duplicate=False) if name]
+
+
+class FeatureTaps:
+    """Keep the outputs of named sub-modules of the latest forward pass.
+
+    Each pass of the network begins by letting go of the tensors of the pass before. A layer that runs several times in one
+    pass leaves its last output. Tap a network that ``torch.compile`` wraps before its first pass: a graph that is compiled
+    already does not see new hooks.
+
+    Args:
+        module: the network; wrappers are looked through.
+        layers: module paths, such as ``"encoder.3"``.
+
+    Raises:
+        UnknownNameError: for a path that does not exist.
+        InputError: in the forward pass when a layer's output is no tensor or ``DataParallel`` splits the batch, and by
+            :attr:`features` when a layer did not run.
+
+    Example:
+        >>> network = nn.Sequential(nn.Identity(), nn.Flatten())
+        >>> with FeatureTaps(network, ["0"]) as taps:
+        ...     _ = network(torch.zeros(1, 2, 3))
+        ...     taps.features["0"].shape
+        torch.Size([1, 2, 3])
+    """
+
+    def __init__(self, module: nn.Module, layers: Iterable[str]) -> None:
+        self._layers = list(dict.fromkeys([layers] if isinstance(layers, str) else layers))
+        self._found: dict[str, torch.Tensor] = {}
+        inner = unwrap(module)
+        self._compiled = _is_compiled(module)
+        modules = dict(inner.named_modules(remove_duplicate=False))
+        for layer in self._layers:
+            if layer not in modules or not layer:
+                known = [name for name in modules if name]
+                raise UnknownNameError(
+                    f"{type(inner).__name__} has no layer {layer!r}.{_hint(layer, known)} "
+                    "akd_monai.networks.list_layers(network) lists all of them."
+                )
+        # the network itself first, so that what a pass keeps is never mixed with the pass before
+        self._handles = [inner.register_forward_pre_hook(lambda _, __: self.clear())] if self._layers else []
+        self._handles += [modules[layer].register_forward_hook(self._hook(layer)) for layer in self._layers]
+
+    def _hook(self, layer: str) -> Any:
+        def keep(module: nn.Module, _: Any, output: Any) -> None:
+            if getattr(module, "_is_replica", False):
+                raise InputError(
+                    f"layer {layer!r} runs in a copy of the network for a part of the batch only, made by DataParallel; "
+                    "use DistributedDataParallel or one device to read features."
+                )
+            if not isinstance(output, torch.Tensor):
+                raise InputError(
+                    f"layer {layer!r} gives a {type(output).__name__}, not a tensor; tap a layer before or after it."
+                )
+            self._found[layer] = output
+
+        return keep
+
+    @property
+    def features(self) -> dict[str, torch.Tensor]:
+        """Outputs of the latest forward pass by module path, in the order asked for."""
+        missing = [layer for layer in self._layers if layer not in self._found]
+        if missing:
+            remedy = "tap layers that every pass goes through"
+            if self._compiled:
+                remedy += ", and before the first pass of a network under torch.compile"
+            raise InputError(f"layers {missing} did not run in the latest forward pass; {remedy}.")
+        return {layer: self._found[layer] for layer in self._layers}
+
+    def clear(self) -> None:
+        """Let go of the tensors."""
+        self._found.clear()
+
+    def close(self) -> None:
+        """Remove the hooks and let go of the tensors."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.clear()
+
+    def __enter__(self) -> FeatureTaps:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    wrapped = getattr(module, "module", None)
+    return any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in (module, wrapped))
+
+
+def _hint(layer: str, known: Sequence[str]) -> str:
+    # near in spelling, or else the same last name somewhere else
+    last = layer.rsplit(".", 1)[-1]
+    return near_matches(layer, known) or near_matches(last, [k for k in known if k.rsplit(".", 1)[-1] == last])
+
+
+def probe_layers(
+    module: nn.Module, layers: Iterable[str | None], input_shape: Sequence[int], device: str | torch.device = "cpu"
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that layers give for a zero input, by module path; ``None`` asks for the network's output, ``""``.
+
+    One forward pass in ``eval`` mode, without a graph; modes, buffers and random state stay as they were.
+
+    Args:
+        module: the network.
+        layers: module paths.
+        input_shape: ``(batch, channels, *spatial)``.
+        device: where the network is.
+
+    Raises:
+        UnknownNameError: for a path that does not exist.
+        InputError: when a layer's output is no tensor or a layer does not run, or the network takes no such input.
+
+    Example:
+        >>> probe_layers(nn.Sequential(nn.Conv2d(1, 4, 1)), ["0", None], (1, 1, 8, 8))
+        {'0': (1, 4, 8, 8), '': (1, 4, 8, 8)}
+    """
+    wanted = [layers] if isinstance(layers, str) else list(layers)
+    paths = [layer for layer in wanted if layer]
+    inner = unwrap(module)
+    dtype = next((p.dtype for p in inner.parameters() if p.is_floating_point()), torch.float32)
+    with FeatureTaps(inner, paths) as taps, _untouched(inner, device), torch.no_grad():
+        output = inner(torch.zeros(tuple(input_shape), dtype=dtype, device=device))
+        shapes = {name: tuple(value.shape) for name, value in taps.features.items()}
+    if len(paths) < len(wanted):
+        if not isinstance(output, torch.Tensor):
+            raise InputError(f"{type(inner).__name__} returns a {type(output).__name__}; wanted one tensor of logits.")
+        shapes[""] = tuple(output.shape)
+    return shapes
+
+
+@contextmanager
+def _untouched(module: nn.Module, device: str | torch.device) -> Iterator[None]:
+    """Run in ``eval`` mode; put back modes, buffers and random state."""
+    modes = [(m, m.training) for m in module.modules()]
+    buffers = [(b, b.clone()) for b in module.buffers()]
+    gpus = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=gpus):
+            module.eval()
+            yield
+    finally:
+        for m, training in modes:
+            m.training = training
+        with torch.no_grad():
+            for buffer, before in buffers:
+                # not written to without need, since a graph that is still to be differentiated may hold it
+                if not buffer.is_meta and not torch.equal(buffer, before):
+                    buffer.copy_(before)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a distillation takes the teacher's maps from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from monai.engines import SupervisedTrainer
+from torch import nn
+
+from akd_monai.errors import InputError
+from akd_monai.losses import AdaptiveAffinityLoss, DistillationCriterion, LogitsKLLoss
+from akd_monai.teachers.cached import CachedTeacher
+from akd_monai.teachers.online import Maps, OnlineTeacher
+from akd_monai.teachers.options import TeacherOptions
+
+
+class TeacherSource(Protocol):
+    """What the trainer asks for the teacher's maps."""
+
+    @property
+    def computed(self) -> int:
+        """Number of images that went through the teacher."""
+
+    @property
+    def served(self) -> int:
+        """Number of images whose maps were returned."""
+
+    def start(self, trainer: SupervisedTrainer) -> None:
+        """Get ready for a run."""
+
+    def __call__(self, image: torch.Tensor, batch: Any) -> Maps:
+        """Return logits ``[B, K, *spatial]`` and features by layer for the images of a batch."""
+
+    def shapes(self, input_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """Return ``(C, *spatial)`` of each layer, of the logits under ``""``, for an input ``(C, *spatial)``."""
+
+
+def teacher_source(
+    teacher: nn.Module,
+    distillation: DistillationCriterion,
+    options: TeacherOptions | Mapping[str, Any] | None,
+    device: torch.device,
+    ambient: torch.dtype | None = None,
+) -> TeacherSource:
+    """Return the source of maps that ``options`` ask for.
+
+    Args:
+        teacher: the network, in ``eval`` mode on ``device``.
+        distillation: what the maps are wanted for.
+        options: see :class:`~akd_monai.teachers.options.TeacherOptions`.
+        device: of the run.
+        ambient: type of the trainer's autocast, None when it has none.
+
+    Raises:
+        InputError: if an option is wrong, or the cache cannot keep what a term needs.
+        UnknownNameError: for a layer or an option that does not exist.
+    """
+    chosen = TeacherOptions.read(options)
+    online = OnlineTeacher(teacher, distillation.teacher_layers, chosen, device, ambient)
+    cache = chosen.cache
+    if cache is None:
+        return online
+    _check_terms(distillation, chosen.cache_dtype)
+    labels_only = all(t.teacher_layer is not None or _needs_labels(t) for t in distillation.active)
+    return CachedTeacher(online, cache, labels_only=labels_only)
+
+
+def _needs_labels(term: Any) -> bool:
+    return type(term.loss) is AdaptiveAffinityLoss and not term.resize
+
+
+def _check_terms(distillation: DistillationCriterion, dtype: str) -> None:
+    """Refuse a loss that could tell half precision differences from logits in another way than by rounding."""
+    for term in distillation.active:
+        known = _needs_labels(term) or (type(term.loss) is LogitsKLLoss and not term.resize)
+        if dtype != "float32" and term.teacher_layer is None and not known:
+            raise InputError(
+                f"term {term.name!r} needs the teacher's logits as they are, but cache_dtype {dtype!r} keeps their "
+                "differences: set cache_dtype to float32."
+            )
