@@ -14,6 +14,7 @@ MANIFEST = "manifest.json"
 UNLABELLED = "unlabelled"
 FORMAT = "akd_monai.prepared"
 VERSION = 1
+_FIELDS = ("format", "version", "cases", "failed")
 
 Record = dict[str, Any]
 
@@ -26,6 +27,7 @@ class Manifest:
     ``prepared`` (``size``, ``spacing_mm``, ``orientation``), ``flips``, ``scanner`` (what the case's own header says:
     maker, model, field strength, coil), ``site_table`` (what is published of the site, ``None`` for others),
     ``gland_cm3``, ``sha256`` (``image``, ``label``, ``image_inputs``, ``label_inputs``), ``options`` and ``warnings``.
+    Further fields of the file's top level are kept in ``extra``.
 
     Args:
         folder: the prepared folder; its ``manifest.json`` is read if there is one.
@@ -38,6 +40,7 @@ class Manifest:
         self.path = folder / MANIFEST
         self.records: dict[str, Record] = {}
         self.failed: list[dict[str, str]] = []
+        self.extra: dict[str, Any] = {}
         if self.path.is_file():
             self._read()
 
@@ -51,6 +54,10 @@ class Manifest:
                 )
             self.records = {record["case_id"]: record for record in content["cases"]}
             self.failed = list(content.get("failed", []))
+            if not all(isinstance(name, str) for name in self.records):
+                raise TypeError("a case_id is no string")
+            # a synthetic set says so here; writing the manifest must not drop that
+            self.extra = {name: value for name, value in content.items() if name not in _FIELDS}
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.path} is damaged ({type(error).__name__}: {error}); delete it and prepare again."
@@ -70,6 +77,7 @@ class Manifest:
         content = {
             "format": FORMAT,
             "version": VERSION,
+            **self.extra,
             "cases": [self.records[name] for name in sorted(self.records)],
             "failed": self.failed,
         }

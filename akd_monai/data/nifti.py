@@ -95,7 +95,15 @@ def read_nifti(path: Path) -> NiftiFile:
         image = kind.from_bytes(data)
         dtype, shape = image.header.get_data_dtype(), image.header.get_data_shape()
         needed = NiftiFile(image, data).offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, nib.spatialimages.HeaderDataError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+        nib.spatialimages.HeaderDataError,
+        nib.wrapstruct.WrapStructError,  # fewer bytes than a header has
+    ) as error:
         raise FileError(
             f"has a damaged NIfTI header ({error})", remedy="replace the file", code="not-an-image"
         ) from None
