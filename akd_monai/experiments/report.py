@@ -11,37 +11,39 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from akd_monai.experiments import tables
-from akd_monai.experiments.comparison import FEW_CASES, METRICS, MIN_PAIRS, cautions, class_names, compare
-from akd_monai.experiments.figures import contour_figure, curves_figure
-from akd_monai.experiments.pictures import MAX_CASES, contour_rows
+from akd_monai.experiments import _tables as tables
+from akd_monai.experiments._comparison import FEW_CASES, METRICS, MIN_PAIRS, cautions, class_names, compare
+from akd_monai.experiments._figures import contour_figure, curves_figure
+from akd_monai.experiments._pictures import MAX_CASES, contour_rows
 from akd_monai.experiments.results import Data, Mlflow, Results, read_results, write_results
 from akd_monai.files import atomic_write
 
-PROTOCOLS = {
+__all__ = ["rebuild_report", "render_page", "write_report"]
+
+_PROTOCOLS = {
     "cross_site": (
         "The teacher was trained at the source sites and never saw the target site. Each student was trained on the "
         "target site's training cases with their labels; the distilled one also followed the frozen teacher on the "
-        "same images, with the same seed, data and schedule. All are judged on test cases of the target site that no "
+        "same images, with the same seed, data and schedule. All are evaluated on test cases of the target site that no "
         "training used. This is learning from few labelled cases with help from other sites; it is not domain "
         "generalisation, because the students see labels of the target site."
     ),
     "loso": (
         "Leave one site out: teacher and students were trained at the source sites alone, and everything was chosen on "
-        "their validation cases. No image of the target site reached any training. All are judged on every case of the "
+        "their validation cases. No image of the target site reached any training. All are evaluated on every case of the "
         "target site."
     ),
 }
 
 
 def write_report(results: Results, output_dir: str | os.PathLike[str]) -> Path:
-    """Write ``index.html`` and ``results.json``, from which the page can be made again.
+    """Write ``index.html`` and ``results.json``, from which the page can be rebuilt.
 
     Equal results give equal bytes. The page has no link to the outside and runs no script.
 
     Args:
         results: the record, see :class:`~akd_monai.experiments.results.Results`; relative paths in it are relative to
-            ``output_dir``. A picture whose files are missing is left out, and the page says so.
+            ``output_dir``. A picture whose files are missing is skipped, and the page says so.
         output_dir: folder of both files.
 
     Returns:
@@ -56,7 +58,7 @@ def write_report(results: Results, output_dir: str | os.PathLike[str]) -> Path:
 
 
 def rebuild_report(results: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Make the page again from a written record.
+    """Rebuild the report page from a written record.
 
     Args:
         results: ``results.json`` or its folder.
@@ -71,17 +73,17 @@ def rebuild_report(results: str | os.PathLike[str], output_dir: str | os.PathLik
 
 
 def render_page(results: Results, folder: str | os.PathLike[str]) -> str:
-    """Return the page as text; ``folder`` is what relative paths in ``results`` are relative to."""
+    """Return the page as a string; relative paths in ``results`` are relative to ``folder``."""
     comparisons = compare(results)
-    rows, left_out = contour_rows(results, folder)
+    rows, skipped = contour_rows(results, folder)
     histories = {s["label"]: s["history"] for s in results["systems"] if s.get("history")}
-    view: dict[str, Any] = {
-        # What may be missing is empty, so that a slip in the template still shows as an error.
+    context: dict[str, Any] = {
+        # An entry that may be missing is empty, so that a slip in the template still shows as an error.
         "results": dict.fromkeys(Results.__annotations__) | results,
         "data": dict.fromkeys(Data.__annotations__) | results["data"],
         "mlflow": results.get("mlflow") and dict.fromkeys(Mlflow.__annotations__) | results["mlflow"],
-        "protocol": PROTOCOLS.get(results["protocol"], ""),
-        "warnings": [*results.get("warnings", []), *cautions(results, comparisons), *left_out],
+        "protocol": _PROTOCOLS.get(results["protocol"], ""),
+        "warnings": [*results.get("warnings", []), *cautions(results, comparisons), *skipped],
         "metrics": METRICS,
         "findings": tables.findings(comparisons),
         "scores": tables.score_tables(results),
@@ -106,12 +108,12 @@ def render_page(results: Results, folder: str | os.PathLike[str]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["shown"] = tables.shown
-    return environment.get_template("report.html").render(view)
+    return environment.get_template("report.html").render(context)
 
 
 def _data_uri(png: bytes) -> str:
-    text = base64.b64encode(png).decode("ascii")
+    encoded = base64.b64encode(png).decode("ascii")
     # These four letters come up by chance in a megabyte of base 64. Written another way, a search of the page for links
     # finds links only; browsers decode it before they read the base 64.
-    text = re.sub("http", lambda m: f"%{ord(m[0][0]):02x}{m[0][1:]}", text, flags=re.IGNORECASE)
-    return f"data:image/png;base64,{text}"
+    encoded = re.sub("http", lambda m: f"%{ord(m[0][0]):02x}{m[0][1:]}", encoded, flags=re.IGNORECASE)
+    return f"data:image/png;base64,{encoded}"

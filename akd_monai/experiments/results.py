@@ -4,20 +4,36 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast, get_args
 
 import numpy as np
 import pandas as pd
 
-from akd_monai.errors import InputError, near_matches
-from akd_monai.files import atomic_write
+from akd_monai.errors import InputError, check_choice, unknown_name
+from akd_monai.files import read_json, write_json
 
-ROLES = ("teacher", "baseline", "distilled")
+__all__ = [
+    "CaseFiles",
+    "CaseRow",
+    "Data",
+    "Mlflow",
+    "Profile",
+    "Results",
+    "Role",
+    "System",
+    "case_key",
+    "check_results",
+    "read_case_rows",
+    "read_results",
+    "write_results",
+]
+
+Role = Literal["teacher", "baseline", "distilled"]
+ROLES: tuple[Role, ...] = get_args(Role)
 CaseRow = TypedDict(
     "CaseRow",
     {
@@ -39,7 +55,7 @@ CaseRow.__doc__ = """One case and class, as in the table of :class:`~akd_monai.h
 
 
 class Profile(TypedDict, total=False):
-    """What a network costs; each entry may be missing."""
+    """Cost of a network; each entry may be missing."""
 
     parameters: int
     gflops: float  # of convolutions and matrix products, two operations a multiplication with addition
@@ -52,7 +68,7 @@ class Profile(TypedDict, total=False):
 
 
 class System(TypedDict, total=False):
-    """One network with what it scored; ``key``, ``label``, ``role`` and ``per_case`` are needed.
+    """One network and its scores; ``key``, ``label``, ``role`` and ``per_case`` are needed.
 
     ``history`` has one entry an epoch: ``epoch``, ``loss/<term>`` for each term and ``loss/total``, ``val_mean_dice``.
     ``predictions`` maps a case's key (:func:`case_key`) to the file of its predicted classes.
@@ -60,7 +76,7 @@ class System(TypedDict, total=False):
 
     key: str
     label: str
-    role: Literal["teacher", "baseline", "distilled"]
+    role: Role
     per_case: list[CaseRow]
     profile: Profile
     history: list[dict[str, float]]
@@ -91,11 +107,12 @@ class CaseFiles(TypedDict):
 
 
 class Results(TypedDict, total=False):
-    """A whole experiment. ``title``, ``data``, ``protocol``, ``target``, ``sources``, ``seed``, ``systems`` are needed.
+    """The record of an experiment.
 
+    ``title``, ``data``, ``protocol``, ``target``, ``sources``, ``seed`` and ``systems`` are needed.
     ``images`` maps a case's key to its files. Paths are absolute, or relative to the folder of ``results.json``.
-    ``reduced`` lists, a phrase each, what was made smaller than a study would have it. ``created`` is any text for
-    when; without it the report bears no date.
+    ``reduced`` lists, a phrase each, what was made smaller than a study would have it. ``created`` is a string that
+    says when; without it the report has no date.
     """
 
     title: str
@@ -139,10 +156,10 @@ def read_case_rows(path: str | os.PathLike[str]) -> list[CaseRow]:
     Raises:
         InputError: if the file is missing or is not such a table.
     """
-    texts = {"case_id": str, "site": str, "class": str}
+    strings = {"case_id": str, "site": str, "class": str}
     try:
         # A site may be called NA; only figures may be undefined.
-        frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=_UNDEFINED)
+        frame = pd.read_csv(path, dtype=strings, keep_default_na=False, na_values=_UNDEFINED)
     except FileNotFoundError as error:
         raise InputError(f"there is no table of cases at {path}; evaluate first.") from error
     except (ValueError, UnicodeDecodeError) as error:
@@ -156,30 +173,31 @@ def read_case_rows(path: str | os.PathLike[str]) -> list[CaseRow]:
 def check_results(results: Results) -> None:
     """Raise ``InputError`` unless the record has what a report needs, naming the first fault."""
     _need(results, _NEEDED, "the results")
-    unknown = sorted(set(results) - set(Results.__annotations__))
-    if unknown:
-        hint = near_matches(unknown[0], Results.__annotations__)
-        raise InputError(f"the results have an unknown entry {unknown[0]!r}.{hint}")
+    for name in results:
+        if name not in Results.__annotations__:
+            raise unknown_name("entry", name, Results.__annotations__, where="of the results")
     _need(results["data"], ("kind", "description"), "the entry 'data'")
-    if results["data"]["kind"] not in ("synthetic", "real"):
-        raise InputError(f"data must be 'synthetic' or 'real', got {results['data']['kind']!r}.")
+    check_choice("kind of data", results["data"]["kind"], ("synthetic", "real"))
     if not results["systems"]:
         raise InputError("the results hold no system; give at least one with its table of cases.")
     for system in results["systems"]:
         _need(system, ("key", "label", "role", "per_case"), "a system")
-        if system["role"] not in ROLES:
-            raise InputError(
-                f"system {system['key']!r}: role must be one of {', '.join(ROLES)}, got {system['role']!r}."
-            )
-        keys = [(case_key(row), row.get("class", "")) for row in system["per_case"]]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(f"system {system['key']!r} has case {twice[0]!r} twice.")
-        for row in system["per_case"]:
-            _need(row, ("case_id", "dice", "hd95_mm", "asd_mm"), f"a case of system {system['key']!r}")
+        _check_system(system)
     names = [system["key"] for system in results["systems"]]
     if len(set(names)) < len(names):
         raise InputError(f"each system needs a key of its own, got {names}.")
+
+
+def _check_system(system: System) -> None:
+    name = system["key"]
+    check_choice(f"role of system {name!r}", system["role"], ROLES)
+    seen: set[tuple[str, str]] = set()
+    for row in system["per_case"]:
+        _need(row, ("case_id", "dice", "hd95_mm", "asd_mm"), f"a case of system {name!r}")
+        entry = (case_key(row), row.get("class", ""))
+        if entry in seen:
+            raise InputError(f"system {name!r} has case {entry[0]!r} twice.")
+        seen.add(entry)
 
 
 def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
@@ -192,10 +210,11 @@ def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
     folder = Path(path).resolve().parent
     record = _undefined_to_null(_with_paths(results, lambda file: os.path.relpath(folder / file, folder)))
     try:
-        text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return write_json(path, record, sort_keys=True)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(f"the results do not fit into JSON: {error}.") from error
-    return atomic_write(path, text + "\n")
 
 
 def read_results(path: str | os.PathLike[str]) -> Results:
@@ -208,15 +227,9 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         InputError: if there is no such file, or it holds no record of an experiment.
     """
     file = Path(path) / "results.json" if Path(path).is_dir() else Path(path)
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"there are no results at {file}; run an experiment first.") from error
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON: {error}.") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{file} holds no record of an experiment.")
-    results = cast(Results, record)
+    if not file.is_file():
+        raise InputError(f"there are no results at {file}; run an experiment first.")
+    results = cast("Results", read_json(file))
     check_results(results)
     for system in results["systems"]:
         for row in [*system["per_case"], *system.get("history", [])]:
@@ -247,7 +260,7 @@ def _with_paths(results: Results, change: Callable[[str], str]) -> Results:
 
 
 def _undefined_to_null(value: Any) -> Any:
-    """JSON has no NaN and no types of NumPy."""
+    """Return a value without NaN and NumPy types, which JSON does not have."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, dict):

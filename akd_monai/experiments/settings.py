@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a demo run is made of; the fields are also the flags of ``python -m akd_monai demo``."""
+"""Settings of a demo run; the fields are also the flags of ``python -m akd_monai demo``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from akd_monai.errors import InputError, UnknownNameError, near_matches
+from akd_monai.errors import InputError, unknown_name
+
+__all__ = ["DemoSettings"]
+
+_AT_LEAST_ONE = ("teacher_epochs", "epochs", "samples_per_epoch", "batch_size", "cases_per_site", "slices")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class DemoSettings:
 
         Raises:
             UnknownNameError: for a flag that is no field.
-            InputError: for a size or number that cannot work.
+            InputError: for a size or number that is out of range.
 
         Example:
             >>> DemoSettings.from_flags({"epochs": 3, "sources": "RUNMC,BMC"}).sources
@@ -65,29 +69,20 @@ class DemoSettings:
         known = [field.name for field in fields(cls)]
         for name in flags:
             if name not in known:
-                raise UnknownNameError(
-                    f"the demo has no setting {name!r}.{near_matches(name, known)} Known: {', '.join(known)}."
-                )
+                raise unknown_name("setting", name, known, where="of the demo")
         values = dict(flags)
         for name in ("sources", "features"):
             if name in values:
-                value = values[name]
-                values[name] = tuple(
-                    value.split(",") if isinstance(value, str) else value if isinstance(value, Sequence) else (value,)
-                )
-        settings = cls(**values)
-        settings.check()
-        return settings
+                values[name] = _as_tuple(values[name])
+        return cls(**values)
 
-    def check(self) -> None:
-        """Raise :class:`InputError` unless the numbers can work together."""
+    def __post_init__(self) -> None:
         if self.size is not None and (self.size < 32 or self.size % 16):
-            raise InputError(
-                f"size must be a multiple of 16 from 32 on, got {self.size}; try {max(32, round(self.size / 16) * 16)}."
-            )
+            near = max(32, round(self.size / 16) * 16)
+            raise InputError(f"size must be a multiple of 16, at least 32, got {self.size}; try {near}.")
         if len(self.features) != 5:
             raise InputError(f"features must be five widths, got {list(self.features)}.")
-        for name in ("teacher_epochs", "epochs", "samples_per_epoch", "batch_size", "cases_per_site", "slices"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.batch_size < 2:
@@ -101,6 +96,19 @@ class DemoSettings:
                 f"fold must lie in 0..folds-1 with at least 2 folds, got fold {self.fold} of {self.folds}."
             )
 
+    def lambdas(self) -> dict[str, float]:
+        """Return the weight of each distillation term by its name."""
+        return {"logits": self.lambda_logits, "gram": self.lambda_gram, "affinity": self.lambda_affinity}
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings with lists for tuples, as JSON gives them back."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        values = asdict(self)
+        for name in ("sources", "features"):
+            values[name] = list(values[name])
+        return values
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        return tuple(value.split(","))
+    return tuple(value) if isinstance(value, Sequence) else (value,)

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-CONFIDENCE = 0.95
+__all__ = ["PairedDifference", "Summary", "holm", "paired_difference", "summarize"]
+
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class PairedDifference:
 
 
 def summarize(values: Iterable[float], seed: int = 0, resamples: int = 10_000) -> Summary:
-    """Summarise one metric over cases, leaving out and counting what is undefined.
+    """Summarise one metric over cases, without the undefined values, which are counted.
 
     The interval is the bias-corrected and accelerated (BCa) bootstrap of the mean over cases: it says how the mean
     would vary with other cases of the same kind, not with another training. It is too narrow for fewer than about ten
@@ -127,7 +129,7 @@ def paired_difference(
 
     Source: F. Wilcoxon, Individual comparisons by ranking methods, Biometrics Bulletin 1 (1945).
     """
-    # Sorted by a text, so that the order in which cases were met does not reach the resampling.
+    # Sorted by name, so that the order of the cases does not reach the resampling.
     shared = sorted(first.keys() & second.keys(), key=repr)
     every = _floats(first[case] for case in shared) - _floats(second[case] for case in shared)
     defined = every[~np.isnan(every)]
@@ -183,7 +185,7 @@ def _interval(values: npt.NDArray[np.float64], seed: int, resamples: int) -> tup
         # Every resample has the same mean, for which BCa is not defined.
         return float(values[0]), float(values[0])
     result = stats.bootstrap(
-        (values,), np.mean, n_resamples=resamples, confidence_level=CONFIDENCE, rng=np.random.default_rng(seed)
+        (values,), np.mean, n_resamples=resamples, confidence_level=_CONFIDENCE, rng=np.random.default_rng(seed)
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 

@@ -8,7 +8,7 @@ import math
 import pytest
 from made_up import record, rows
 
-from akd_monai.experiments.comparison import case_values, cautions, class_names, compare, finding, scores
+from akd_monai.experiments._comparison import case_values, cautions, class_names, compare, outcome_of, scores
 from akd_monai.experiments.statistics import paired_difference
 
 
@@ -30,7 +30,7 @@ def difference(values):
     ],
 )
 def test_finding(values, higher_is_better, expected):
-    assert finding(difference(values), higher_is_better) == expected
+    assert outcome_of(difference(values), higher_is_better) == expected
 
 
 def test_distilled_is_compared_with_alone_and_not_with_the_teacher():
@@ -38,7 +38,7 @@ def test_distilled_is_compared_with_alone_and_not_with_the_teacher():
     assert [(c.distilled, c.baseline, c.metric.key) for c in found] == [
         ("ENet distilled", "ENet alone", m) for m in ("dice", "hd95_mm", "asd_mm")
     ]
-    assert [c.finding for c in found] == ["helped"] * 3
+    assert [c.outcome for c in found] == ["helped"] * 3
     assert found[0].difference.mean == pytest.approx(0.05, abs=0.001)
     assert found[1].difference.mean == pytest.approx(-8 * found[0].difference.mean)
     # 8 differences of one sign: p = 2/256, and three comparisons.
@@ -47,7 +47,7 @@ def test_distilled_is_compared_with_alone_and_not_with_the_teacher():
 
 
 def test_a_loss_is_called_a_loss():
-    assert [c.finding for c in compare(record(gain=-0.05))] == ["hurt"] * 3
+    assert [c.outcome for c in compare(record(gain=-0.05))] == ["hurt"] * 3
 
 
 def test_without_a_pair_nothing_is_compared():

@@ -10,8 +10,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from akd_monai.experiments import figures
-from akd_monai.experiments.figures import ContourRow, contour_figure, curves_figure, largest_slice
+from akd_monai.experiments import _figures as figures
+from akd_monai.experiments._figures import ContourRow, contour_figure, curves_figure, largest_slice
 
 pytestmark = pytest.mark.filterwarnings("error")
 

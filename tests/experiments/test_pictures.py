@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_up import SHAPE, add_files, blob, record, rows, save
 
-from akd_monai.experiments.pictures import chosen_cases, contour_rows
+from akd_monai.experiments._pictures import chosen_cases, contour_rows
 
 
 def test_worst_and_best_case_are_always_shown():

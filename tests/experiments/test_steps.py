@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from akd_monai.errors import InputError, UnknownNameError
+from akd_monai.experiments._steps import StepError, Steps
 from akd_monai.experiments.demo import choose_sites
 from akd_monai.experiments.settings import DemoSettings
-from akd_monai.experiments.steps import StepFailed, Steps
 
 WRITE = "import pathlib; f = pathlib.Path('out.txt'); f.write_text(f.read_text() + 'x' if f.exists() else 'x')"
 
@@ -27,12 +27,12 @@ def test_a_done_step_is_not_run_again_even_by_another_call(tmp_path, capfd):
     shown = capfd.readouterr().out
     assert "python -c" in shown
     assert "write: done before" in shown
-    assert list(Steps(tmp_path, {"seed": 0}).seconds) == ["write"]
+    assert Steps(tmp_path, {"seed": 0}).done("write")
 
 
 def test_a_failed_step_is_told_and_tried_again(tmp_path):
     steps = Steps(tmp_path, {})
-    with pytest.raises(StepFailed, match=r"exit code 3 from: \(cd .* && python -c"):
+    with pytest.raises(StepError, match=r"exit code 3 from: \(cd .* && python -c"):
         steps.run("fail", ["-c", "raise SystemExit(3)"], tmp_path)
     assert not Steps(tmp_path, {}).done("fail")
 
@@ -48,7 +48,7 @@ def test_a_step_that_was_interrupted_interrupts_the_experiment(tmp_path):
 def test_ctrl_c_during_the_fork_of_a_command_is_not_lost(tmp_path):
     # the hook is where Python notices a Ctrl-C that came while the process was copied, and drops its exception
     code = (
-        "import os, pathlib, signal, sys; from akd_monai.experiments.steps import Steps\n"
+        "import os, pathlib, signal, sys; from akd_monai.experiments._steps import Steps\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGINT))\n"
         "try: Steps(pathlib.Path(sys.argv[1]), {}).run('wait', ['-c', 'import time; time.sleep(2)'], pathlib.Path('.'))\n"
@@ -71,7 +71,7 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"size": 100}, "size must be a multiple of 16 from 32 on, got 100; try 96"),
+        ({"size": 100}, "size must be a multiple of 16, at least 32, got 100; try 96"),
         ({"features": "8,16"}, "features must be five widths"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2"),
@@ -85,7 +85,7 @@ def test_settings_that_cannot_work(flags, message):
 
 
 def test_an_unknown_setting_lists_near_matches():
-    with pytest.raises(UnknownNameError, match=r"the demo has no setting 'epoch'\. Did you mean 'epochs'"):
+    with pytest.raises(UnknownNameError, match=r"unknown setting 'epoch' of the demo\. Did you mean 'epochs'"):
         DemoSettings.from_flags({"epoch": 3})
 
 

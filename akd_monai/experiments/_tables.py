@@ -1,18 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of a report as text: figures rounded, intervals spelled out, what is undefined marked."""
+"""The tables of a report as strings: figures rounded, intervals spelled out, what is undefined marked."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from akd_monai.experiments.comparison import METRICS, Comparison, Finding, Metric, case_values, class_names, scores
+from akd_monai.experiments._comparison import METRICS, Comparison, Metric, Outcome, case_values, class_names, scores
 from akd_monai.experiments.results import Profile, Results, case_key
 from akd_monai.experiments.statistics import Summary
 
+__all__ = [
+    "case_tables",
+    "comparison_rows",
+    "findings",
+    "interval",
+    "number",
+    "profile_rows",
+    "score_tables",
+    "shown",
+    "split_table",
+]
+
 MISSING = "n/a"
-HEADLINES: dict[Finding, str] = {
+_VERDICTS: dict[Outcome, str] = {"helped": "better", "hurt": "worse", "none": "not shown", "few": "too few cases"}
+HEADLINES: dict[Outcome, str] = {
     "helped": "Distillation helped on these cases",
     "hurt": "Distillation hurt on these cases",
     "none": "No difference shown",
@@ -21,7 +35,7 @@ HEADLINES: dict[Finding, str] = {
 
 
 def shown(value: Any) -> str:
-    """Return a setting as a reader expects it: lists joined, yes and no, figures without needless digits.
+    """Format a setting for a reader: lists joined, yes and no, figures without needless digits.
 
     Example:
         >>> shown([64, 64]), shown(True), shown(0.0001), shown({"lr": 0.01}), shown(None)
@@ -41,7 +55,7 @@ def shown(value: Any) -> str:
 
 
 def number(value: float | None, digits: int, signed: bool = False) -> str:
-    """Round a figure; what is undefined is "n/a", never 0.
+    """Format a figure; an undefined one is "n/a", never 0.
 
     Example:
         >>> number(0.81249, 3), number(-0.5, 2, signed=True), number(0.5, 2, signed=True), number(float("nan"), 2)
@@ -49,12 +63,12 @@ def number(value: float | None, digits: int, signed: bool = False) -> str:
     """
     if value is None or math.isnan(value):
         return MISSING
-    text = f"{value:{'+' if signed else ''}.{digits}f}"
-    return text.replace("-", "−")
+    sign = "+" if signed else ""
+    return f"{value:{sign}.{digits}f}".replace("-", "−")
 
 
 def interval(low: float | None, high: float | None, digits: int, signed: bool = False) -> str:
-    """Return an interval in brackets, or an empty text where there is none.
+    """Return an interval in brackets, or an empty string where there is none.
 
     Example:
         >>> interval(0.1, 0.25, 2), interval(-0.1, 0.25, 1, signed=True), interval(None, None, 2)
@@ -66,23 +80,38 @@ def interval(low: float | None, high: float | None, digits: int, signed: bool = 
 def findings(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
     """Return one headline and sentence for each comparison by Dice, the metric the finding rests on."""
     several = len({(c.distilled, c.class_name) for c in comparisons}) > 1
-    found = []
-    for c in (c for c in comparisons if c.metric.key == "dice"):
-        d, digits = c.difference, c.metric.digits
-        about = f"{c.distilled}{f', class {c.class_name}' if c.class_name else ''}: " if several else ""
-        sentence = f"Mean Dice of “{c.distilled}” minus “{c.baseline}”: {number(d.mean, digits, signed=True)}"
-        given = interval(d.low, d.high, digits, signed=True)
-        sentence += f", 95 % interval {given}" if given else ""
-        sentence += f", {d.n} paired {'case' if d.n == 1 else 'cases'}."
-        found.append({"kind": c.finding, "headline": about + HEADLINES[c.finding], "sentence": sentence, "n": str(d.n)})
-        if c.finding == "few" and d.n > 1:
-            chance = f"1 in {2 ** (d.n - 1)}"
-            found[-1]["sentence"] += (
-                f" Even between equal systems all {d.n} would point one way by a chance of {chance}."
-            )
-        if c.finding == "none":
-            found[-1]["sentence"] += " The interval holds 0; that is no proof that there is no difference."
-    return found
+    by_dice = [c for c in comparisons if c.metric.key == "dice"]
+    return [
+        {
+            "kind": c.outcome,
+            "headline": (_subject(c) if several else "") + HEADLINES[c.outcome],
+            "sentence": _sentence(c),
+            "n": str(c.difference.n),
+        }
+        for c in by_dice
+    ]
+
+
+def _subject(comparison: Comparison) -> str:
+    if comparison.class_name:
+        return f"{comparison.distilled}, class {comparison.class_name}: "
+    return f"{comparison.distilled}: "
+
+
+def _sentence(c: Comparison) -> str:
+    difference = c.difference
+    digits = c.metric.digits
+    said = f"Mean Dice of “{c.distilled}” minus “{c.baseline}”: {number(difference.mean, digits, signed=True)}"
+    given = interval(difference.low, difference.high, digits, signed=True)
+    if given:
+        said += f", 95 % interval {given}"
+    said += f", {difference.n} paired {'case' if difference.n == 1 else 'cases'}."
+    if c.outcome == "few" and difference.n > 1:
+        chance = f"1 in {2 ** (difference.n - 1)}"
+        said += f" Even between equal systems all {difference.n} would point one way by a chance of {chance}."
+    if c.outcome == "none":
+        said += " The interval holds 0; that is no proof that there is no difference."
+    return said
 
 
 def score_tables(results: Results) -> list[dict[str, Any]]:
@@ -109,11 +138,11 @@ def _score_cell(metric: Metric, summary: Summary) -> dict[str, str]:
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
-    """Return the paired differences with interval, p-values and finding."""
-    words = {"helped": "better", "hurt": "worse", "none": "not shown", "few": "too few cases"}
+    """Return the paired differences with interval, p-values and outcome."""
     rows = []
     for c in comparisons:
-        d, digits = c.difference, c.metric.digits
+        d = c.difference
+        digits = c.metric.digits
         rows.append(
             {
                 "pair": f"{c.distilled} − {c.baseline}",
@@ -125,52 +154,58 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
                 "n": f"{d.n}" + (f" ({d.undefined} undefined)" if d.undefined else ""),
                 "p": _p_value(d.wilcoxon_p),
                 "p_holm": _p_value(c.p_holm),
-                "kind": c.finding,
-                "finding": words[c.finding],
+                "kind": c.outcome,
+                "finding": _VERDICTS[c.outcome],
             }
         )
     return rows
 
 
 def profile_rows(results: Results) -> list[dict[str, str]]:
-    """Return what each network costs; empty if nothing was measured."""
-    rows = []
-    for system in results["systems"]:
-        p: Profile = system.get("profile", {})
-        size = p.get("checkpoint_bytes")
-        rows.append(
-            {
-                "label": system["label"],
-                "parameters": f"{p['parameters']:,}" if "parameters" in p else MISSING,
-                "gflops": number(p.get("gflops"), 3),
-                "gflops_at": _size(p.get("input_shape")),
-                "seconds": number(p.get("cpu_seconds_per_volume"), 2),
-                "seconds_at": _size(p.get("volume_shape")) + (f", {_threads(p['threads'])}" if "threads" in p else ""),
-                "checkpoint": MISSING if size is None else f"{size / 1e6:.2f} MB",
-                "sha256": p.get("checkpoint_sha256", ""),
-            }
-        )
-    return rows if any(system.get("profile") for system in results["systems"]) else []
+    """Return the cost of each network; empty if nothing was measured."""
+    if not any(system.get("profile") for system in results["systems"]):
+        return []
+    return [_profile_row(system["label"], system.get("profile", {})) for system in results["systems"]]
+
+
+def _profile_row(label: str, profile: Profile) -> dict[str, str]:
+    size = profile.get("checkpoint_bytes")
+    seconds_at = _size(profile.get("volume_shape"))
+    if "threads" in profile:
+        seconds_at += f", {_threads(profile['threads'])}"
+    return {
+        "label": label,
+        "parameters": f"{profile['parameters']:,}" if "parameters" in profile else MISSING,
+        "gflops": number(profile.get("gflops"), 3),
+        "gflops_at": _size(profile.get("input_shape")),
+        "seconds": number(profile.get("cpu_seconds_per_volume"), 2),
+        "seconds_at": seconds_at,
+        "checkpoint": MISSING if size is None else f"{size / 1e6:.2f} MB",
+        "sha256": profile.get("checkpoint_sha256", ""),
+    }
 
 
 def case_tables(results: Results) -> list[dict[str, Any]]:
     """Return one table a class: a row for each case, with every metric of every system."""
     tables = []
     for name in class_names(results):
-        values = [{m.key: case_values(s, m.key, name) for m in METRICS} for s in results["systems"]]
-        cases = sorted({case_key(r) for s in results["systems"] for r in s["per_case"] if r.get("class", "") == name})
+        columns = [(m, case_values(s, m.key, name)) for s, m in itertools.product(results["systems"], METRICS)]
         rows = []
-        for case in cases:
-            figures = [number(of[m.key].get(case), m.digits) for of in values for m in METRICS]
-            rows.append(
-                {"case": case, "reference_ml": number(_reference_ml(results, case, name), 1), "figures": figures}
-            )
+        for case in _cases_of_class(results, name):
+            figures = [number(values.get(case), metric.digits) for metric, values in columns]
+            volume = number(_reference_ml(results, case, name), 1)
+            rows.append({"case": case, "reference_ml": volume, "figures": figures})
         tables.append({"class": name, "rows": rows})
     return tables
 
 
+def _cases_of_class(results: Results, class_name: str) -> list[str]:
+    rows = [row for system in results["systems"] for row in system["per_case"]]
+    return sorted({case_key(row) for row in rows if row.get("class", "") == class_name})
+
+
 def split_table(results: Results) -> dict[str, Any]:
-    """Return how many cases of each site served for what, with the usual parts in their usual order.
+    """Return the number of cases by site and part, with the usual parts in their usual order.
 
     Example:
         >>> split_table({"data": {"splits": {"S1": {"test": 2, "train": 4}}}})
@@ -180,14 +215,18 @@ def split_table(results: Results) -> dict[str, Any]:
     usual = ("train", "training", "val", "validation", "test")
     named = {part for counts in splits.values() for part in counts}
     parts = [p for p in usual if p in named] + sorted(named - set(usual))
-    rows = [{"site": site, "counts": [counts.get(p, 0) for p in parts]} for site, counts in sorted(splits.items())]
+    rows = []
+    for site, counts in sorted(splits.items()):
+        rows.append({"site": site, "counts": [counts.get(part, 0) for part in parts]})
     return {"parts": parts, "rows": rows}
 
 
 def _reference_ml(results: Results, case: str, class_name: str) -> float | None:
-    return next(
-        (v[case] for s in results["systems"] if case in (v := case_values(s, "reference_ml", class_name))), None
-    )
+    for system in results["systems"]:
+        values = case_values(system, "reference_ml", class_name)
+        if case in values:
+            return values[case]
+    return None
 
 
 def _p_value(p: float | None) -> str:

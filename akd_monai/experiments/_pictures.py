@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the files of a record to rows of outlines: which cases, which slice, and the right way up."""
+"""Read the files of a record into rows of outlines: which cases, which slice, in which orientation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,13 +16,14 @@ import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from akd_monai.experiments.comparison import case_values, class_names
-from akd_monai.experiments.figures import ContourRow, largest_slice
+from akd_monai.data.geometry import GRID_TOLERANCE_MM
+from akd_monai.experiments._comparison import case_values, class_names
+from akd_monai.experiments._figures import ContourRow, largest_slice
 from akd_monai.experiments.results import Results
 
+__all__ = ["MAX_CASES", "chosen_cases", "contour_rows"]
+
 MAX_CASES = 6
-# Two images count as being on one grid if their affines agree to this, in mm.
-TOLERANCE_MM = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +40,9 @@ def chosen_cases(results: Results, limit: int = MAX_CASES) -> list[str]:
         >>> chosen_cases({"systems": [{"per_case": rows}], "images": files}, limit=3)
         ['c', 'd', 'b']
     """
-    system, name = results["systems"][-1], class_names(results)[0]
-    dice = {case: v for case, v in case_values(system, "dice", name).items() if case in results.get("images", {})}
-    ranked = sorted(dice, key=lambda case: (-1.0 if math.isnan(dice[case]) else dice[case], case))
+    dice = case_values(results["systems"][-1], "dice", class_names(results)[0])
+    pictured = [case for case in dice if case in results.get("images", {})]
+    ranked = sorted(pictured, key=lambda case: (-1.0 if math.isnan(dice[case]) else dice[case], case))
     if len(ranked) <= limit:
         return ranked
     return [ranked[round(i * (len(ranked) - 1) / (limit - 1))] for i in range(limit)]
@@ -54,24 +56,25 @@ def contour_rows(results: Results, folder: str | os.PathLike[str]) -> tuple[list
         folder: what relative paths in it are relative to.
 
     Returns:
-        A row for each case whose image and label could be read, and a sentence for each file left out. The outline is
+        A row for each case whose image and label could be read, and a sentence for each file skipped. The outline is
         that of everything that is not background.
     """
     rows: list[ContourRow] = []
-    left_out: list[str] = []
+    skipped: list[str] = []
     for case in chosen_cases(results):
         files = results["images"][case]
-        image, label = (_volume(Path(folder, files[k]), left_out) for k in ("image", "label"))
-        if image is None or label is None or not _same_grid(image, label, f"{case}: label", left_out):
+        image = _volume(Path(folder, files["image"]), skipped)
+        label = _volume(Path(folder, files["label"]), skipped)
+        if image is None or label is None or not _same_grid(image, label, f"{case}: label", skipped):
             continue
         masks = {}
         for system in results["systems"]:
             file = system.get("predictions", {}).get(case)
-            mask = _volume(Path(folder, file), left_out) if file else None
-            if mask is not None and _same_grid(image, mask, f"{case}: prediction of {system['label']}", left_out):
+            mask = _volume(Path(folder, file), skipped) if file else None
+            if mask is not None and _same_grid(image, mask, f"{case}: prediction of {system['label']}", skipped):
                 masks[system["label"]] = _voxels(mask) > 0
         rows.append(_row(results, case, image, _voxels(label) > 0, masks))
-    return rows, left_out
+    return rows, skipped
 
 
 def _row(
@@ -96,32 +99,34 @@ def _row(
     )
 
 
-def _upright(axial: npt.NDArray) -> npt.NDArray:
-    """Turn a slice whose axes run to the right and to the front into rows from front to back, the right at the left."""
+def _upright(axial: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Turn a slice whose axes run right and anterior into rows from anterior to posterior, the right side at the left."""
     return axial[::-1, ::-1].T
 
 
-def _volume(path: Path, left_out: list[str]) -> nib.Nifti1Image | None:
-    """Read a volume with its axes in the order right, front, head."""
+def _volume(path: Path, skipped: list[str]) -> nib.Nifti1Image | None:
+    """Read a volume with its axes in the order right, anterior, superior."""
     try:
-        volume = nib.as_closest_canonical(nib.load(path))
+        volume: nib.Nifti1Image = nib.as_closest_canonical(nib.load(path))
         np.asanyarray(volume.dataobj)
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
         # The name alone: a report is passed on, and folders may name people.
         logger.warning("no picture from %s: %s", path, error)
-        left_out.append(f"{path.name} could not be read, so its picture is left out.")
+        skipped.append(f"{path.name} could not be read, so its picture is skipped.")
         return None
     return volume
 
 
-def _voxels(volume: nib.Nifti1Image) -> npt.NDArray:
+def _voxels(volume: nib.Nifti1Image) -> npt.NDArray[Any]:
     voxels = np.asanyarray(volume.dataobj)
-    return voxels.reshape(voxels.shape[:3]) if voxels.ndim > 3 and voxels.size == np.prod(voxels.shape[:3]) else voxels
+    if voxels.ndim > 3 and voxels.size == np.prod(voxels.shape[:3]):
+        return voxels.reshape(voxels.shape[:3])
+    return voxels
 
 
-def _same_grid(image: nib.Nifti1Image, mask: nib.Nifti1Image, what: str, left_out: list[str]) -> bool:
+def _same_grid(image: nib.Nifti1Image, mask: nib.Nifti1Image, what: str, skipped: list[str]) -> bool:
     same = _voxels(image).shape == _voxels(mask).shape and _voxels(image).ndim == 3
-    if same and np.abs(image.affine - mask.affine).max() <= TOLERANCE_MM:
+    if same and np.abs(image.affine - mask.affine).max() <= GRID_TOLERANCE_MM:
         return True
-    left_out.append(f"{what} is not on the grid of the image, so its picture is left out.")
+    skipped.append(f"{what} is not on the grid of the image, so its picture is skipped.")
     return False

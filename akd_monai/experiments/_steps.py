@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import shlex
 import signal
@@ -17,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from akd_monai.errors import InputError
-from akd_monai.files import atomic_write
+from akd_monai.files import read_json, write_json
+
+__all__ = ["StepError", "Steps", "say"]
 
 # from linux/prctl.h
 _PR_SET_PDEATHSIG = 1
 
 
-class StepFailed(RuntimeError):
+class StepError(RuntimeError):
     """A command of an experiment ended with an error; its own output has said why."""
 
     def __init__(self, command: str, code: int) -> None:
@@ -47,7 +48,9 @@ class Steps:
         folder.mkdir(parents=True, exist_ok=True)
         self._state: dict[str, Any] = {"settings": dict(settings), "done": {}}
         if self._record.is_file():
-            found = json.loads(self._record.read_text(encoding="utf-8"))
+            found = read_json(
+                self._record, remedy="delete it and start again, or name another folder with --output_dir"
+            )
             differing = [k for k in settings if found["settings"].get(k) != settings[k]]
             if differing:
                 raise InputError(
@@ -61,11 +64,6 @@ class Steps:
         """The commands that are done, in order."""
         return [step["command"] for step in self._state["done"].values() if step["command"]]
 
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Seconds that each step took in its last call."""
-        return {name: step["seconds"] for name, step in self._state["done"].items()}
-
     def done(self, name: str) -> bool:
         """Whether the step called ``name`` is done."""
         return name in self._state["done"]
@@ -73,14 +71,13 @@ class Steps:
     def finish(self, name: str, command: str, seconds: float) -> None:
         """Record a step as done."""
         self._state["done"][name] = {"command": command, "seconds": round(seconds, 1)}
-        text = json.dumps(self._state, indent=2)
-        atomic_write(self._record, lambda file: file.write(text.encode()) and None)
+        write_json(self._record, self._state, indent=2)
 
     def run(self, name: str, arguments: Sequence[str], folder: Path) -> None:
         """Show and run ``python`` with ``arguments`` in ``folder``, unless it is done.
 
         Raises:
-            StepFailed: when the command fails.
+            StepError: when the command fails.
             KeyboardInterrupt: when the user stops it.
         """
         shown = f"(cd {_quoted(os.path.relpath(folder))} && python {' '.join(map(_quoted, arguments))})"
@@ -115,7 +112,7 @@ class Steps:
         if code in (130, -2):
             raise KeyboardInterrupt
         if code:
-            raise StepFailed(shown, code)
+            raise StepError(shown, code)
         self.finish(name, shown, time.monotonic() - start)
 
 

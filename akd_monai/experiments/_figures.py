@@ -18,15 +18,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+__all__ = ["ContourRow", "contour_figure", "curves_figure", "largest_slice"]
+
 Array = npt.NDArray[Any]
-REFERENCE: dict[str, Any] = {"color": "#e6194b", "linestyle": "solid", "linewidth": 1.6}
-PREDICTION: dict[str, Any] = {"color": "#2fd14f", "linestyle": (0, (4, 1.5)), "linewidth": 1.6}
+_REFERENCE: dict[str, Any] = {"color": "#e6194b", "linestyle": "solid", "linewidth": 1.6}
+_PREDICTION: dict[str, Any] = {"color": "#2fd14f", "linestyle": (0, (4, 1.5)), "linewidth": 1.6}
 # The colours of Okabe and Ito, told apart with any colour vision, with a line style each for print without colour.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#e69f00")
-STYLES = ("solid", "dashed", "dashdot", "dotted", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
-WIDTH_INCHES, WIDEST_INCHES, DPI = 10.0, 2.6, 104
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#e69f00")
+_STYLES = ("solid", "dashed", "dashdot", "dotted", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
+_WIDTH_INCHES = 10.0
+_WIDEST_INCHES = 2.6
+_DPI = 104
 # Shown around the outlines, so that neighbouring anatomy tells where one is.
-MARGIN_MM = 20.0
+_MARGIN_MM = 20.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class ContourRow:
         image: ``[rows, columns]``, any intensities.
         reference: mask of that shape, true inside.
         predictions: mask of each system by its label.
-        dice: what to write above a system's picture, by its label: the Dice of the whole case.
+        dice: Dice of the complete case, written above a system's picture, by its label.
         spacing: height and width of a pixel in mm.
     """
 
@@ -62,11 +66,11 @@ def largest_slice(reference: Array, *others: Array) -> int:
         areas = np.count_nonzero(mask, axis=(0, 1))
         if areas.any():
             return int(areas.argmax())
-    return reference.shape[-1] // 2
+    return int(reference.shape[-1]) // 2
 
 
 def contour_figure(rows: Sequence[ContourRow], legend: bool = True) -> bytes:
-    """Draw the reference (red, solid) and each system's outline (green, dashed) on a slice of each case.
+    r"""Draw the reference (red, solid) and each system's outline (green, dashed) on a slice of each case.
 
     Rows are cases, columns are the image with the reference alone and then one system each. Each picture shows the
     outlines of its row with a margin, with pixels in their true proportions.
@@ -84,7 +88,7 @@ def contour_figure(rows: Sequence[ContourRow], legend: bool = True) -> bytes:
     Example:
         >>> row = ContourRow("case", np.eye(9), np.eye(9) > 0, {"student": np.zeros((9, 9), dtype=bool)})
         >>> contour_figure([row])[:4]
-        b'\\x89PNG'
+        b'\x89PNG'
 
     Source: arXiv 2404.02738, figure 3.
     """
@@ -94,9 +98,9 @@ def contour_figure(rows: Sequence[ContourRow], legend: bool = True) -> bytes:
         _check_shapes(row)
     columns = list(dict.fromkeys(label for row in rows for label in row.predictions))
     windows = [_window(row) for row in rows]
-    side = min(WIDTH_INCHES / (len(columns) + 1), WIDEST_INCHES)
+    side = min(_WIDTH_INCHES / (len(columns) + 1), _WIDEST_INCHES)
     heights = [side * min(_proportion(w, r.spacing), 1.6) + 0.5 for w, r in zip(windows, rows, strict=True)]
-    figure = Figure(figsize=(side * (len(columns) + 1), sum(heights) + 0.4 * legend), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(side * (len(columns) + 1), sum(heights) + 0.4 * legend), dpi=_DPI, layout="constrained")
     grid = figure.subplots(len(rows), len(columns) + 1, squeeze=False, height_ratios=heights)
     for row, window, axes in zip(rows, windows, grid, strict=True):
         _show(axes[0], row, window, None)
@@ -106,16 +110,17 @@ def contour_figure(rows: Sequence[ContourRow], legend: bool = True) -> bytes:
             score = row.dice.get(label, math.nan)
             # About 12 characters of this size go into an inch.
             name = textwrap.fill(label, max(8, int(12 * side)))
-            ax.set_title(f"{name}\nDice {'undefined' if math.isnan(score) else f'{score:.3f}'}", fontsize=9)
+            dice = "undefined" if math.isnan(score) else f"{score:.3f}"
+            ax.set_title(f"{name}\nDice {dice}", fontsize=9)
     if not legend:
         return _png(figure)
-    lines = [Line2D([], [], label="reference", **REFERENCE), Line2D([], [], label="prediction", **PREDICTION)]
+    lines = [Line2D([], [], label="reference", **_REFERENCE), Line2D([], [], label="prediction", **_PREDICTION)]
     figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return _png(figure)
 
 
 def curves_figure(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
-    """Draw each loss term over the epochs, one panel a training, and the validation Dice of all in a last panel.
+    r"""Draw each loss term over the epochs, one panel a training, and the validation Dice of all in a last panel.
 
     Args:
         histories: entries of each training by its label: ``epoch``, ``loss/<term>``, ``val_mean_dice``. Undefined
@@ -129,14 +134,14 @@ def curves_figure(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> byt
 
     Example:
         >>> curves_figure({"student": [{"epoch": 1, "loss/total": 0.9, "val_mean_dice": 0.4}]})[:4]
-        b'\\x89PNG'
+        b'\x89PNG'
     """
     if not histories:
         raise ValueError("there is no training to draw; give at least one history.")
     panels = len(histories) + 1
     columns = min(panels, 2)
     rows = math.ceil(panels / columns)
-    figure = Figure(figsize=(WIDTH_INCHES, 3.3 * rows), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(_WIDTH_INCHES, 3.3 * rows), dpi=_DPI, layout="constrained")
     every = list(figure.subplots(rows, columns, squeeze=False).flat)
     terms = _ordered(k for history in histories.values() for entry in history for k in entry if k.startswith("loss/"))
     looks = _looks(terms)
@@ -166,14 +171,14 @@ def _show(ax: Axes, row: ContourRow, window: tuple[slice, slice], label: str | N
     ax.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=row.spacing[0] / row.spacing[1])
     ax.set_xticks([])
     ax.set_yticks([])
-    _outline(ax, row.reference[window], REFERENCE)
+    _outline(ax, row.reference[window], _REFERENCE)
     if label is None:
         return
     prediction = row.predictions.get(label)
     if prediction is None:
         _remark(ax, "not available")
     elif prediction[window].any():
-        _outline(ax, prediction[window], PREDICTION)
+        _outline(ax, prediction[window], _PREDICTION)
     else:
         _remark(ax, "nothing predicted on this slice")
 
@@ -203,14 +208,15 @@ def _window(row: ContourRow) -> tuple[slice, slice]:
     parts = []
     for axis, (size, length) in enumerate(zip(inside.shape, row.spacing, strict=True)):
         marked = np.flatnonzero(inside.any(axis=1 - axis)) if inside.any() else np.array([0, size - 1])
-        margin = math.ceil(MARGIN_MM / length)
+        margin = math.ceil(_MARGIN_MM / length)
         parts.append(slice(max(int(marked[0]) - margin, 0), min(int(marked[-1]) + 1 + margin, size)))
     return parts[0], parts[1]
 
 
 def _proportion(window: tuple[slice, slice], spacing: tuple[float, float]) -> float:
-    height, width = ((w.stop - w.start) * length for w, length in zip(window, spacing, strict=True))
-    return height / width
+    height = (window[0].stop - window[0].start) * spacing[0]
+    width = (window[1].stop - window[1].start) * spacing[1]
+    return float(height / width)
 
 
 def _curves(ax: Axes, title: str, curves: Mapping[str, tuple[Any, str, Mapping[str, Any]]]) -> None:
@@ -247,7 +253,7 @@ def _ordered(terms: Iterable[str]) -> list[str]:
 
 
 def _cycle() -> Iterable[dict[str, Any]]:
-    return ({"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i % len(STYLES)]} for i in range(1000))
+    return ({"color": _COLOURS[i % len(_COLOURS)], "linestyle": _STYLES[i % len(_STYLES)]} for i in range(1000))
 
 
 def _looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
