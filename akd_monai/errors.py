@@ -184,10 +184,10 @@ def _in_range(value: float, above: float | None, at_least: float | None) -> bool
 
 
 def one_line(error: BaseException | str, limit: int = 300) -> str:
-    """Return the message of an error as one line of at most ``limit`` characters.
+    r"""Return the message of an error as one line of at most ``limit`` characters.
 
     Example:
-        >>> one_line(ValueError("first\\n  second"))
+        >>> one_line(ValueError("first\n  second"))
         'first second'
     """
     return " ".join(str(error).split())[:limit]

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,7 +63,7 @@ def atomic_write(
         keep: name under which the previous file is kept.
 
     Returns:
-        the path.
+        The path.
 
     Raises:
         InputError: if the folder cannot be made or written to.
@@ -77,8 +78,8 @@ def atomic_write(
     path = Path(path)
     write, known_size = _writer(content)
     size = known_size if size is None else size
-    # In the same folder, so that replacing is a rename; the process id keeps two writers apart.
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+    # In the same folder, so that replacing is a rename.
+    temporary = _temporary(path)
     with _explained(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         if size is not None and shutil.disk_usage(path.parent).free < size:
@@ -96,6 +97,11 @@ def atomic_write(
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
     return path
+
+
+def _temporary(path: Path) -> Path:
+    # Process and thread keep two writers of one file apart.
+    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{threading.get_ident()}-{path.name}")
 
 
 def _writer(content: Content) -> tuple[Callable[[BinaryIO], Any], int | None]:
@@ -216,7 +222,7 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
         InputError: if it cannot be made or written to, naming it.
     """
     folder = Path(folder)
-    probe = folder / f"{_TEMPORARY}{os.getpid()}-probe"
+    probe = _temporary(folder / "probe")
     with _explained(probe, None):
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
+__all__ = ["code_facts", "plain_text", "source_facts", "tensor_bytes", "volume_key"]
+
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, type(None), Enum, np.generic)
 
 

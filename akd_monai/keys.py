@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import zlib
 
+__all__ = ["random_key"]
+
 
 def random_key(*parts: object) -> int:
     """Return a 32-bit seed that depends on ``parts`` alone: the same parts give the same seed in any process.
