@@ -55,6 +55,8 @@ _MODULES = {
 _NAMES = {
     "data.make_phantom": "prostate.make_phantom",
     "handlers.NonFiniteError": "errors.NonFiniteError",
+    "networks.layers.BatchNorm2d": "networks.layers.VectorizedBatchNorm2d",
+    "networks.layers.PReLU": "networks.layers.VectorizedPReLU",
 }
 
 # name: what to use instead

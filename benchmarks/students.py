@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A student's own training step with this package's PReLU and batch normalization and with PyTorch's."""
+"""A student's own training step with this package's vectorized PReLU and batch normalization and with PyTorch's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 from monai.losses import DiceFocalLoss
 from torch import Tensor, nn
 
-from akd_monai.networks.layers.batch_norm import BatchNorm2d
-from akd_monai.networks.layers.prelu import PReLU
+from akd_monai.networks.layers import VectorizedBatchNorm2d, VectorizedPReLU
 from benchmarks.affinity import make_labels
 from benchmarks.common import Result, Settings, check_equal, interleaved, times
 from benchmarks.losses import STUDENTS
@@ -22,9 +21,9 @@ def as_pytorch(network: nn.Module) -> nn.Module:
     network = copy.deepcopy(network)
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, PReLU):
+            if isinstance(child, VectorizedPReLU):
                 setattr(module, name, nn.PReLU(child.num_parameters))
-            elif isinstance(child, BatchNorm2d):
+            elif isinstance(child, VectorizedBatchNorm2d):
                 setattr(module, name, nn.BatchNorm2d(child.num_features, child.eps, child.momentum))
             else:
                 continue

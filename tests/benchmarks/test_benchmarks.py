@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from akd_monai.losses import affinity_loss
-from akd_monai.networks.layers.batch_norm import BatchNorm2d
-from akd_monai.networks.layers.prelu import PReLU
+from akd_monai.networks.layers import VectorizedBatchNorm2d, VectorizedPReLU
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -114,7 +113,7 @@ def test_modules_of_pytorch_take_the_same_steps():
     from benchmarks.students import as_pytorch
 
     network = torch.nn.Sequential(
-        PReLU(3), torch.nn.Sequential(PReLU(), BatchNorm2d(3, eps=0.5, momentum=0.3))
+        VectorizedPReLU(3), torch.nn.Sequential(VectorizedPReLU(), VectorizedBatchNorm2d(3, eps=0.5, momentum=0.3))
     ).double()
     network[0].weight.data += torch.arange(3.0)
     network[1][1].running_mean += 1

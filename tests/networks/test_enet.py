@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from akd_monai.networks.nets import ENet
-from akd_monai.networks.nets.enet import max_pool, max_unpool
+from akd_monai.networks.nets.enet import _max_pool, _max_unpool
 
 RUN = ["plain", 2, "5x1", 4, "plain", 8, "5x1", 16]
 
@@ -89,11 +89,11 @@ def tied(kind: str) -> torch.Tensor:
 @pytest.mark.parametrize("kind", ["distinct", "rounded", "rectified", "zeros"])
 def test_pooling_and_unpooling_are_those_of_pytorch_also_with_ties(kind):
     ours, theirs = tied(kind).requires_grad_(), tied(kind).requires_grad_()
-    value, which = max_pool(ours)
+    value, which = _max_pool(ours)
     wanted, where = nn.MaxPool2d(2, return_indices=True)(theirs)
     assert torch.equal(value, wanted)
     factor = torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
-    out, wanted_out = max_unpool(value * factor, which), nn.MaxUnpool2d(2)(wanted * factor, where)
+    out, wanted_out = _max_unpool(value * factor, which), nn.MaxUnpool2d(2)(wanted * factor, where)
     assert torch.equal(out, wanted_out)
     pull = torch.randn(out.shape, generator=torch.Generator().manual_seed(2))
     (out * pull).sum().backward()
@@ -102,7 +102,7 @@ def test_pooling_and_unpooling_are_those_of_pytorch_also_with_ties(kind):
 
 
 def test_the_first_of_equal_pixels_is_taken():
-    value, which = max_pool(torch.tensor([[[[1.0, 7.0], [7.0, 7.0]]]]))
+    value, which = _max_pool(torch.tensor([[[[1.0, 7.0], [7.0, 7.0]]]]))
     assert (value.item(), which.item()) == (7.0, 1)
 
 

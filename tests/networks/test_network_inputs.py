@@ -33,7 +33,7 @@ def test_logits_have_the_size_of_the_image(make, size):
     assert on_meta(make, 2, 2, 5)(torch.zeros(2, 2, *size, device="meta")).shape == (2, 5, *size)
 
 
-@pytest.mark.parametrize("make", (*STUDENTS, UNetPlusPlus), ids=lambda n: n.__name__)
+@pytest.mark.parametrize("make", [*STUDENTS, UNetPlusPlus], ids=lambda n: n.__name__)
 @pytest.mark.parametrize(("sides", "above"), [((33, 64), (40, 64)), ((24, 31), (24, 32)), ((7, 250), (8, 256))])
 def test_odd_sizes_are_refused_with_the_next_valid_size(make, sides, above):
     stride = make.stride
@@ -57,7 +57,7 @@ def test_wrong_channels_or_dimensions_are_refused(make, shape):
         on_meta(make, 2, 1, 2)(torch.zeros(shape, device="meta"))
 
 
-@pytest.mark.parametrize("make", (*STUDENTS, DeepLabV3Plus), ids=lambda n: n.__name__)
+@pytest.mark.parametrize("make", [*STUDENTS, DeepLabV3Plus], ids=lambda n: n.__name__)
 def test_3d_is_refused_where_there_is_none(make):
     with pytest.raises(InputError, match=f"{make.__name__} takes spatial_dims 2, got 3; UNetPlusPlus works in 3D"):
         make(3, 1, 2)
@@ -73,9 +73,9 @@ def test_unetplusplus_in_3d():
 
 
 BAD = [
-    ({"out_channels": 0}, "takes out_channels of 1 or more, a whole number, got 0"),
-    ({"in_channels": 1.0}, "takes in_channels of 1 or more, a whole number, got 1.0"),
-    ({"in_channels": True}, "takes in_channels of 1 or more, a whole number, got True"),
+    ({"out_channels": 0}, "takes an integer of at least 1 as out_channels, got 0"),
+    ({"in_channels": 1.0}, "takes an integer of at least 1 as in_channels, got 1.0"),
+    ({"in_channels": True}, "takes an integer of at least 1 as in_channels, got True"),
     ({"dropout": 1.0}, "takes a dropout from 0 to below 1, got 1.0; 0 turns it off"),
     ({"dropout": "0.1"}, "takes a dropout from 0 to below 1, got '0.1'"),
 ]
@@ -115,7 +115,7 @@ def test_layers_named_in_the_documentation(make):
         assert f"``{name}``" in make.__doc__
 
 
-@pytest.mark.parametrize("make", (*STUDENTS, UNetPlusPlus), ids=lambda n: n.__name__)
+@pytest.mark.parametrize("make", [*STUDENTS, UNetPlusPlus], ids=lambda n: n.__name__)
 def test_training_is_deterministic_and_allowed_to_be(make):
     def gradients():
         torch.manual_seed(3)

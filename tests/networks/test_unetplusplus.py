@@ -66,7 +66,7 @@ def test_3d_network_that_looks_at_one_slice_is_the_2d_network():
 
 @pytest.mark.parametrize("features", [(4, 4, 4), (4, 4, 4, 4, 0), (4, 4, 4, 4, 4.5)])
 def test_features_that_are_not_five_widths(features):
-    with pytest.raises(InputError, match="features must be five positive whole numbers, the width of each level, got"):
+    with pytest.raises(InputError, match="features must be five positive integers, the width of each level, got"):
         UNetPlusPlus(2, 1, 2, features=features)
 
 

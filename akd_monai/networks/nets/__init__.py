@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks, one file each."""
+"""Segmentation networks, each built from its publication in a file of its own."""
 
 from akd_monai.networks.nets.deeplabv3plus import DeepLabV3Plus
 from akd_monai.networks.nets.enet import ENet

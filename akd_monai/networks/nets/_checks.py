@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that the networks share: of what they are built with, and of what they are given."""
+"""Checks that the networks share: of their arguments and of their input."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 
 from akd_monai.errors import InputError
+
+__all__ = ["check_arguments", "check_input"]
 
 
 def check_arguments(
@@ -27,9 +29,9 @@ def check_arguments(
         spatial_dims: 2, or with ``in_3d`` also 3.
         in_channels: channels of the image.
         out_channels: classes.
-        dropouts: every drop probability.
+        dropouts: every dropout probability.
         in_3d: whether the network works in 3D.
-        stem: channels of a first block that holds the pooled image besides its convolution.
+        stem: channels of a first block that concatenates the pooled image with its convolution.
 
     Example:
         >>> check_arguments("ENet", 3, 1, 2, [0.1])
@@ -37,13 +39,9 @@ def check_arguments(
         ...
         akd_monai.errors.InputError: ENet takes spatial_dims 2, got 3; UNetPlusPlus works in 3D.
     """
-    if spatial_dims not in ((2, 3) if in_3d else (2,)):
-        wanted = "2 or 3" if in_3d else "2"
-        hint = "." if in_3d else "; UNetPlusPlus works in 3D."
-        raise InputError(f"{network} takes spatial_dims {wanted}, got {spatial_dims!r}{hint}")
-    for name, value in (("in_channels", in_channels), ("out_channels", out_channels)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{network} takes {name} of 1 or more, a whole number, got {value!r}.")
+    _check_spatial_dims(network, spatial_dims, in_3d)
+    _check_count(network, "in_channels", in_channels)
+    _check_count(network, "out_channels", out_channels)
     if stem is not None and in_channels >= stem:
         raise InputError(
             f"{network} takes 1 to {stem - 1} channels, since its first block has {stem} in all, got {in_channels}."
@@ -53,10 +51,22 @@ def check_arguments(
             raise InputError(f"{network} takes a dropout from 0 to below 1, got {rate!r}; 0 turns it off.")
 
 
+def _check_spatial_dims(network: str, spatial_dims: int, in_3d: bool) -> None:
+    if in_3d and spatial_dims not in (2, 3):
+        raise InputError(f"{network} takes spatial_dims 2 or 3, got {spatial_dims!r}.")
+    if not in_3d and spatial_dims != 2:
+        raise InputError(f"{network} takes spatial_dims 2, got {spatial_dims!r}; UNetPlusPlus works in 3D.")
+
+
+def _check_count(network: str, name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{network} takes an integer of at least 1 as {name}, got {value!r}.")
+
+
 def check_input(x: torch.Tensor, network: str, spatial_dims: int, channels: int, stride: int) -> None:
     """Raise an :class:`InputError` unless ``x`` is ``[B, channels, *spatial]`` with sides that are multiples of ``stride``.
 
-    Scripted, traced, compiled and exported graphs leave the check out: they are made for inputs that were checked.
+    Scripted, traced, compiled and exported graphs omit the check: they are made for inputs that were checked.
 
     Example:
         >>> check_input(torch.zeros(1, 1, 30, 64), "ENet", 2, 1, 8)

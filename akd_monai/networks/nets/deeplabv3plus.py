@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from akd_monai.errors import InputError
 from akd_monai.networks.nets._checks import check_arguments, check_input
 
+__all__ = ["DeepLabV3Plus"]
+
 _REFERENCE_DROPOUT = (0.5, 0.5, 0.1)
 _ASPP_WIDTH = 256
 _SKIP_WIDTH = 48
@@ -22,20 +24,20 @@ _SKIP_WIDTH = 48
 class DeepLabV3Plus(nn.Module):
     """DeepLabV3+ on an aligned Xception-65 for 2D images of any size.
 
-    Two switches tell apart the forms that go by this name; the backbone's ImageNet classifier is left out of all of them.
+    Two switches select among the variants in use under this name; the backbone's ImageNet classifier is omitted.
 
-    - By default, 54,746,962 parameters for one channel in and two classes out, as in the published comparison: the
+    - By default, 54,746,962 parameters for one input channel and two classes, as in the published comparison: the
       low-level projection is 3x3, and the backbone's last block has no normalisation after its second convolution. Each
-      shortcut reads the block's input.
+      shortcut takes the block's input.
     - ``canonical=True``, 54,699,858 parameters, as the authors describe it: a 1x1 projection and all normalisations.
-    - ``rectified_shortcut=True`` changes no parameter: the shortcut of a block that starts with ReLU reads the rectified
-      input, as where that ReLU works in place. With the default above it is the published comparison to the letter.
+    - ``rectified_shortcut=True`` changes no parameter: the shortcut of a block that starts with ReLU takes the rectified
+      input, as with an in-place ReLU. Together with the default above it is exactly the published comparison.
 
     Layers: ``stem1`` (low) at 1/2 of the input size, 32 channels; ``exit`` (high), the backbone's output, at
     1/``output_stride``, 2048 channels; ``aspp`` at 1/``output_stride`` and ``decoder`` at 1/4, 256 channels each.
 
-    Training needs batches of two or more: the pooled branch has one value a channel and image, which batch normalisation
-    cannot normalise alone. Use ``drop_last`` when the last batch of an epoch may be one image.
+    Training needs batches of two or more: the pooled branch has one value per channel and image, too few for batch
+    normalisation. Use ``drop_last`` when the last batch of an epoch may be one image.
 
     Args:
         spatial_dims: 2.
@@ -43,12 +45,12 @@ class DeepLabV3Plus(nn.Module):
         out_channels: classes.
         output_stride: 8, or 16 for about a third of the operations.
         canonical: the authors' projection and normalisations instead of the published comparison's.
-        rectified_shortcut: whether shortcuts read the rectified input.
+        rectified_shortcut: whether shortcuts take the rectified input.
         dropout: probability of dropout at all three places; None for the reference's 0.5 after the pyramid, and 0.5 and
             0.1 in the decoder.
 
     Raises:
-        InputError: for arguments that do not fit, and in ``forward`` for an image that does not, or one image in training.
+        InputError: for arguments out of range, and in ``forward`` for an image of the wrong shape, or one image in training.
 
     Example:
         >>> with torch.device("meta"):  # no memory, no work: shapes only
@@ -86,10 +88,7 @@ class DeepLabV3Plus(nn.Module):
         self.entry3 = block(256, (728, 728, 728), stride=output_stride // 8)
         self.middle = nn.Sequential(*(block(728, (728, 728, 728), dilation=rate) for _ in range(16)))
         last = block(728, (728, 1024, 1024), dilation=rate, unnormalised=None if canonical else 1)
-        tail = [
-            m for i, o in ((1024, 1536), (1536, 1536), (1536, 2048)) for m in (_Sep(i, o, 1, 2 * rate), *_bn_act(o))
-        ]
-        self.exit = nn.Sequential(last, nn.ReLU(), *tail)
+        self.exit = nn.Sequential(last, nn.ReLU(), *_exit_flow(2 * rate))
         self.aspp = _ASPP(2048, [6 * rate * k for k in (1, 2, 3)], rates[0])
         self.low_level = _conv_bn_act(128, _SKIP_WIDTH, 1 if canonical else 3)
         self.decoder = nn.Sequential(
@@ -105,6 +104,13 @@ class DeepLabV3Plus(nn.Module):
         deep = _resize(deep, skip)
         logits = self.head(self.decoder(torch.cat([deep, self.low_level(skip)], 1)))
         return _resize(logits, x)
+
+
+def _exit_flow(dilation: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((1024, 1536), (1536, 1536), (1536, 2048)):
+        layers += [_Sep(inputs, outputs, 1, dilation), *_bn_act(outputs)]
+    return layers
 
 
 def _resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -133,7 +139,7 @@ class _Sep(nn.Sequential):
 
 
 class _Block(nn.Module):
-    """Three separable convolutions, the last with the stride, and a shortcut around them."""
+    """Three separable convolutions, the last with the stride, and a shortcut."""
 
     def __init__(
         self,
@@ -165,7 +171,8 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.entrance(x)
-        return self.body(x) + self.shortcut(x)
+        out: torch.Tensor = self.body(x) + self.shortcut(x)
+        return out
 
 
 class _ASPP(nn.Module):
@@ -182,14 +189,15 @@ class _ASPP(nn.Module):
         if not torch.jit.is_scripting():
             self._check_batch(x)
         mean = self.pooled(x).expand(-1, -1, x.shape[2], x.shape[3])
-        return self.project(torch.cat([self.local(x), self.near(x), self.middle(x), self.far(x), mean], 1))
+        out: torch.Tensor = self.project(torch.cat([self.local(x), self.near(x), self.middle(x), self.far(x), mean], 1))
+        return out
 
     @torch.jit.unused
     def _check_batch(self, x: torch.Tensor) -> None:
-        # frozen statistics and statistics shared by several processes can do with one image
+        # frozen statistics, and statistics shared by several processes, need one image only
         alone = any(isinstance(m, nn.BatchNorm2d) and m.training for m in self.pooled.modules())
         if alone and x.shape[0] < 2:
             raise InputError(
-                "DeepLabV3Plus cannot train on a batch of 1, since its pooled branch has one value a channel to normalise; "
+                "DeepLabV3Plus cannot train on a batch of 1, since its pooled branch normalises one value per channel; "
                 "use a batch_size of 2 or more and drop_last=True in the training data loader, or call network.eval()."
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ENet: an encoder that shrinks early, bottlenecks, and a small decoder that reuses the pooling's indices."""
+"""ENet: early downsampling, bottleneck blocks, and a small decoder that reuses the pooling indices."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from akd_monai.networks.layers.batch_norm import BatchNorm2d
-from akd_monai.networks.layers.prelu import PReLU
+from akd_monai.networks.layers import VectorizedBatchNorm2d, VectorizedPReLU
 from akd_monai.networks.nets._checks import check_arguments, check_input
+
+__all__ = ["ENet"]
 
 
 class ENet(nn.Module):
     """ENet for 2D images; each side must be a multiple of 8.
 
-    353,545 parameters for one channel in and two classes out, all blocks run. Convolutions have no bias, each PReLU one
-    shared slope.
+    353,545 parameters for one input channel and two classes; all blocks are used. Convolutions have no bias, each PReLU
+    has one shared slope.
 
     Layers: ``initial`` (low) at 1/2 of the input size, 16 channels; ``stage3`` (high), the end of the third stage, at 1/8,
     128 channels; ``stage5``, the last decoder stage, at 1/2, 16 channels.
@@ -30,7 +31,7 @@ class ENet(nn.Module):
         dropout: probability of channel dropout in every block.
 
     Raises:
-        InputError: for arguments that do not fit, and in ``forward`` for an image that does not.
+        InputError: for arguments out of range, and in ``forward`` for an image of the wrong shape.
 
     Example:
         >>> ENet(2, 1, 2)(torch.zeros(1, 1, 32, 40)).shape
@@ -61,21 +62,22 @@ class ENet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``[B, out_channels, H, W]`` for an image ``[B, in_channels, H, W]``."""
         check_input(x, "ENet", 2, self.in_channels, 8)
-        x, which1 = self.down1(self.initial(x))
-        x, which2 = self.down2(self.stage1(x))
+        x, where1 = self.down1(self.initial(x))
+        x, where2 = self.down2(self.stage1(x))
         x = self.stage3(self.stage2(x))
-        x = self.stage4(self.up4(x, which2))
-        x = self.stage5(self.up5(x, which1))
-        return self.head(x)
+        x = self.stage4(self.up4(x, where2))
+        x = self.stage5(self.up5(x, where1))
+        logits: torch.Tensor = self.head(x)
+        return logits
 
 
-def max_pool(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pool 2x2 blocks and say which of its four pixels each maximum was, ``0..3`` row by row.
+def _max_pool(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pool 2x2 blocks; return the maxima and which of the four pixels each was, ``0..3`` row by row.
 
     Equal to ``MaxPool2d(2, return_indices=True)``, the first of equal pixels included, but it can be traced and exported.
 
     Example:
-        >>> value, which = max_pool(torch.tensor([[[[1.0, 5.0], [3.0, 2.0]]]]))
+        >>> value, which = _max_pool(torch.tensor([[[[1.0, 5.0], [3.0, 2.0]]]]))
         >>> value.item(), which.item()
         (5.0, 1)
     """
@@ -85,11 +87,11 @@ def max_pool(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return value, which
 
 
-def max_unpool(x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-    """Put each value back where :func:`max_pool` found its maximum, zeros elsewhere.
+def _max_unpool(x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """Put each value back where :func:`_max_pool` found its maximum, zeros elsewhere.
 
     Example:
-        >>> max_unpool(torch.tensor([[[[5.0]]]]), torch.tensor([[[[1]]]])).tolist()
+        >>> _max_unpool(torch.tensor([[[[5.0]]]]), torch.tensor([[[[1]]]])).tolist()
         [[[[0.0, 5.0], [0.0, 0.0]]]]
     """
     n, c, h, w = x.shape
@@ -98,7 +100,7 @@ def max_unpool(x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
 
 
 def _bn_act(channels: int) -> list[nn.Module]:
-    return [BatchNorm2d(channels), PReLU()]
+    return [VectorizedBatchNorm2d(channels), VectorizedPReLU()]
 
 
 def _branch(inputs: int, middle: list[nn.Module], width: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -109,7 +111,7 @@ def _branch(inputs: int, middle: list[nn.Module], width: int, outputs: int, drop
         *middle,
         *_bn_act(width),
         nn.Conv2d(width, outputs, 1, bias=False),
-        BatchNorm2d(outputs),
+        VectorizedBatchNorm2d(outputs),
         nn.Dropout2d(dropout),
     )
 
@@ -121,7 +123,8 @@ class _Initial(nn.Module):
         self.act = nn.Sequential(*_bn_act(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(torch.cat([self.conv(x), F.max_pool2d(x, 2)], 1))
+        out: torch.Tensor = self.act(torch.cat([self.conv(x), F.max_pool2d(x, 2)], 1))
+        return out
 
 
 class _Bottleneck(nn.Module):
@@ -135,35 +138,37 @@ class _Bottleneck(nn.Module):
         else:
             middle = [nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)]
         self.branch = _branch(channels, middle, width, channels, dropout)
-        self.act = PReLU()
+        self.act = VectorizedPReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(self.branch(x) + x)
+        out: torch.Tensor = self.act(self.branch(x) + x)
+        return out
 
 
 class _Down(nn.Module):
     def __init__(self, inputs: int, width: int, outputs: int, dropout: float) -> None:
         super().__init__()
-        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), BatchNorm2d(outputs))
+        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), VectorizedBatchNorm2d(outputs))
         middle: list[nn.Module] = [nn.Conv2d(width, width, 2, stride=2, bias=False)]
         self.branch = _branch(inputs, middle, width, outputs, dropout)
-        self.act = PReLU()
+        self.act = VectorizedPReLU()
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        pooled, which = max_pool(x)
+        pooled, which = _max_pool(x)
         return self.act(self.main(pooled) + self.branch(x)), which
 
 
 class _Up(nn.Module):
     def __init__(self, inputs: int, width: int, outputs: int, dropout: float) -> None:
         super().__init__()
-        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), BatchNorm2d(outputs))
+        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), VectorizedBatchNorm2d(outputs))
         middle: list[nn.Module] = [nn.ConvTranspose2d(width, width, 2, stride=2, bias=False)]
         self.branch = _branch(inputs, middle, width, outputs, dropout)
-        self.act = PReLU()
+        self.act = VectorizedPReLU()
 
     def forward(self, x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-        return self.act(max_unpool(self.main(x), which) + self.branch(x))
+        out: torch.Tensor = self.act(_max_unpool(self.main(x), which) + self.branch(x))
+        return out
 
 
 def _context_stage(channels: int, width: int, dropout: float) -> nn.Sequential:

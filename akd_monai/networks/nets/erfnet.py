@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ERFNet: residual blocks of one-dimensional convolutions."""
+"""ERFNet: residual blocks of factorized, one-dimensional convolutions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from akd_monai.networks.layers.batch_norm import BatchNorm2d
+from akd_monai.networks.layers import VectorizedBatchNorm2d
 from akd_monai.networks.nets._checks import check_arguments, check_input
+
+__all__ = ["ERFNet"]
 
 _EPS = 1e-3
 _REFERENCE_DROPOUT = (0.03, 0.3)
@@ -19,8 +21,8 @@ _REFERENCE_DROPOUT = (0.03, 0.3)
 class ERFNet(nn.Module):
     """ERFNet for 2D images; each side must be a multiple of 8.
 
-    2,062,872 parameters for one channel in and two classes out: the encoder's own classifier, which only serves its
-    pre-training, is left out, so every parameter takes part.
+    2,062,872 parameters for one input channel and two classes, all of them used: the encoder's own classifier, which
+    only serves its pre-training, is omitted.
 
     Layers: ``down1`` (low) at 1/2 of the input size, 16 channels; ``stage3`` (high), the end of the encoder, at 1/8, 128
     channels; ``stage5``, the last decoder stage, at 1/2, 16 channels.
@@ -33,7 +35,7 @@ class ERFNet(nn.Module):
             at 1/8 of the input size. The decoder has none.
 
     Raises:
-        InputError: for arguments that do not fit, and in ``forward`` for an image that does not.
+        InputError: for arguments out of range, and in ``forward`` for an image of the wrong shape.
 
     Example:
         >>> ERFNet(2, 1, 2)(torch.zeros(1, 1, 32, 40)).shape
@@ -68,14 +70,15 @@ class ERFNet(nn.Module):
         x = self.stage3(self.down3(x))
         x = self.stage4(self.up4(x))
         x = self.stage5(self.up5(x))
-        return self.head(x)
+        logits: torch.Tensor = self.head(x)
+        return logits
 
 
 class _Down(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs - inputs, 3, stride=2, padding=1)
-        self.norm = BatchNorm2d(outputs, eps=_EPS)
+        self.norm = VectorizedBatchNorm2d(outputs, eps=_EPS)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(self.norm(torch.cat([self.conv(x), F.max_pool2d(x, 2)], 1)))
@@ -84,13 +87,13 @@ class _Down(nn.Module):
 def _up(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1),
-        BatchNorm2d(outputs, eps=_EPS),
+        VectorizedBatchNorm2d(outputs, eps=_EPS),
         nn.ReLU(),
     )
 
 
 class _Residual(nn.Module):
-    """Two pairs of a vertical and a horizontal convolution, the second pair dilated, and the input added."""
+    """Two pairs of a vertical and a horizontal convolution, the second pair dilated, and an identity shortcut."""
 
     def __init__(self, channels: int, dropout: float, dilation: int = 1) -> None:
         super().__init__()
@@ -100,7 +103,7 @@ class _Residual(nn.Module):
                 nn.Conv2d(channels, channels, (3, 1), padding=(d, 0), dilation=(d, 1)),
                 nn.ReLU(),
                 nn.Conv2d(channels, channels, (1, 3), padding=(0, d), dilation=(1, d)),
-                BatchNorm2d(channels, eps=_EPS),
+                VectorizedBatchNorm2d(channels, eps=_EPS),
                 nn.ReLU(),
             ]
         layers[-1] = nn.Dropout2d(dropout)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ESPNet: pyramids of dilated convolutions on few channels, with the image fed in again at each size."""
+"""ESPNet: pyramids of dilated convolutions on few channels, with the image concatenated again at each scale."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from akd_monai.networks.layers.batch_norm import BatchNorm2d
-from akd_monai.networks.layers.prelu import PReLU
+from akd_monai.networks.layers import VectorizedBatchNorm2d, VectorizedPReLU
 from akd_monai.networks.nets._checks import check_arguments, check_input
+
+__all__ = ["ESPNet"]
 
 _DILATIONS = (1, 2, 4, 8, 16)
 _EPS = 1e-3
@@ -20,12 +21,12 @@ class ESPNet(nn.Module):
     r"""ESPNet with a light decoder for 2D images (p = 2, q = 3); each side must be a multiple of 8.
 
     A block reduces its input to a fifth of its width, convolves that with dilations 1, 2, 4, 8, 16 to
-    :math:`d_1, \dots, d_{16}`, and joins running sums that start at the second, so that no grid pattern is left:
+    :math:`d_1, \dots, d_{16}`, and joins running sums that start at the second, which avoids gridding artefacts:
 
     .. math:: [d_1,\; d_2,\; d_2 + d_4,\; d_2 + d_4 + d_8,\; d_2 + d_4 + d_8 + d_{16}]
 
-    182,719 parameters for one channel in and two classes out. No convolution has a bias. The decoder is as wide as there
-    are classes, but its block never narrower than five channels, one for each dilation.
+    182,719 parameters for one input channel and two classes. No convolution has a bias. The decoder has as many channels as
+    there are classes, but its pyramid block at least five, one for each dilation.
 
     Layers: ``stage1`` (low) at 1/2 of the input size, 16 channels; ``merge3`` (high), the end of the encoder, at 1/8, 256
     channels; ``merge1`` at 1/2 and ``merge2`` at 1/4 are the skip connections.
@@ -37,7 +38,7 @@ class ESPNet(nn.Module):
         dropout: probability of channel dropout after each pyramid block.
 
     Raises:
-        InputError: for arguments that do not fit, and in ``forward`` for an image that does not.
+        InputError: for arguments out of range, and in ``forward`` for an image of the wrong shape.
 
     Example:
         >>> ESPNet(2, 1, 2)(torch.zeros(1, 1, 32, 40)).shape
@@ -64,7 +65,9 @@ class ESPNet(nn.Module):
         self.stage3 = nn.Sequential(*(_Pyramid(128, 128, dropout, residual=True) for _ in range(3)))
         self.merge3 = nn.Sequential(*_bn_act(256))
         self.up4 = nn.Sequential(
-            _conv(256, out_channels, 1), BatchNorm2d(out_channels, eps=_EPS), _deconv(out_channels, out_channels)
+            _conv(256, out_channels, 1),
+            VectorizedBatchNorm2d(out_channels, eps=_EPS),
+            _deconv(out_channels, out_channels),
         )
         self.skip4 = _conv(128 + in_channels, out_channels, 1)
         self.stage4 = nn.Sequential(*_bn_act(2 * out_channels), _Pyramid(2 * out_channels, width, dropout))
@@ -84,7 +87,8 @@ class ESPNet(nn.Module):
         x3 = self.merge3(torch.cat([x3, self.stage3(x3)], 1))
         x4 = self.stage4(torch.cat([self.skip4(x2), self.up4(x3)], 1))
         x5 = self.stage5(torch.cat([self.up5(x4), x1], 1))
-        return self.head(x5)
+        logits: torch.Tensor = self.head(x5)
+        return logits
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -97,11 +101,11 @@ def _deconv(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 
 
 def _bn_act(channels: int) -> list[nn.Module]:
-    return [BatchNorm2d(channels, eps=_EPS), PReLU(channels)]
+    return [VectorizedBatchNorm2d(channels, eps=_EPS), VectorizedPReLU(channels)]
 
 
 class _Pyramid(nn.Module):
-    """Reduce, convolve at five dilations, sum, join; a block that strides is never residual."""
+    """Reduce, convolve at five dilations, sum, concatenate; a block with a stride is never residual."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float, stride: int = 1, residual: bool = False) -> None:
         super().__init__()
@@ -123,4 +127,5 @@ class _Pyramid(nn.Module):
         joined = torch.cat([self.d1(narrow), sum2, sum3, sum4, sum5], 1)
         if self.residual:
             joined = joined + x
-        return self.act(joined)
+        out: torch.Tensor = self.act(joined)
+        return out

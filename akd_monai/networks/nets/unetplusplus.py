@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UNet++: a U-Net whose skip connections are dense blocks."""
+"""UNet++: a U-Net with nested, dense skip connections."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from akd_monai.errors import InputError
 from akd_monai.networks.nets._checks import check_arguments, check_input
 
+__all__ = ["UNetPlusPlus"]
+
 
 class UNetPlusPlus(nn.Module):
     r"""UNet++ without deep supervision, in 2D or 3D; each side must be a multiple of 16.
@@ -23,7 +25,8 @@ class UNetPlusPlus(nn.Module):
 
     .. math:: X_{i,0} = H(\mathrm{pool}(X_{i-1,0})), \quad X_{i,j} = H([X_{i,0}, \dots, X_{i,j-1}, U(X_{i+1,j-1})])
 
-    and the logits are a 1x1 convolution of :math:`X_{0,4}`. 36,628,546 parameters for one channel in and two classes out.
+    and the logits are a 1x1 convolution of :math:`X_{0,4}`. 36,628,546 parameters for one input channel and two
+    classes.
 
     Layers: ``node_1_0`` (low) at 1/2 of the input size, ``node_3_0`` (high) at 1/8, ``node_4_0`` at 1/16,
     ``node_0_4`` at full size; ``node_i_j`` is the output of node :math:`X_{i,j}`.
@@ -36,7 +39,7 @@ class UNetPlusPlus(nn.Module):
         dropout: probability of channel dropout after each node.
 
     Raises:
-        InputError: for arguments that do not fit, and in ``forward`` for an image that does not.
+        InputError: for arguments out of range, and in ``forward`` for an image of the wrong shape.
 
     Example:
         >>> UNetPlusPlus(2, 1, 2, features=(4, 8, 8, 8, 8))(torch.zeros(1, 1, 32, 32)).shape
@@ -58,11 +61,9 @@ class UNetPlusPlus(nn.Module):
     ) -> None:
         super().__init__()
         check_arguments("UNetPlusPlus", spatial_dims, in_channels, out_channels, [dropout], in_3d=True)
-        if len(features) != 5 or not all(isinstance(f, int) and f > 0 for f in features):
-            raise InputError(
-                f"features must be five positive whole numbers, the width of each level, got {features!r}."
-            )
-        self.in_channels, self.spatial_dims = in_channels, spatial_dims
+        _check_features(features)
+        self.in_channels = in_channels
+        self.spatial_dims = spatial_dims
         self.mode = "bilinear" if spatial_dims == 2 else "trilinear"
         w0, w1, w2, w3, w4 = features
         self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2)
@@ -105,14 +106,21 @@ class UNetPlusPlus(nn.Module):
         x03 = self.node_0_3(torch.cat([x00, x01, x02, self._up(x12)], 1))
         x13 = self.node_1_3(torch.cat([x10, x11, x12, self._up(x22)], 1))
         x04 = self.node_0_4(torch.cat([x00, x01, x02, x03, self._up(x13)], 1))
-        return self.head(x04)
+        logits: torch.Tensor = self.head(x04)
+        return logits
 
     def _up(self, x: torch.Tensor) -> torch.Tensor:
         return F.interpolate(x, scale_factor=2.0, mode=self.mode, align_corners=True)
 
 
+def _check_features(features: Sequence[int]) -> None:
+    if len(features) != 5 or not all(isinstance(width, int) and width > 0 for width in features):
+        raise InputError(f"features must be five positive integers, the width of each level, got {features!r}.")
+
+
 def _node(spatial_dims: int, inputs: int, width: int, dropout: float) -> nn.Sequential:
-    conv, norm = Conv[Conv.CONV, spatial_dims], Norm[Norm.BATCH, spatial_dims]
+    conv = Conv[Conv.CONV, spatial_dims]
+    norm = Norm[Norm.BATCH, spatial_dims]
     layers: list[nn.Module] = []
     for channels in (inputs, width):
         layers += [conv(channels, width, kernel_size=3, padding=1), norm(width), nn.ReLU()]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import io
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from akd_monai.networks.layers.batch_norm import BatchNorm2d
+from akd_monai.networks.layers import VectorizedBatchNorm2d, VectorizedPReLU
 from akd_monai.networks.nets import ENet, ERFNet, ESPNet
 
 SHAPE = (3, 4, 5, 7)
@@ -27,7 +28,7 @@ def pair(dtype, **arguments):
     theirs = nn.BatchNorm2d(SHAPE[1], **arguments).to(dtype)
     for value in theirs.parameters():
         nn.init.normal_(value)
-    ours = BatchNorm2d(SHAPE[1], **arguments).to(dtype)
+    ours = VectorizedBatchNorm2d(SHAPE[1], **arguments).to(dtype)
     ours.load_state_dict(theirs.state_dict())
     return ours, theirs
 
@@ -57,7 +58,7 @@ def test_output_and_statistics_follow_the_formula():
 
 @pytest.mark.parametrize("offset", [0.0, 300.0])
 def test_statistics_are_as_exact_as_pytorchs_in_float32(offset):
-    module = BatchNorm2d(4, momentum=1.0)
+    module = VectorizedBatchNorm2d(4, momentum=1.0)
     x = (draw(shape=(4, 4, 96, 80)) + offset).float()
     module(x)
     exact = x.double()
@@ -78,7 +79,7 @@ def test_equals_pytorch_in_float32(shape):
 
 
 def test_first_and_second_derivatives_are_slopes():
-    module = BatchNorm2d(4).double()
+    module = VectorizedBatchNorm2d(4).double()
 
     def call(x, weight, bias):
         return torch.func.functional_call(module, {"weight": weight, "bias": bias}, (x,))
@@ -91,7 +92,7 @@ def test_first_and_second_derivatives_are_slopes():
 
 @pytest.mark.parametrize("frozen", ["weights", "image"])
 def test_some_of_the_gradients(frozen):
-    module, x = BatchNorm2d(4), draw(torch.float32)
+    module, x = VectorizedBatchNorm2d(4), draw(torch.float32)
     if frozen == "weights":
         module.requires_grad_(False)
         x.requires_grad_()
@@ -129,20 +130,20 @@ def test_evaluation_other_formats_and_half_precision_are_pytorchs():
 
 def test_what_cannot_be_normalised_is_refused_as_by_pytorch():
     with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
-        BatchNorm2d(4)(torch.zeros(1, 4, 1, 1))
+        VectorizedBatchNorm2d(4)(torch.zeros(1, 4, 1, 1))
     with pytest.raises(ValueError, match="expected 4D input"):
-        BatchNorm2d(4)(torch.zeros(2, 4, 3))
+        VectorizedBatchNorm2d(4)(torch.zeros(2, 4, 3))
     with pytest.raises(RuntimeError, match="running_mean should contain 3 elements not 4"):
-        BatchNorm2d(4)(torch.zeros(2, 3, 2, 2))
+        VectorizedBatchNorm2d(4)(torch.zeros(2, 3, 2, 2))
 
 
 def test_graphs_hold_the_operator_of_pytorch():
-    module, x = BatchNorm2d(4), draw(torch.float32)
+    module, x = VectorizedBatchNorm2d(4), draw(torch.float32)
     scripted = torch.jit.script(module)
     assert "batch_norm" in str(scripted.inlined_graph)
     torch.testing.assert_close(scripted(x), nn.BatchNorm2d(4)(x))
     assert scripted.num_batches_tracked == 1
-    assert type(module) is BatchNorm2d
+    assert type(module) is VectorizedBatchNorm2d
     assert is_ours(module(x))
     assert "batch_norm" in str(torch.jit.trace(module, x).inlined_graph)
     assert "batch_norm" in torch.export.export(copy.deepcopy(module).eval(), (x,)).graph_module.code
@@ -164,7 +165,7 @@ def test_a_scripted_network_gives_the_same_and_so_does_the_network_afterwards():
 
 
 def test_survives_copies_and_files():
-    module, x = BatchNorm2d(4), draw(torch.float32)
+    module, x = VectorizedBatchNorm2d(4), draw(torch.float32)
     file = io.BytesIO()
     torch.save(module, file)
     file.seek(0)
@@ -177,4 +178,17 @@ def test_survives_copies_and_files():
 def test_a_light_network_has_no_other(network):
     kinds = [type(m) for m in network(2, 1, 2).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert kinds
-    assert set(kinds) == {BatchNorm2d}
+    assert set(kinds) == {VectorizedBatchNorm2d}
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("akd_monai.networks.layers", "BatchNorm2d", VectorizedBatchNorm2d),
+        ("akd_monai.networks.layers", "PReLU", VectorizedPReLU),
+        ("akd_monai.networks.nets.batchnorm", "BatchNorm2d", VectorizedBatchNorm2d),
+        ("akd_monai.networks.nets.prelu", "PReLU", VectorizedPReLU),
+    ],
+)
+def test_former_names_lead_to_the_new_ones(module, old, new):
+    assert getattr(importlib.import_module(module), old) is new

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from akd_monai.networks.layers.prelu import PReLU, _PReLU
+from akd_monai.networks.layers.prelu import VectorizedPReLU, _PReLU
 from akd_monai.networks.nets import ENet, ESPNet
 
 every_shape = pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def case(shape, slopes):
 @every_shape
 def test_output_and_gradients_follow_the_formula(shape, slopes):
     x, slope, grad = case(shape, slopes)
-    module, leaf = PReLU(slopes).double(), torch.tensor(x, requires_grad=True)
+    module, leaf = VectorizedPReLU(slopes).double(), torch.tensor(x, requires_grad=True)
     module.weight.data = torch.tensor(slope)
     y = module(leaf)
     y.backward(torch.tensor(grad))
@@ -45,7 +45,7 @@ def test_equals_pytorch_in_float32(shape, slopes, memory_format):
     if memory_format == "channels_last":
         x = x.movedim(1, -1).contiguous().movedim(-1, 1)
     found = []
-    for kind in (PReLU, nn.PReLU):
+    for kind in (VectorizedPReLU, nn.PReLU):
         module, leaf = kind(slopes), x.clone().requires_grad_()
         module.weight.data = slope.clone()
         y = module(leaf)
@@ -66,7 +66,7 @@ def test_first_and_second_derivatives_are_slopes(slopes):
 
 @pytest.mark.parametrize("frozen", ["slope", "image"])
 def test_one_of_the_two_gradients(frozen):
-    x, module = torch.randn(2, 3, 4), PReLU(3)
+    x, module = torch.randn(2, 3, 4), VectorizedPReLU(3)
     if frozen == "slope":
         module.requires_grad_(False)
         x.requires_grad_()
@@ -76,18 +76,18 @@ def test_one_of_the_two_gradients(frozen):
 
 
 def test_serves_without_gradients_in_half_precision_and_under_autocast():
-    module, x = PReLU(3), torch.randn(2, 3, 4)
+    module, x = VectorizedPReLU(3), torch.randn(2, 3, 4)
     with torch.no_grad():
         assert module(x).grad_fn is None
     assert module(x).grad_fn.name() == "_PReLUBackward"
     assert module.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert PReLU(3)(x.bfloat16()).isfinite().all()
+        assert VectorizedPReLU(3)(x.bfloat16()).isfinite().all()
     assert module(x[:0].bfloat16()).shape == (0, 3, 4)
 
 
 def test_graphs_hold_the_operator_of_pytorch():
-    module, x = PReLU(3), torch.randn(2, 3, 4)
+    module, x = VectorizedPReLU(3), torch.randn(2, 3, 4)
     assert "prelu" in str(torch.jit.script(module).graph)
     assert "prelu" in str(torch.jit.trace(module, x).graph)
     assert "prelu" in torch.export.export(module, (x,)).graph_module.code
@@ -99,4 +99,4 @@ def test_graphs_hold_the_operator_of_pytorch():
 def test_a_light_network_has_no_other(network):
     kinds = [type(m) for m in network(2, 1, 2).modules() if isinstance(m, nn.PReLU)]
     assert kinds
-    assert set(kinds) == {PReLU}
+    assert set(kinds) == {VectorizedPReLU}
