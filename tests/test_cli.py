@@ -79,7 +79,7 @@ def test_unknown_loss(bundles, capsys):
 
 def test_tap_that_does_not_exist_lists_near_matches(bundles, capsys):
     line = fails_with(capsys, *distil(bundles, "--student_layer=stage33"))
-    assert "ENet has no layer 'stage33'. Did you mean" in line
+    assert "unknown layer 'stage33' in ENet. Did you mean" in line
     assert "'stage3'," in line
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of a network by module path, without touching the network."""
+"""Features of a network by module path, without changing the network."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,11 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from akd_monai.errors import InputError, UnknownNameError, near_matches
+from akd_monai.errors import InputError, UnknownNameError, unknown_name
+
+__all__ = ["FeatureTaps", "list_layers", "probe_layers", "unwrap"]
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """Return the network under ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile``."""
+    """Return the network inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile``, in any order.
+
+    Example:
+        >>> network = nn.Identity()
+        >>> unwrap(nn.DataParallel(network)) is network
+        True
+    """
     while True:
         inner = getattr(module, "_orig_mod", None)
         if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
@@ -25,7 +34,7 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 
 def list_layers(module: nn.Module) -> list[str]:
-    """Return every module path below a network, in the order of definition.
+    """Return every module path of a network, in the order of definition.
 
     Example:
         >>> list_layers(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Sequential(nn.ReLU())))
@@ -35,14 +44,14 @@ def list_layers(module: nn.Module) -> list[str]:
 
 
 class FeatureTaps:
-    """Keep the outputs of named sub-modules of the latest forward pass.
+    """Keep the outputs of named layers of the latest forward pass.
 
-    Each pass of the network begins by letting go of the tensors of the pass before. A layer that runs several times in one
-    pass leaves its last output. Tap a network that ``torch.compile`` wraps before its first pass: a graph that is compiled
-    already does not see new hooks.
+    Each forward pass first releases the tensors of the previous one. A layer that runs several times in one pass leaves its
+    last output. Tap a network that ``torch.compile`` wraps before its first pass: a graph that is already compiled ignores
+    new hooks.
 
     Args:
-        module: the network; wrappers are looked through.
+        module: the network; wrappers are removed as by :func:`unwrap`.
         layers: module paths, such as ``"encoder.3"``.
 
     Raises:
@@ -61,19 +70,18 @@ class FeatureTaps:
     def __init__(self, module: nn.Module, layers: Iterable[str]) -> None:
         self._layers = list(dict.fromkeys([layers] if isinstance(layers, str) else layers))
         self._found: dict[str, torch.Tensor] = {}
-        inner = unwrap(module)
         self._compiled = _is_compiled(module)
+        self._handles: list[Any] = []
+        inner = unwrap(module)
         modules = dict(inner.named_modules(remove_duplicate=False))
         for layer in self._layers:
             if layer not in modules or not layer:
-                known = [name for name in modules if name]
-                raise UnknownNameError(
-                    f"{type(inner).__name__} has no layer {layer!r}.{_hint(layer, known)} "
-                    "akd_monai.networks.list_layers(network) lists all of them."
-                )
-        # the network itself first, so that what a pass keeps is never mixed with the pass before
-        self._handles = [inner.register_forward_pre_hook(lambda _, __: self.clear())] if self._layers else []
-        self._handles += [modules[layer].register_forward_hook(self._hook(layer)) for layer in self._layers]
+                raise _unknown_layer(inner, layer)
+        if self._layers:
+            # on the network itself, so that the features of one pass are never mixed with those of the previous one
+            self._handles.append(inner.register_forward_pre_hook(lambda _, __: self.clear()))
+        for layer in self._layers:
+            self._handles.append(modules[layer].register_forward_hook(self._hook(layer)))
 
     def _hook(self, layer: str) -> Any:
         def keep(module: nn.Module, _: Any, output: Any) -> None:
@@ -92,21 +100,21 @@ class FeatureTaps:
 
     @property
     def features(self) -> dict[str, torch.Tensor]:
-        """Outputs of the latest forward pass by module path, in the order asked for."""
+        """Outputs of the latest forward pass by module path, in the order of ``layers``."""
         missing = [layer for layer in self._layers if layer not in self._found]
         if missing:
-            remedy = "tap layers that every pass goes through"
+            remedy = "tap layers that run in every pass"
             if self._compiled:
                 remedy += ", and before the first pass of a network under torch.compile"
             raise InputError(f"layers {missing} did not run in the latest forward pass; {remedy}.")
         return {layer: self._found[layer] for layer in self._layers}
 
     def clear(self) -> None:
-        """Let go of the tensors."""
+        """Release the tensors."""
         self._found.clear()
 
     def close(self) -> None:
-        """Remove the hooks and let go of the tensors."""
+        """Remove the hooks and release the tensors."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -124,28 +132,36 @@ def _is_compiled(module: nn.Module) -> bool:
     return any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in (module, wrapped))
 
 
-def _hint(layer: str, known: Sequence[str]) -> str:
-    # near in spelling, or else the same last name somewhere else
+def _unknown_layer(network: nn.Module, layer: str) -> UnknownNameError:
+    layers = list_layers(network)
+    # hundreds of paths would hide the message, so only the outermost are listed, and those that the wrong one resembles
+    near = difflib.get_close_matches(layer, layers, n=3, cutoff=0.5) or _with_same_last_name(layer, layers)
+    shown = [known for known in layers if "." not in known or known in near]
+    remedy = "akd_monai.networks.list_layers(network) lists all layers"
+    return unknown_name("layer", layer, shown, where=f"in {type(network).__name__}", remedy=remedy)
+
+
+def _with_same_last_name(layer: str, layers: Sequence[str]) -> list[str]:
     last = layer.rsplit(".", 1)[-1]
-    return near_matches(layer, known) or near_matches(last, [k for k in known if k.rsplit(".", 1)[-1] == last])
+    return [known for known in layers if known.rsplit(".", 1)[-1] == last][:3]
 
 
 def probe_layers(
     module: nn.Module, layers: Iterable[str | None], input_shape: Sequence[int], device: str | torch.device = "cpu"
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes that layers give for a zero input, by module path; ``None`` asks for the network's output, ``""``.
+    """Return the output shapes of layers for a zero input, by module path.
 
-    One forward pass in ``eval`` mode, without a graph; modes, buffers and random state stay as they were.
+    One forward pass in ``eval`` mode, without gradients; modes, buffers and random state are restored.
 
     Args:
-        module: the network.
-        layers: module paths.
+        module: the network; wrappers are removed as by :func:`unwrap`.
+        layers: module paths; ``None`` or ``""`` asks for the network's output, returned under ``""``.
         input_shape: ``(batch, channels, *spatial)``.
         device: where the network is.
 
     Raises:
         UnknownNameError: for a path that does not exist.
-        InputError: when a layer's output is no tensor or a layer does not run, or the network takes no such input.
+        InputError: when a layer's output is no tensor or a layer does not run, or the network rejects such an input.
 
     Example:
         >>> probe_layers(nn.Sequential(nn.Conv2d(1, 4, 1)), ["0", None], (1, 1, 8, 8))
@@ -155,19 +171,28 @@ def probe_layers(
     paths = [layer for layer in wanted if layer]
     inner = unwrap(module)
     dtype = next((p.dtype for p in inner.parameters() if p.is_floating_point()), torch.float32)
-    with FeatureTaps(inner, paths) as taps, _untouched(inner, device), torch.no_grad():
+    with FeatureTaps(inner, paths) as taps, _restored(inner, device), torch.no_grad():
         output = inner(torch.zeros(tuple(input_shape), dtype=dtype, device=device))
         shapes = {name: tuple(value.shape) for name, value in taps.features.items()}
     if len(paths) < len(wanted):
-        if not isinstance(output, torch.Tensor):
-            raise InputError(f"{type(inner).__name__} returns a {type(output).__name__}; wanted one tensor of logits.")
-        shapes[""] = tuple(output.shape)
+        shapes[""] = _output_shape(inner, output)
     return shapes
 
 
+def _output_shape(network: nn.Module, output: Any) -> tuple[int, ...]:
+    if not isinstance(output, torch.Tensor):
+        raise InputError(
+            f"{type(network).__name__} returns a {type(output).__name__}, not one tensor of logits; wrap it so that "
+            "forward returns its final logits."
+        )
+    return tuple(output.shape)
+
+
 @contextmanager
-def _untouched(module: nn.Module, device: str | torch.device) -> Iterator[None]:
-    """Run in ``eval`` mode; put back modes, buffers and random state."""
+def _restored(module: nn.Module, device: str | torch.device) -> Iterator[None]:
+    """Run in ``eval`` mode; then restore modes, buffers and random state."""
+    # monai.networks.utils.eval_mode ends with train() on the network, which would set layers that were frozen in eval
+    # mode to training
     modes = [(m, m.training) for m in module.modules()]
     buffers = [(b, b.clone()) for b in module.buffers()]
     gpus = [torch.device(device)] if torch.device(device).type == "cuda" else []
@@ -180,6 +205,6 @@ def _untouched(module: nn.Module, device: str | torch.device) -> Iterator[None]:
             m.training = training
         with torch.no_grad():
             for buffer, before in buffers:
-                # not written to without need, since a graph that is still to be differentiated may hold it
+                # only where it changed, since a graph that is still to be differentiated may hold it
                 if not buffer.is_meta and not torch.equal(buffer, before):
                     buffer.copy_(before)

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read weights from a file, strictly and as tensors only."""
+"""Weights from a file, strictly and as tensors only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from akd_monai.errors import InputError
+from akd_monai.errors import InputError, one_line
+
+__all__ = ["load_weights"]
 
 _WRAPPERS = ("model", "state_dict", "network")
 _PREFIXES = ("module.", "_orig_mod.")
@@ -18,8 +22,12 @@ _PREFIXES = ("module.", "_orig_mod.")
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Load a state dict strictly into ``network``.
 
-    A state dict inside a dictionary under ``model``, ``state_dict`` or ``network`` is found, and the prefixes that
-    ``DistributedDataParallel`` and ``torch.compile`` put before every key are taken off.
+    A state dict under the key ``model``, ``state_dict`` or ``network`` of a dictionary is found, and the prefixes that
+    ``DistributedDataParallel`` and ``torch.compile`` put before every key are removed.
+
+    Args:
+        network: where the weights go; unchanged unless all of them fit.
+        path: file written by ``torch.save(network.state_dict(), path)``; read with ``weights_only=True``.
 
     Raises:
         InputError: when the file cannot be read without running code, or its keys or shapes do not fit.
@@ -31,49 +39,64 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         akd_monai.errors.InputError: weights 'no/such/file.pt' do not exist; give the path of a file written by torch.save.
     """
     wanted = network.state_dict()
-    state = _plain_keys(_read(path), wanted)
-    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    shapes = [
-        f"{k} {list(state[k].shape)} instead of {list(wanted[k].shape)}"
-        for k in sorted(wanted.keys() & state.keys())
-        if wanted[k].shape != state[k].shape
-    ]
+    state = _without_prefixes(_state_dict(_read(path), path), list(wanted))
+    _check_fit(network, state, wanted, path)
+    network.load_state_dict(state)
+
+
+def _read(path: str | Path) -> Any:
+    if not Path(path).is_file():
+        raise InputError(f"weights {str(path)!r} do not exist; give the path of a file written by torch.save.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise errors of many classes
+        # PyTorch's further lines advise to read the file in a way that runs code
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"weights {str(path)!r} cannot be read as tensors only: {one_line(reason)}; write the file again by "
+            "torch.save(network.state_dict(), path)."
+        ) from error
+
+
+def _state_dict(content: Any, path: str | Path) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not _is_state_dict(content):
+        raise InputError(f"weights {str(path)!r} hold no state dict; save network.state_dict() there.")
+    return dict(content)
+
+
+def _is_state_dict(content: Any) -> bool:
+    if not isinstance(content, Mapping):
+        return False
+    return all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
+
+
+def _without_prefixes(state: dict[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
+    """Remove the prefixes of wrappers, unless the network's own keys start with them."""
+    for prefix in _PREFIXES:
+        if _all_start_with(prefix, state) and not _all_start_with(prefix, own):
+            consume_prefix_in_state_dict_if_present(state, prefix)
+            return _without_prefixes(state, own)
+    return state
+
+
+def _all_start_with(prefix: str, keys: Iterable[str]) -> bool:
+    keys = list(keys)
+    return bool(keys) and all(key.startswith(prefix) for key in keys)
+
+
+def _check_fit(network: nn.Module, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: str | Path) -> None:
+    missing = sorted(wanted.keys() - state.keys())
+    unexpected = sorted(state.keys() - wanted.keys())
+    shapes = []
+    for key in sorted(wanted.keys() & state.keys()):
+        if wanted[key].shape != state[key].shape:
+            shapes.append(f"{key} {list(state[key].shape)} instead of {list(wanted[key].shape)}")
     if missing or unexpected or shapes:
         raise InputError(
             f"weights {str(path)!r} do not fit {type(network).__name__}: {len(missing)} keys missing {missing[:3]}, "
             f"{len(unexpected)} unexpected {unexpected[:3]}, {len(shapes)} of another shape {shapes[:3]}; use the weights "
             "that were trained with this network_def."
         )
-    network.load_state_dict(state)
-
-
-def _read(path: str | Path) -> dict[str, torch.Tensor]:
-    if not Path(path).is_file():
-        raise InputError(f"weights {str(path)!r} do not exist; give the path of a file written by torch.save.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"weights {str(path)!r} cannot be read as tensors only: {reason}") from error
-    for wrapper in _WRAPPERS:
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
-    ):
-        raise InputError(f"weights {str(path)!r} hold no state dict; save network.state_dict() there.")
-    return dict(state)
-
-
-def _plain_keys(state: dict[str, torch.Tensor], wanted: Iterable[str]) -> dict[str, torch.Tensor]:
-    """Take off the prefixes of wrappers, unless the network's own keys begin like that."""
-    own = list(wanted)
-    found = True
-    while found:
-        found = False
-        for prefix in _PREFIXES:
-            theirs = state and all(k.startswith(prefix) for k in state)
-            if theirs and not all(k.startswith(prefix) for k in own):
-                state = {k.removeprefix(prefix): v for k, v in state.items()}
-                found = True
-    return state

@@ -194,7 +194,7 @@ def test_several_classes_and_channels_are_distilled_and_judged(tmp_path, capsys)
         ),
         (MINE, {"network_args": "width=3"}, "network_args must be a dictionary such as \"{'width': 16}\""),
         (MINE, {}, "give high, the layer to distil, by its module path; candidates: deep, deep.0, deep.1."),
-        (MINE, {"high": "depe"}, "Mine has no layer 'depe'. Did you mean 'deep'"),
+        (MINE, {"high": "depe"}, "unknown layer 'depe' in Mine. Did you mean 'deep'"),
         (MINE, {"high": "pair"}, "layer 'pair' gives a tuple, not a tensor"),
         (MINE, {"high": "flat"}, "layer 'flat' for high gives a tensor of shape [1, 64], no map; choose another"),
         ("net_of_a_user.Half", {}, "gives [1, 2, 16, 16] for an image of shape [1, 1, 32, 32], wanted logits of shape"),

@@ -223,7 +223,7 @@ def test_features_are_not_kept_after_a_step():
 def test_unknown_layer_lists_what_resembles_it():
     student, teacher = networks()
     terms = [{"name": "affinity", "loss": "affinity", "weight": 1.0, "student_layer": "bodyy"}]
-    with pytest.raises(UnknownNameError, match=r"Small has no layer 'bodyy'. Did you mean 'body'"):
+    with pytest.raises(UnknownNameError, match=r"unknown layer 'bodyy' in Small. Did you mean 'body'"):
         run(student, teacher, terms)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights are read strictly and as tensors only; adapters map channels by a plain 1x1 convolution."""
+"""Weights are read strictly and as tensors only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from akd_monai.errors import InputError
-from akd_monai.networks import FeatureAdapter, load_weights
+from akd_monai.networks import load_weights
 from akd_monai.networks.nets import ENet, ESPNet
 
 
@@ -25,12 +25,13 @@ def small() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
 
 
-@pytest.mark.parametrize("wrap", ["plain", "model", "state_dict", "network", "module.", "_orig_mod.", "both"])
-def test_wrappings_are_taken_off(tmp_path, wrap):
+@pytest.mark.parametrize("wrap", ["plain", "model", "state_dict", "network", "module.", "_orig_mod.", "both", "turned"])
+def test_wrappers_are_removed(tmp_path, wrap):
     torch.manual_seed(1)
     trained, fresh = small(), small()
     state = dict(trained.state_dict())
-    prefix = {"module.": wrap, "_orig_mod.": wrap, "both": "_orig_mod.module."}.get(wrap, "")
+    joined = {"both": "_orig_mod.module.", "turned": "module._orig_mod."}
+    prefix = joined.get(wrap, wrap if wrap.endswith(".") else "")
     state = {prefix + k: v for k, v in state.items()}
     torch.save({wrap: state} if wrap in ("model", "state_dict", "network") else state, tmp_path / "model.pt")
     load_weights(fresh, tmp_path / "model.pt")
@@ -95,12 +96,3 @@ def test_a_file_without_a_state_dict(tmp_path, content):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"do not exist; give the path of a file written by torch\.save"):
         load_weights(small(), tmp_path / "model.pt")
-
-
-@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
-def test_adapter_is_a_matrix_on_channels(shape):
-    adapter = FeatureAdapter(len(shape), 3, 7)
-    x = torch.randn(2, 3, *shape)
-    matrix = adapter.conv.weight.view(7, 3)
-    torch.testing.assert_close(adapter(x), torch.einsum("oi,ni...->no...", matrix, x))
-    assert [tuple(p.shape) for p in adapter.parameters()] == [(7, 3, *[1] * len(shape))]
