@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features by module path, adapters, weights and profiles; the networks themselves are in ``akd_monai.networks.nets``."""
+"""Features by module path, weights and profiles; the networks themselves are in ``akd_monai.networks.nets``."""
 
-from akd_monai.networks.profile.measure import profile_network
-from akd_monai.networks.profile.operations import count_operations
+from typing import Any
+
+from akd_monai._moved import moved_name
+from akd_monai.networks.profile import count_operations, profile_network
 from akd_monai.networks.taps import FeatureTaps, list_layers, probe_layers, unwrap
 from akd_monai.networks.weights import load_weights
 
@@ -15,3 +17,7 @@ __all__ = [
     "profile_network",
     "unwrap",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name)

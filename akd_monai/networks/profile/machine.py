@@ -10,13 +10,19 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("akd_monai", "monai", "torch", "pytorch-ignite", "numpy", "scipy", "mlflow")
+import akd_monai
+
+__all__ = ["machine_facts"]
+
+_PACKAGES = ("akd_monai", "monai", "torch", "pytorch-ignite", "numpy", "scipy", "mlflow")
+# A module knows which build it is (CPU or CUDA), its metadata may not.
+_LOADED = {"akd_monai": akd_monai.__version__, "torch": torch.__version__}
 
 
 def machine_facts() -> dict[str, str | int]:
     """Return operating system, processor, cores, threads, graphics card and package versions, ready for JSON.
 
-    Holds no host name, no user name and no path.
+    Contains no host name, no user name and no path.
 
     Example:
         >>> facts = machine_facts()
@@ -32,17 +38,12 @@ def machine_facts() -> dict[str, str | int]:
         "gpu": gpu,
         "python": platform.python_version(),
     }
-    return facts | {package: _version(package) for package in PACKAGES}
+    return facts | {package: _version(package) for package in _PACKAGES}
 
 
 def _version(package: str) -> str:
-    if package == "akd_monai":
-        from akd_monai import __version__
-
-        return __version__
-    # A module knows which build it is (CPU or CUDA), its metadata may not.
-    if package == "torch":
-        return torch.__version__
+    if package in _LOADED:
+        return str(_LOADED[package])
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -50,7 +51,7 @@ def _version(package: str) -> str:
 
 
 def _usable_cores() -> int:
-    # A container or a scheduler may lend fewer cores than the computer has.
+    # A container or a scheduler may grant fewer cores than the computer has.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -62,7 +63,7 @@ def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:
         lines = []
     for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model"):
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "Model"):
             return value.strip()
     return platform.processor() or platform.machine()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network costs: parameters, operations, time, memory, size on disk."""
+"""Cost of one network: parameters, operations, time, memory, size on disk."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ import copy
 import io
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from akd_monai.errors import InputError
+from akd_monai.networks.profile._memory import watch_memory
 from akd_monai.networks.profile.operations import count_operations
+
+__all__ = ["profile_network"]
 
 
 def profile_network(
     network: nn.Module, input_shape: Sequence[int], *, repeats: int = 5, device: str | torch.device = "cpu"
 ) -> dict[str, Any]:
-    """Count and time one forward pass in ``eval`` mode without a graph; the network itself is left as it is.
+    """Count the operations of one forward pass and time it, in ``eval`` mode without gradients, on a copy of the network.
 
     Args:
-        network: takes one tensor.
+        network: takes one tensor; it is not changed.
         input_shape: ``(batch, channels, *spatial)``; the input is all zeros.
         repeats: timed passes after one that is not counted, at least 1.
         device: where to run.
@@ -37,11 +38,11 @@ def profile_network(
         - ``gflops_conv``: operations of the convolutions, two for a multiplication with its addition, in 1e9;
         - ``gflops_other``: operations of matrix products and attention; everything else is not counted;
         - ``gflops_table1``: the published comparison's convention, which counts more; see
-          :func:`~akd_monai.networks.profile.operations.count_operations`;
+          :func:`~akd_monai.networks.profile.count_operations`;
         - ``time_ms`` (median), ``time_min_ms``, ``time_max_ms`` of one pass;
-        - ``peak_memory_mb``: how far the passes raised the memory in use, in MiB: allocated memory on a GPU, resident
+        - ``peak_memory_mb``: by how much the passes raised the memory in use, in MiB: allocated memory on a GPU, resident
           memory of the process on a CPU. The latter rises less where the process kept memory of earlier work, so compare
-          networks in fresh processes. None where the system does not say; ``peak_memory_note`` then says why;
+          networks in fresh processes. None where the system does not report it; ``peak_memory_note`` then says why;
         - ``checkpoint_bytes``: size of the saved ``state_dict``.
 
     Raises:
@@ -52,36 +53,45 @@ def profile_network(
         >>> facts["parameters"], round(facts["gflops_conv"] * 1e9)
         (18, 3600)
     """
+    _check(input_shape, repeats)
+    facts = {
+        "input_shape": list(input_shape),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "trainable_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+    }
+    facts |= _run(network, input_shape, repeats, torch.device(device))
+    return facts | {"checkpoint_bytes": _saved_bytes(network)}
+
+
+def _check(input_shape: Sequence[int], repeats: int) -> None:
     if repeats < 1:
         raise InputError(f"repeats must be at least 1, got {repeats}.")
     if len(input_shape) < 2 or min(input_shape) < 1:
         raise InputError(f"input_shape must be (batch, channels, *spatial), all positive, got {list(input_shape)}.")
-    place = torch.device(device)
-    model = copy.deepcopy(network).to(place).eval()
+
+
+def _run(network: nn.Module, input_shape: Sequence[int], repeats: int, device: torch.device) -> dict[str, Any]:
+    model = copy.deepcopy(network).to(device).eval()
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    x = torch.zeros(tuple(input_shape), dtype=dtype, device=place)
-    # what counting needs for itself must not look like the network's memory
+    x = torch.zeros(tuple(input_shape), dtype=dtype, device=device)
+    # memory that counting needs for itself must not be attributed to the network
     count_operations(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 1, 1))
-    memory = _gpu_memory(place) if x.is_cuda else _resident_memory()
+    risen = watch_memory(device)
     with torch.no_grad():
         counts = count_operations(model, x)
         times = [_time(model, x) for _ in range(repeats)]
-    peak = memory()
-    note = {} if peak is not None else {"peak_memory_note": "this system does not tell the peak of resident memory"}
-    return {
-        "input_shape": list(input_shape),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "trainable_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+    facts = {
         "gflops_conv": counts["conv"],
         "gflops_other": counts["other"],
         "gflops_table1": counts["table1"],
         "time_ms": statistics.median(times),
         "time_min_ms": min(times),
         "time_max_ms": max(times),
-        "peak_memory_mb": peak,
-        **note,
-        "checkpoint_bytes": _saved_bytes(network),
+        "peak_memory_mb": risen(),
     }
+    if facts["peak_memory_mb"] is None:
+        return facts | {"peak_memory_note": "this system does not report the peak of resident memory"}
+    return facts
 
 
 def _time(model: nn.Module, x: torch.Tensor) -> float:
@@ -99,26 +109,3 @@ def _saved_bytes(network: nn.Module) -> int:
     file = io.BytesIO()
     torch.save(network.state_dict(), file)
     return file.tell()
-
-
-def _gpu_memory(device: torch.device) -> Callable[[], float | None]:
-    """Return a function that says how far the allocated memory has risen since, in MiB."""
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    return lambda: (torch.cuda.max_memory_allocated(device) - before) / 2**20
-
-
-def _resident_memory() -> Callable[[], float | None]:
-    """Return a function that says how far the process's resident memory has risen since, in MiB, or None."""
-    # Linux forgets the peak on request, so that only what follows is seen
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _peak_resident()
-        return lambda: max(0.0, _peak_resident() - before)
-    return lambda: None
-
-
-def _peak_resident() -> float:
-    status = Path("/proc/self/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import getpass
+import importlib
 import json
 import platform
 
 import torch
 
 import akd_monai
-from akd_monai.experiments import machine
-from akd_monai.networks.profile.machine import machine_facts
+from akd_monai.networks.profile import machine, machine_facts
 
 
 def test_facts_are_plain_and_name_nobody():
@@ -35,3 +35,7 @@ def test_cpu_model(tmp_path):
 
 def test_a_missing_package_is_said():
     assert machine._version("no-such-package-here") == "not installed"
+
+
+def test_the_place_of_version_0_1_leads_here():
+    assert importlib.import_module("akd_monai.experiments.machine").machine_facts is machine_facts

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from akd_monai.networks import profile_network
+from akd_monai.networks import count_operations, profile_network
 from akd_monai.networks.nets import DeepLabV3Plus, ENet, ERFNet, ESPNet, UNetPlusPlus
-from akd_monai.networks.profile.operations import count_operations
 
 SIZES = [(1, 1), (1, 2), (3, 1), (3, 2)]
 PARAMETERS = {

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of profiles, the file it goes to, and the verb that measures bundles in fresh processes."""
+"""The table of profiles, the note below it, and the file it goes to."""
 
 from __future__ import annotations
 
-import json
-import re
-
 import pytest
-from bundle_tools import small_bundle
 
-from akd_monai.__main__ import main
-from akd_monai.bundle.profile import profile_bundles
 from akd_monai.errors import InputError
-from akd_monai.networks.profile.table import BEGIN, END, profile_table, write_profile
+from akd_monai.networks.profile import machine_facts, profile_note, profile_table, write_profile
+
+BEGIN = "<!-- begin of the profile -->"
+END = "<!-- end of the profile -->"
 
 FACTS = {
     "name": "one",
@@ -75,59 +72,27 @@ def test_half_marked_files_are_left_alone(tmp_path, old):
 
 def test_a_file_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write .* give another file"):
+    with pytest.raises(
+        InputError, match=r"folder .*file' cannot be written to .* choose another or change its permissions"
+    ):
         write_profile(tmp_path / "file" / "page.md", "new")
 
 
-def test_verb_measures_and_writes(tmp_path, capsys):
-    bundle = small_bundle("unetplusplus", tmp_path / "teacher")
-    main(
-        [
-            "profile",
-            str(bundle),
-            "--size=16",
-            "--device=cpu",
-            "--repeats=1",
-            "--threads=1",
-            f"--output={tmp_path}/x.json",
-        ]
+def test_a_file_that_is_no_text_is_left_alone(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"page\.md: cannot be read \(it is no text in UTF-8\); give another file"):
+        write_profile(path, "new")
+    assert path.read_bytes() == b"\xff\xfe\x00"
+
+
+def test_note_names_this_machine_unless_told_otherwise():
+    facts = machine_facts()
+    assert f"; {facts['cpu']} with 2 threads; torch {facts['torch']}. MiB" in profile_note(
+        ["cpu"], repeats=3, threads=2
     )
-    head, _, row = cells(capsys.readouterr().out.strip())[:3]
-    assert head[-2:] == ["cpu: ms", "cpu: MiB"]
-    assert row[:2] == ["teacher", "1x1x16x16"]
-    facts = json.loads((tmp_path / "x.json").read_text())
-    (profile,) = facts["profiles"]
-    assert (profile["network"], profile["input_shape"], facts["threads"]) == ("UNetPlusPlus", [1, 1, 16, 16], 1)
-    assert profile["runs"]["cpu"]["time_ms"] > 0
-    assert facts["machine"]["torch"]
-
-
-def test_mistakes_of_a_fresh_process_are_told_here(tmp_path):
-    bundle = small_bundle("enet", tmp_path / "student")
-    with pytest.raises(InputError, match=re.escape("got [20, 20]; pad to [24, 24]")):
-        profile_bundles([bundle], size=20, device="cpu", repeats=1)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"size": [16]}, "size must be one side or 2 for bundle"),
-        ({"size": "big"}, "size must be one side or 2 for bundle"),
-        ({"size": 0}, "size must be one side or 2 for bundle"),
-        ({"threads": 0}, "threads must be a whole number of 1 or more, got 0"),
-        ({"device": "cuda:99"}, "device 'cuda:99' is not there"),
-        ({"device": "gpu"}, "device 'gpu' is not there"),
-    ],
-    ids=str,
-)
-def test_wrong_options(tmp_path, options, message):
-    bundle = small_bundle("enet", tmp_path / "student")
-    with pytest.raises(InputError, match=message):
-        profile_bundles([bundle], **options)
-
-
-def test_no_bundle_or_none_that_is_there():
-    with pytest.raises(InputError, match="profile needs at least one bundle"):
-        profile_bundles([])
-    with pytest.raises(InputError, match="bundle folder 'no/such' does not exist"):
-        profile_bundles(["no/such"])
+    note = profile_note(["cuda:0"], repeats=3, threads=1, machine={"gpu": "A card", "cpu": "A processor"})
+    assert note == (
+        "Measured with: batch of 1, float32, untrained weights, median of 3 passes without gradient; A card. "
+        "MiB is how far one pass raised the memory in use."
+    )
