@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Handlers for MONAI's engines: resuming, the best model, loss terms, progress, history, tracking, metrics by case."""
 
-from .best_model import SaveBestModel
-from .case_metrics import CaseMetrics
-from .checkpoint import ResumableCheckpoint
-from .finite import FiniteLoss
-from .history import History, read_history
-from .load_weights import LoadWeights
-from .loss_terms import LossTerms
-from .mlflow_tracker import MLflowTracker
-from .progress import Progress
-from .randomness import KeyedRandomness
-from .run_name import unique_run_name
-from .run_state import RunMember
+from __future__ import annotations
+
+from typing import Any
+
+from akd_monai._moved import moved_name
+from akd_monai.handlers.best_model import SaveBestModel
+from akd_monai.handlers.case_metrics import CaseMetrics
+from akd_monai.handlers.checkpoint import ResumableCheckpoint
+from akd_monai.handlers.finite import FiniteLoss
+from akd_monai.handlers.history import History, read_history
+from akd_monai.handlers.load_weights import LoadWeights
+from akd_monai.handlers.loss_terms import LossTerms
+from akd_monai.handlers.mlflow_tracker import MLflowTracker
+from akd_monai.handlers.progress import Progress
+from akd_monai.handlers.randomness import KeyedRandomness
+from akd_monai.handlers.run_member import RunMember
+from akd_monai.handlers.run_name import unique_run_name
 
 __all__ = [
     "CaseMetrics",
@@ -29,3 +34,7 @@ __all__ = [
     "read_history",
     "unique_run_name",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name)

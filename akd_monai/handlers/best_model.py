@@ -16,12 +16,14 @@ from monai.utils import is_scalar
 from torch import nn
 
 from akd_monai.errors import InputError
-from akd_monai.files import atomic_write, check_writable, remove_leftovers, save_atomic, sha256_of
-from akd_monai.handlers.events import run_late
-from akd_monai.handlers.run_state import RunMember
-from akd_monai.networks.taps import unwrap
+from akd_monai.files import atomic_write, check_writable, read_json, remove_leftovers, save_atomic, sha256_of
+from akd_monai.handlers._events import is_first_rank, run_late
+from akd_monai.handlers.run_member import RunMember
+from akd_monai.networks import unwrap
 
-RECORD = "best.json"
+__all__ = ["SaveBestModel"]
+
+_RECORD = "best.json"
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +32,9 @@ class SaveBestModel(RunMember):
     """Save ``network`` as a plain state dict whenever the key metric of an evaluator is higher than ever in the run.
 
     Beside the weights, ``best.json`` holds metric, epoch and SHA-256 of the best, and those of the best before, so that
-    at any moment one of them describes the file. When :class:`ResumableCheckpoint` resumes a run, the record counts on:
-    a worse model never replaces a better one. When it starts a run, or without it, the first validation counts as the
-    best. An undefined metric (NaN) never does.
+    at any moment one of them describes the file. When :class:`ResumableCheckpoint` resumes a run, the record carries
+    over: a worse model never replaces a better one. When it starts a run, or without it, the first validation is the
+    best so far. An undefined metric (NaN) never is.
 
     Args:
         network: what is saved; tensors only, on the CPU, out of ``DistributedDataParallel`` and ``torch.compile``.
@@ -41,13 +43,14 @@ class SaveBestModel(RunMember):
 
     Raises:
         InputError: while it runs, if there is no such metric or the folder cannot be written to.
-        OSError: while it runs, if no space is left; the weights of before are intact.
+        OSError: while it runs, if no space is left; the weights written before are intact.
 
     Example:
         >>> import tempfile, torch
         >>> from ignite.engine import Engine
         >>> folder = tempfile.TemporaryDirectory()
-        >>> evaluator, scores = Engine(lambda engine, batch: None), iter([0.9, 0.6])
+        >>> scores = iter([0.9, 0.6])
+        >>> evaluator = Engine(lambda engine, batch: None)
         >>> @evaluator.on(Events.EPOCH_COMPLETED)
         ... def score(engine):
         ...     engine.state.metrics["dice"] = next(scores)
@@ -60,12 +63,14 @@ class SaveBestModel(RunMember):
     """
 
     def __init__(self, network: nn.Module, path: str | Path, *, key_metric: str | None = None) -> None:
-        self.network, self.path, self.key_metric = network, Path(path), key_metric
-        self.metric, self.epoch, self.sha256 = -math.inf, 0, ""
+        self.network = network
+        self.path = Path(path)
+        self.key_metric = key_metric
+        self._forget()
         self._evaluator: Evaluator | None = None
 
     def attach(self, engine: Evaluator) -> None:
-        """Follow ``engine``, an evaluator; the place among its handlers does not matter."""
+        """Follow ``engine``, an evaluator; the position among its handlers does not matter."""
         self._evaluator = engine
         engine.add_event_handler(Events.STARTED, self._started)
 
@@ -74,8 +79,8 @@ class SaveBestModel(RunMember):
         return {"metric": self.metric, "epoch": self.epoch, "sha256": self.sha256}
 
     def start_run(self, state: Mapping[str, Any] | None) -> None:
-        """Go on with the record beside the weights, which may be newer than ``state``; with None, start anew."""
-        self.metric, self.epoch, self.sha256 = -math.inf, 0, ""
+        """Continue with the record beside the weights, which may be newer than ``state``; with None, start afresh."""
+        self._forget()
         if state is None:
             return
         known = [entry for entry in (*self._recorded(), dict(state)) if entry.get("sha256")]
@@ -83,10 +88,17 @@ class SaveBestModel(RunMember):
         fitting = [entry for entry in known if entry["sha256"] == found]
         if fitting:
             best = max(fitting, key=lambda entry: entry["metric"])
-            self.metric, self.epoch, self.sha256 = float(best["metric"]), int(best["epoch"]), found
+            self.metric = float(best["metric"])
+            self.epoch = int(best["epoch"])
+            self.sha256 = found
             self._publish()
         elif known:
             logger.warning("%s is not what this run saved as its best: the next validation replaces it", self.path)
+
+    def _forget(self) -> None:
+        self.metric = -math.inf
+        self.epoch = 0
+        self.sha256 = ""
 
     def _started(self, engine: Evaluator) -> None:
         # After the evaluator's own comparison and after handlers that compute metrics.
@@ -95,7 +107,8 @@ class SaveBestModel(RunMember):
     def _publish(self) -> None:
         # MONAI takes a first NaN for the best, and nothing is larger than NaN.
         if self.epoch and self._evaluator is not None and hasattr(self._evaluator.state, "best_metric"):
-            self._evaluator.state.best_metric, self._evaluator.state.best_metric_epoch = self.metric, self.epoch
+            self._evaluator.state.best_metric = self.metric
+            self._evaluator.state.best_metric_epoch = self.epoch
 
     def _compare(self, engine: Evaluator) -> None:
         name = self.key_metric or getattr(engine.state, "key_metric_name", None)
@@ -113,28 +126,37 @@ class SaveBestModel(RunMember):
         self._publish()
 
     def _save(self, engine: Evaluator, name: str, metric: float) -> None:
-        epoch, before = engine.state.epoch, self.run_state()
-        if getattr(engine.state, "rank", 0) == 0:
+        epoch = engine.state.epoch
+        if is_first_rank(engine):
             check_writable(self.path.parent)
             remove_leftovers(self.path.parent)
-            weights = {key: value.detach().cpu().clone() for key, value in unwrap(self.network).state_dict().items()}
+            before = self.run_state() if self.sha256 else None
 
             def record(sha256: str) -> None:
-                # Before the weights: if the process ends in between, the entry of before still describes the file.
-                entry = {"metric": metric, "name": name, "epoch": epoch, "sha256": sha256}
-                content = {**entry, "previous": before if before["sha256"] else None}
-                atomic_write(self.path.with_name(RECORD), json.dumps(content, indent=2) + "\n")
+                # Before the weights: if the process ends in between, the previous entry still describes the file.
+                self._record({"metric": metric, "name": name, "epoch": epoch, "sha256": sha256, "previous": before})
 
-            self.sha256 = save_atomic({k: v.contiguous() for k, v in weights.items()}, self.path, before_write=record)
+            self.sha256 = save_atomic(_weights(self.network), self.path, before_write=record)
             logger.info("%s %.4f in epoch %d is the best so far: saved %s", name, metric, epoch, self.path)
-        self.metric, self.epoch = metric, epoch
+        self.metric = metric
+        self.epoch = epoch
+
+    def _record(self, entry: dict[str, Any]) -> None:
+        # Not write_json: a metric may be infinite.
+        atomic_write(self.path.with_name(_RECORD), json.dumps(entry, indent=2) + "\n")
 
     def _recorded(self) -> list[dict[str, Any]]:
-        try:
-            content = json.loads(self.path.with_name(RECORD).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        file = self.path.with_name(_RECORD)
+        if not file.is_file():
             return []
-        except ValueError:
-            logger.warning("%s cannot be read and is not used", self.path.with_name(RECORD))
+        try:
+            content = read_json(file)
+        except InputError as error:
+            logger.warning("%s is not used: %s", file, error)
             return []
         return [entry for entry in (content, content.get("previous")) if entry]
+
+
+def _weights(network: nn.Module) -> dict[str, Any]:
+    weights = unwrap(network).state_dict()
+    return {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stop a training run anywhere and go on as if nothing had happened."""
+"""Stop a training run anywhere and resume it as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ import logging
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+import ignite.distributed as idist
 import torch
-import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-from akd_monai.errors import InputError, NonFiniteError
+from akd_monai.errors import InputError, NonFiniteError, check_choice
 from akd_monai.files import FolderLock, check_writable, remove_leftovers
-from akd_monai.handlers.checkpoint_folder import CheckpointFolder
-from akd_monai.handlers.events import on_failure, run_first, run_late
-from akd_monai.handlers.run_state import capture, differences, identity, restore, start_anew
-from akd_monai.handlers.stop_signals import StopSignals
-from akd_monai.networks.taps import unwrap
+from akd_monai.handlers._checkpoint_folder import CheckpointFolder
+from akd_monai.handlers._events import is_first_rank, on_failure, run_first, run_late
+from akd_monai.handlers._fingerprint import differences, fingerprint_of
+from akd_monai.handlers._run_state import capture, restore, start_members
+from akd_monai.handlers._stop_signals import StopSignals
+from akd_monai.networks import unwrap
+
+__all__ = ["ResumableCheckpoint"]
+
+_Resume = Literal["auto", "never"]
 
 logger = logging.getLogger(__name__)
 
 
 class ResumableCheckpoint:
-    """Save all that a training run needs to go on, and go on from it: the same command, started again, is enough.
+    """Save all that a training run needs to resume, and resume from it: run the same command again.
 
     Saved are network, optimizer, schedulers, adapters and their optimizer, gradient scaler, position in the run and the
     state of handlers that have one (:class:`RunMember`); a teacher is not. With :class:`KeyedRandomness` a run that is
@@ -34,31 +39,32 @@ class ResumableCheckpoint:
 
     ``resume.pt`` is written atomically and the file before it kept as ``resume-previous.pt``: whatever happens, one of
     them can be read. They are written after the schedulers have stepped, and at the end of an epoch after validation,
-    wherever this handler stands in the list. SIGTERM and Ctrl-C save at the end of the step (at the end of an epoch,
+    at any position of this handler in the list. SIGTERM and Ctrl-C save at the end of the step (at the end of an epoch,
     after validation) and leave with exit code 128 + signal. A run that is finished and started again trains nothing;
-    with a larger ``max_epochs`` it goes on.
+    with a larger ``max_epochs`` it continues.
 
     Only one run may use a folder at a time.
 
     Args:
         output_dir: folder of the files, one run each.
         fingerprint: whatever must not change between start and resume, as JSON values: seed, data, teacher, settings.
+            A resume with other values is refused, naming them; name them well and nest them in mappings, not lists.
         interval: iterations between two files; by default one is written at the end of each epoch.
-        resume: ``"auto"`` goes on where the newest readable file ends; ``"never"`` deletes the files and starts anew.
+        resume: ``"auto"`` resumes from the newest readable file; ``"never"`` deletes the files and starts from scratch.
         lr_scheduler: one or a list; by default those of every ``LrScheduleHandler`` of the trainer.
         extra: further objects with ``state_dict`` and ``load_state_dict``, by name.
 
     Raises:
         InputError: when the run starts, if the folder cannot be written to or is in use, if no file in it can be read,
-            or if it holds another run; the text says what differs.
-        OSError: when no space is left; the files of before are intact.
+            or if it holds another run; the message says what differs.
+        OSError: when no space is left; the files written before are intact.
         NonFiniteError: in place of saving weights that are NaN or infinite.
 
     Example:
         >>> ResumableCheckpoint("run", resume="perhaps")
         Traceback (most recent call last):
         ...
-        akd_monai.errors.InputError: resume must be 'auto' or 'never', got 'perhaps'.
+        akd_monai.errors.InputError: resume must be one of 'auto', 'never', got 'perhaps'.
     """
 
     def __init__(
@@ -67,27 +73,30 @@ class ResumableCheckpoint:
         *,
         fingerprint: Mapping[str, Any] | None = None,
         interval: int | None = None,
-        resume: str = "auto",
+        resume: _Resume = "auto",
         lr_scheduler: Any = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        if resume not in ("auto", "never"):
-            raise InputError(f"resume must be 'auto' or 'never', got {resume!r}.")
+        check_choice("resume", resume, get_args(_Resume))
         if interval is not None and interval < 1:
             raise InputError(f"interval must be at least 1 iteration, or None for each epoch, got {interval}.")
-        self.output_dir, self.interval, self.resume = Path(output_dir), interval, resume
+        self.output_dir = Path(output_dir)
+        self.fingerprint = dict(fingerprint or {})
+        self.interval = interval
+        self.resume = resume
+        self.schedulers = _listed(lr_scheduler)
+        self.extra = dict(extra or {})
         self._files = CheckpointFolder(self.output_dir)
-        self.fingerprint, self.extra = dict(fingerprint or {}), dict(extra or {})
-        listed = isinstance(lr_scheduler, Sequence)
-        self.schedulers = None if lr_scheduler is None else list(lr_scheduler) if listed else [lr_scheduler]
-        self._lock, self._signals = FolderLock(self.output_dir), StopSignals()
+        self._lock = FolderLock(self.output_dir)
+        self._signals = StopSignals()
         self._found: tuple[Path, dict[str, Any]] | None = None
-        self._due = self._in_step = False
+        self._due = False
+        self._in_step = False
         # iteration and completeness of the newest file
         self._saved: tuple[int, bool] | None = None
 
     def attach(self, engine: SupervisedTrainer) -> None:
-        """Follow ``engine``, a trainer of MONAI; the place among its handlers does not matter."""
+        """Follow ``engine``, a trainer of MONAI; the position among its handlers does not matter."""
         run_first(engine, Events.STARTED, self._start)
         run_first(engine, Events.ITERATION_STARTED, self._iteration_started)
         on_failure(engine, self._failed)
@@ -95,20 +104,26 @@ class ResumableCheckpoint:
     def _start(self, engine: SupervisedTrainer) -> None:
         if engine.state.epoch_length is None:
             raise InputError("the trainer does not know how long an epoch is: give it epoch_length.")
-        if engine.state.rank == 0:
-            check_writable(self.output_dir)
-            self._lock.acquire()
-            remove_leftovers(self.output_dir)
-            if self.resume == "never":
-                self._files.clear()
-        _wait_for_all()
-        self._found, self._saved, self._due, self._in_step = self._files.newest(), None, False, False
+        if is_first_rank(engine):
+            self._take_folder()
+        idist.barrier()
+        self._found = self._files.newest()
+        self._saved = None
+        self._due = False
+        self._in_step = False
         if self._found is None:
-            start_anew(engine)
+            start_members(engine)
         else:
-            self._go_on(engine)
+            self._resume(engine)
         self._signals.install()
         run_late(engine, Events.STARTED, self._started)
+
+    def _take_folder(self) -> None:
+        check_writable(self.output_dir)
+        self._lock.acquire()
+        remove_leftovers(self.output_dir)
+        if self.resume == "never":
+            self._files.clear()
 
     def _started(self, engine: SupervisedTrainer) -> None:
         run_late(engine, Events.ITERATION_COMPLETED, self._iteration_completed)
@@ -120,29 +135,29 @@ class ResumableCheckpoint:
         self._restore(engine)
         self._found = None
 
-    def _go_on(self, engine: SupervisedTrainer) -> None:
+    def _resume(self, engine: SupervisedTrainer) -> None:
         path, saved = self._restore(engine)
         state = engine.state
         if saved["finished"] and state.max_epochs <= saved["max_epochs"]:
             engine.terminate()  # a run that was stopped early has epochs left
             logger.info("the run in %s is finished (epoch %d): nothing left to train", self.output_dir, state.epoch)
         else:
-            logger.info("resumed from %s: %d epochs, %d iterations are done", path, state.epoch, state.iteration)
+            logger.info("resumed from %s after %d epochs, %d iterations", path, state.epoch, state.iteration)
 
     def _restore(self, engine: SupervisedTrainer) -> tuple[Path, dict[str, Any]]:
         if self._found is None:
             raise RuntimeError("there is no checkpoint to restore")
         path, saved = self._found
-        different = differences(saved["fingerprint"], identity(engine, self.fingerprint))
+        different = differences(saved["fingerprint"], fingerprint_of(engine, self.fingerprint))
         if different:
             raise InputError(
                 f"{path} belongs to another run, which differs in {'; '.join(different)}: choose another output "
-                "folder, or set resume to 'never' to start anew."
+                "folder, or set resume to 'never' to start from scratch."
             )
         if saved["epoch"] > engine.state.max_epochs:
             raise InputError(
-                f"{path} has {saved['epoch']} epochs behind it, more than max_epochs = {engine.state.max_epochs}: give "
-                "more epochs, or choose another output folder."
+                f"{path} has already completed {saved['epoch']} epochs, more than max_epochs = "
+                f"{engine.state.max_epochs}: raise max_epochs, or choose another output folder."
             )
         restore(engine, saved, self.schedulers, self.extra, str(path))
         self._saved = (saved["iteration"], saved["finished"])
@@ -153,27 +168,26 @@ class ResumableCheckpoint:
 
     def _iteration_completed(self, engine: SupervisedTrainer) -> None:
         self._in_step = False
-        iteration, length = engine.state.iteration, engine.state.epoch_length
-        self._due |= self.interval is not None and iteration % self.interval == 0
-        # The end of an epoch waits for validation and what follows; between accumulated batches a gradient is pending.
-        if iteration % length == 0 or iteration % length % getattr(engine, "accumulation_steps", 1):
-            return
-        stop = self._signals.agreed(engine.state.device)
+        if self.interval is not None and engine.state.iteration % self.interval == 0:
+            self._due = True
+        # The end of an epoch waits for validation and what follows.
+        if _at_boundary(engine):
+            self._save_if_due(engine)
+
+    def _epoch_completed(self, engine: SupervisedTrainer) -> None:
+        if self.interval is None:
+            self._due = True
+        self._save_if_due(engine)
+
+    def _save_if_due(self, engine: SupervisedTrainer) -> None:
+        stop = self._signals.agreed()
         if self._due or stop:
             self._save(engine)
         if stop:
             self._leave(stop)
 
-    def _epoch_completed(self, engine: SupervisedTrainer) -> None:
-        stop = self._signals.agreed(engine.state.device)
-        if self._due or stop or self.interval is None:
-            self._save(engine)
-        if stop:
-            self._leave(stop)
-
     def _completed(self, engine: SupervisedTrainer) -> None:
-        trained = self._saved is None or self._saved[0] != engine.state.iteration
-        if engine.state.iteration and (trained or not (self._saved and self._saved[1])):
+        if engine.state.iteration and self._saved != (engine.state.iteration, True):
             self._save(engine, finished=True)
         stop = self._signals.received
         self._release()
@@ -184,26 +198,19 @@ class ResumableCheckpoint:
         stop = self._signals.received
         try:
             # Ctrl-C also reaches the worker processes; the next batch may then fail before the step that would save.
-            if stop and isinstance(error, Exception) and not self._in_step and self._at_boundary(engine):
+            if stop and isinstance(error, Exception) and not self._in_step and _at_boundary(engine):
                 self._save(engine)
                 self._leave(stop)
         finally:
             self._release()
-
-    def _at_boundary(self, engine: SupervisedTrainer) -> bool:
-        position = engine.state.iteration % engine.state.epoch_length
-        return bool(position) and position % getattr(engine, "accumulation_steps", 1) == 0
 
     def _release(self) -> None:
         self._signals.restore()
         self._lock.release()
 
     def _leave(self, number: int) -> None:
-        logger.warning(
-            "stopped by %s, saved in %s; the same command started again goes on from there",
-            signal.Signals(number).name,
-            self._files.path,
-        )
+        name = signal.Signals(number).name
+        logger.warning("stopped by %s, saved in %s; the same command resumes the run", name, self._files.path)
         raise SystemExit(128 + number)
 
     def _save(self, engine: SupervisedTrainer, *, finished: bool = False) -> None:
@@ -211,27 +218,39 @@ class ResumableCheckpoint:
         self._due = False
         done = finished or iteration >= engine.state.max_epochs * engine.state.epoch_length
         if self._saved != (iteration, done):
-            if engine.state.rank == 0:
+            if is_first_rank(engine):
                 self._write(engine, done)
             self._saved = (iteration, done)
-        _wait_for_all()
+        idist.barrier()
 
     def _write(self, engine: SupervisedTrainer, finished: bool) -> None:
-        broken = [name for name, value in unwrap(engine.network).named_parameters() if not torch.isfinite(value).all()]
-        if broken:
-            raise NonFiniteError(
-                f"weights are NaN or infinite after iteration {engine.state.iteration} ({', '.join(broken[:3])}): "
-                "nothing was saved, the checkpoint of before is intact; lower the learning rate or look at the data."
-            )
+        _check_finite(engine)
         self._files.write(
             {
-                "fingerprint": identity(engine, self.fingerprint),
+                "fingerprint": fingerprint_of(engine, self.fingerprint),
                 "finished": finished,
                 **capture(engine, self.schedulers, self.extra),
             }
         )
 
 
-def _wait_for_all() -> None:
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
+def _listed(scheduler: Any) -> list[Any] | None:
+    if scheduler is None:
+        return None
+    return list(scheduler) if isinstance(scheduler, Sequence) else [scheduler]
+
+
+def _at_boundary(engine: SupervisedTrainer) -> bool:
+    """Return whether a step inside an epoch is complete; between accumulated batches a gradient is pending."""
+    position = engine.state.iteration % engine.state.epoch_length
+    return bool(position) and position % getattr(engine, "accumulation_steps", 1) == 0
+
+
+def _check_finite(engine: SupervisedTrainer) -> None:
+    parameters = unwrap(engine.network).named_parameters()
+    broken = [name for name, value in parameters if not torch.isfinite(value).all()]
+    if broken:
+        raise NonFiniteError(
+            f"weights are NaN or infinite after iteration {engine.state.iteration} ({', '.join(broken[:3])}): nothing "
+            "was saved, and the checkpoint before is intact; lower the learning rate or check the data."
+        )

@@ -8,15 +8,18 @@ from ignite.engine import Engine
 from monai.engines import IterationEvents
 
 from akd_monai.errors import NonFiniteError
-from akd_monai.handlers.loss_terms import loss_terms
+from akd_monai.handlers._metrics import loss_terms
 from akd_monai.names import case_names
+
+__all__ = ["FiniteLoss"]
 
 
 class FiniteLoss:
-    """Raise, before the backward pass, as soon as a loss term is NaN or infinite.
+    """Stop a training before the backward pass as soon as a loss term is NaN or infinite.
 
-    The text names the terms, epoch, iteration and the cases of the batch. The weights have not changed by then, and
-    nothing is saved after it, so the last checkpoint is a good one.
+    Ignite's ``TerminateOnNan`` acts after the optimizer's step; here the weights have not changed yet, and nothing is
+    saved afterwards, so the last checkpoint is valid. The message names the terms, epoch, iteration and the cases of
+    the batch.
 
     Raises:
         NonFiniteError: during training, see above.
@@ -33,7 +36,7 @@ class FiniteLoss:
         >>> trainer.run()
         Traceback (most recent call last):
         ...
-        akd_monai.handlers.finite.NonFiniteError: loss term task is nan in epoch 1, iteration 1, for cases A7: ...
+        akd_monai.errors.NonFiniteError: loss term task is nan in epoch 1, iteration 1, for cases A7: ...
     """
 
     def attach(self, engine: Engine) -> None:
@@ -45,10 +48,9 @@ class FiniteLoss:
         # One question to the device for all terms, since each one waits for the device.
         if not terms or bool(torch.stack([value.float() for value in terms.values()]).isfinite().all()):
             return
-        broken = {name: float(value) for name, value in terms.items() if not torch.isfinite(value)}
-        named = ", ".join(f"{name} is {value}" for name, value in broken.items())
+        broken = [f"{name} is {float(value)}" for name, value in terms.items() if not torch.isfinite(value)]
+        cases = ", ".join(case_names(engine.state.batch)) or "unknown"
         raise NonFiniteError(
-            f"loss term {named} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, for cases "
-            f"{', '.join(case_names(engine.state.batch)) or 'unknown'}: the weights are unchanged; check these images "
-            "and labels, or lower the learning rate."
+            f"loss term {', '.join(broken)} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, for "
+            f"cases {cases}: the weights are unchanged; check these images and labels, or lower the learning rate."
         )

@@ -10,7 +10,9 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from akd_monai.errors import InputError
-from akd_monai.networks.weights import load_weights
+from akd_monai.networks import load_weights
+
+__all__ = ["LoadWeights"]
 
 logger = logging.getLogger(__name__)
 
@@ -18,11 +20,12 @@ logger = logging.getLogger(__name__)
 class LoadWeights:
     """Load a plain state dict strictly into ``network`` at the start of a run.
 
-    MONAI's ``CheckpointLoader`` is usually disabled when its file is missing, and the run then goes on with random
-    weights; this handler refuses to.
+    Differs from MONAI's ``CheckpointLoader(strict=True)``, which raises PyTorch's own errors, in its messages: they are
+    an ``InputError``, one line that names file, keys and remedy. It also reads a state dict that is wrapped or prefixed
+    as :func:`akd_monai.networks.load_weights` describes.
 
     Args:
-        network: where the weights go.
+        network: network that receives the weights.
         path: file written by ``torch.save(network.state_dict(), path)``; read with ``weights_only=True``.
 
     Raises:
@@ -39,7 +42,8 @@ class LoadWeights:
     """
 
     def __init__(self, network: nn.Module, path: str | Path) -> None:
-        self.network, self.path = network, Path(path)
+        self.network = network
+        self.path = Path(path)
 
     def attach(self, engine: Engine) -> None:
         """Load at ``Events.STARTED`` of ``engine``."""

@@ -9,27 +9,19 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
-from monai.utils.enums import CommonKeys as Keys
 
-from akd_monai.handlers.events import run_first
-from akd_monai.handlers.run_state import RunMember
+from akd_monai.handlers._events import run_first
+from akd_monai.handlers._metrics import loss_terms, total_loss
+from akd_monai.handlers.run_member import RunMember
 
-
-def loss_terms(engine: Engine) -> dict[str, torch.Tensor]:
-    """Return the terms of the current iteration: ``engine.state.loss_terms``, or the whole loss as ``"task"``."""
-    terms = getattr(engine.state, "loss_terms", None)
-    if terms:
-        return dict(terms)
-    output = engine.state.output
-    loss = output.get(Keys.LOSS) if isinstance(output, Mapping) else None
-    return {} if loss is None else {"task": loss.detach()}
+__all__ = ["LossTerms"]
 
 
 class LossTerms(RunMember):
-    r"""Average every term of the loss over an epoch into ``engine.state.metrics["loss/<name>"]``.
+    """Average every term of the loss over an epoch into ``engine.state.metrics["loss/<name>"]``.
 
     ``loss/total`` is the average of what is minimised. Averages are over the iterations in which a term was computed. A
-    run resumed within an epoch by :class:`ResumableCheckpoint` averages over the whole epoch.
+    run resumed within an epoch by :class:`ResumableCheckpoint` averages over the complete epoch.
 
     Example:
         >>> from monai.engines import SupervisedTrainer
@@ -49,21 +41,26 @@ class LossTerms(RunMember):
         self._values: dict[str, list[torch.Tensor]] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Follow ``engine``, a trainer; handlers that log metrics find the averages wherever they stand."""
+        """Follow ``engine``, a trainer; handlers that log metrics find the averages at any position."""
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._collect)
         run_first(engine, Events.EPOCH_COMPLETED, self._publish)
 
     def run_state(self) -> dict[str, Any]:
         """Return the values of the unfinished epoch."""
-        return {name: torch.stack([value.cpu() for value in values]) for name, values in self._values.items()}
+        state = {}
+        for name, values in self._values.items():
+            state[name] = torch.stack([value.cpu() for value in values])
+        return state
 
     def start_run(self, state: Mapping[str, Any] | None) -> None:
-        """Go on with the values of an unfinished epoch, or with none."""
+        """Continue with the values of an unfinished epoch, or with none."""
         self._values = {name: list(values) for name, values in (state or {}).items()}
 
     def _collect(self, engine: Engine) -> None:
-        total = engine.state.output[Keys.LOSS] if isinstance(engine.state.output, Mapping) else None
-        values = {**loss_terms(engine), **({} if total is None else {"total": total})}
+        values = loss_terms(engine)
+        total = total_loss(engine)
+        if total is not None:
+            values["total"] = total
         for name, value in values.items():
             self._values.setdefault(name, []).append(value.detach().float())
 

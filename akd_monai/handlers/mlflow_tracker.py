@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in MLflow, which may fail without the training noticing."""
+"""Track runs in MLflow without letting a failing server stop the training."""
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,20 +17,17 @@ from monai.utils import path_to_sqlite_uri
 
 from akd_monai.errors import InputError
 from akd_monai.files import sha256_of
-from akd_monai.handlers.events import on_failure, run_late
-from akd_monai.handlers.metrics import epoch_metrics
+from akd_monai.handlers._events import is_first_rank, on_failure, run_late
+from akd_monai.handlers._metrics import epoch_metrics
+from akd_monai.handlers._mlflow_entries import as_params, as_tags, send_entry
+from akd_monai.handlers._outage import Outage, limit_retries
+from akd_monai.handlers._spool import Spool
 from akd_monai.handlers.run_name import unique_run_name
-from akd_monai.handlers.spool import Spool
-from akd_monai.networks.taps import unwrap
+from akd_monai.networks import unwrap
 
-SPOOL_FILENAME = "mlflow_spool.jsonl"
-_PAUSE_SECONDS = 60.0
-# MLflow cuts a longer value and refuses more entries a call than these.
-_LONGEST, _MOST = 6000, 100
-# An unreachable server would otherwise hold a run up for minutes at each call.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+__all__ = ["MLflowTracker"]
 
-logger = logging.getLogger(__name__)
+_SPOOL = "mlflow_spool.jsonl"
 
 
 class MLflowTracker(MLFlowHandler):
@@ -41,11 +35,11 @@ class MLflowTracker(MLFlowHandler):
 
     Differs from :class:`monai.handlers.MLFlowHandler` in what a long run needs:
 
-    * The run has a name of its own, kept in ``output_dir``: a resumed run goes on in its MLflow run, whatever state it
-      was left in, and no other run ever does. A finished run that is started again without training leaves no trace.
+    * The run has a name of its own, kept in ``output_dir``: a resumed run continues in its MLflow run, whatever state
+      it was left in, and no other run ever does. A finished run that is started again without training leaves no trace.
     * Metrics of training and of the validation of the same epoch are sent together, with the learning rate, once an
-      epoch. Undefined values (NaN, infinite) are left out and named in the tag ``undefined``.
-    * If MLflow cannot be reached, one warning says so, the training goes on, and what was to be sent is kept in
+      epoch. Undefined values (NaN, infinite) are not sent, but named in the tag ``undefined``.
+    * If MLflow cannot be reached, one warning says so, the training continues, and what was to be sent is kept in
       ``mlflow_spool.jsonl`` and sent as soon as MLflow answers again, at the latest when the run is resumed.
     * A run that fails ends as ``FAILED`` with the error as a tag, one that is stopped by a signal as ``KILLED``.
 
@@ -56,42 +50,8 @@ class MLflowTracker(MLFlowHandler):
 
     ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` and ``MLFLOW_HTTP_REQUEST_TIMEOUT`` are set to 1 and 5 where they are not set.
 
-    With ``--tracking tracking.json``, MONAI adds it to any bundle::
-
-        {
-            "handlers_id": {
-                "trainer": {"id": "train#trainer", "handlers": "train#handlers"},
-                "evaluator": {"id": "evaluator", "handlers": "handlers"}
-            },
-            "configs": {
-                "output_dir": "$@bundle_root + '/eval'",
-                "tracking_uri": "$monai.utils.path_to_sqlite_uri(@output_dir + '/mlruns.db')",
-                "experiment_name": "akd_monai",
-                "run_name": null,
-                "save_execute_config": true,
-                "is_not_rank0": "$torch.distributed.is_initialized() and torch.distributed.get_rank() > 0",
-                "trainer": {
-                    "_target_": "akd_monai.handlers.MLflowTracker",
-                    "_disabled_": "@is_not_rank0",
-                    "output_dir": "@output_dir",
-                    "tracking_uri": "@tracking_uri",
-                    "experiment_name": "@experiment_name",
-                    "run_name": "@run_name",
-                    "experiment_param": {"learning_rate": "$@optimizer.defaults['lr']"},
-                    "artifacts": "@save_execute_config",
-                    "model_path": "$@bundle_root + '/models/model.pt'"
-                },
-                "evaluator": {
-                    "_target_": "akd_monai.handlers.MLflowTracker",
-                    "_disabled_": "@is_not_rank0",
-                    "output_dir": "@output_dir",
-                    "tracking_uri": "@tracking_uri",
-                    "experiment_name": "@experiment_name",
-                    "run_name": "@run_name",
-                    "artifacts": "@save_execute_config"
-                }
-            }
-        }
+    The bundles of this project have a ``configs/tracking.json`` with this handler, for ``--tracking`` of MONAI's
+    ``run``; MONAI adds it to any bundle.
 
     Args:
         output_dir: folder of the run, for its name and the spool.
@@ -107,6 +67,11 @@ class MLflowTracker(MLFlowHandler):
 
     Raises:
         InputError: for a file store as ``tracking_uri``, which MLflow no longer has, or a quote in ``run_name``.
+
+    Example:
+        >>> engine = Engine(lambda engine, batch: None)
+        >>> tracker = MLflowTracker("eval", "sqlite:///mlruns.db", experiment_param={"lr": 0.01})
+        >>> tracker.attach(engine)  # connects when the engine starts
     """
 
     def __init__(
@@ -123,12 +88,8 @@ class MLflowTracker(MLFlowHandler):
         evaluator: Evaluator | None = None,
     ) -> None:
         if run_name is not None and (not run_name or '"' in run_name):
-            raise InputError(f"run_name must be a text without double quotes, got {run_name!r}.")
-        uri = tracking_uri or path_to_sqlite_uri(Path(output_dir) / "mlruns.db")
-        if "://" not in uri or uri.startswith("file:"):
-            raise InputError(
-                f"tracking_uri must be of SQLite or a server, MLflow has no file store any more, got {uri!r}."
-            )
+            raise InputError(f"run_name must be a string without double quotes, got {run_name!r}.")
+        uri = _checked_uri(tracking_uri or path_to_sqlite_uri(Path(output_dir) / "mlruns.db"))
         # MONAI's constructor connects, which takes seconds and may fail; a config is built for other reasons too.
         self._connect = partial(
             super().__init__,
@@ -136,20 +97,24 @@ class MLflowTracker(MLFlowHandler):
             experiment_name=experiment_name,
             run_name=run_name,
             experiment_param=dict(experiment_param or {}),
-            artifacts=artifacts,  # type: ignore[arg-type]
+            artifacts=artifacts,  # type: ignore[arg-type]  # MONAI takes strings in the list, too
         )
-        self.output_dir, self.model_path = Path(output_dir), None if model_path is None else Path(model_path)
-        self.run_name, self.tags, self.experiment_param = run_name, dict(tags or {}), dict(experiment_param or {})
+        self.output_dir = Path(output_dir)
+        self.model_path = None if model_path is None else Path(model_path)
+        self.run_name = run_name
+        self.tags = dict(tags or {})
+        self.experiment_param = dict(experiment_param or {})
         self.evaluators = None if evaluator is None else [evaluator]
         self.client: Any = None
         self.cur_run: Any = None
         self.experiment: Any = None
+        self._outage = Outage(self.output_dir / _SPOOL)
         self._spool: Spool | None = None
-        self._fresh = self._done = self._warned = False
-        self._pause_until = 0.0
+        self._fresh = False
+        self._done = False
 
     def attach(self, engine: Engine) -> None:
-        """Follow ``engine``, a trainer or an evaluator on its own; the place among its handlers does not matter."""
+        """Follow ``engine``, a trainer or an evaluator on its own; the position among its handlers does not matter."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.COMPLETED, self._completed)
         on_failure(engine, self._failed)
@@ -157,26 +122,23 @@ class MLflowTracker(MLFlowHandler):
     def start(self, engine: Engine) -> None:
         """Open the run and log its parameters."""
         run_late(engine, Events.EPOCH_COMPLETED, self.epoch_completed)
-        if getattr(engine.state, "rank", 0) != 0:
+        if not is_first_rank(engine):
             return
-        for name, value in _PATIENCE.items():
-            os.environ.setdefault(name, value)
-        state: Any = engine.state
-        self._fresh = state.iteration == 0
-        over = bool(state.epoch_length) and state.iteration >= state.epoch_length * state.max_epochs
-        self._done = over or bool(engine.should_terminate)
+        limit_retries()
+        self._fresh = engine.state.iteration == 0
+        self._done = _nothing_left(engine)
         if not self.run_name:
             # An evaluation writes to the same folder, but is no part of the training's run.
             suffix = "_evaluation" if isinstance(engine, Evaluator) else ""
             self.run_name = unique_run_name(self.output_dir) + suffix
-        self._spool = Spool(self.output_dir / SPOOL_FILENAME, self.run_name)
+        self._spool = Spool(self.output_dir / _SPOOL, self.run_name)
         self._record(params=self._params(engine), tags=self.tags)
 
     def epoch_completed(self, engine: Engine) -> None:
         """Send the metrics of the epoch."""
         metrics = epoch_metrics(engine, self.evaluators)
-        undefined = sorted(name for name, value in metrics.items() if not math.isfinite(value))
         defined = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        undefined = sorted(metrics.keys() - defined.keys())
         tags = {"undefined": f"{', '.join(undefined)} (epoch {engine.state.epoch})"} if undefined else {}
         self._record(metrics=defined, tags=tags, step=engine.state.epoch)
 
@@ -184,7 +146,7 @@ class MLflowTracker(MLFlowHandler):
         if self.model_path is not None and self.model_path.is_file():
             self._record(tags={"checkpoint_sha256": sha256_of(self.model_path)})
         if self.cur_run is not None:
-            self._attempt(self.complete)
+            self._outage.attempt(self.complete)
             self._end("FINISHED")
 
     def _failed(self, _: Engine, error: BaseException) -> None:
@@ -196,17 +158,17 @@ class MLflowTracker(MLFlowHandler):
     def _end(self, status: str) -> None:
         if self.cur_run is not None:
             self.run_finish_status = status
-            self._attempt(self.close)
-        self.cur_run = self._spool = None
+            self._outage.attempt(self.close)
+        self.cur_run = None
+        self._spool = None
 
     def _params(self, engine: Engine) -> dict[str, str]:
-        params = {
-            **(self.experiment_param or {}),
-            **{key: getattr(engine.state, key) for key in self.default_tracking_params},
-        }
+        params = dict(self.experiment_param or {})
+        for name in self.default_tracking_params:
+            params[name] = getattr(engine.state, name)
         if hasattr(engine, "network"):
             params["network_parameters"] = sum(p.numel() for p in unwrap(engine.network).parameters())
-        return {_legal(name): str(value)[:_LONGEST] for name, value in _flat(params)}
+        return as_params(params)
 
     def _record(self, **entry: Any) -> None:
         """Send an entry after those that wait, or keep it for later."""
@@ -214,23 +176,8 @@ class MLflowTracker(MLFlowHandler):
             return
         spool = self._spool
         spool.entries.append({"time": int(time.time() * 1000), **entry})
-        if not self._attempt(self._send_all):
+        if not self._outage.attempt(self._send_all):
             spool.keep()
-
-    def _attempt(self, action: Callable[[], None]) -> bool:
-        """Return whether ``action`` went well; after a failure, MLflow is left alone for a while."""
-        if time.monotonic() < self._pause_until:
-            return False
-        try:
-            action()
-        except Exception as error:  # whatever goes wrong here, the training is worth more
-            self._pause_until = time.monotonic() + _PAUSE_SECONDS
-            if not self._warned:
-                self._warned = True
-                text, kept = " ".join(str(error).split())[:200], self.output_dir / SPOOL_FILENAME
-                logger.warning("MLflow cannot be reached (%s): training goes on, what it misses is in %s", text, kept)
-            return False
-        return True
 
     def _send_all(self) -> None:
         if self._spool is None:
@@ -245,53 +192,31 @@ class MLflowTracker(MLFlowHandler):
                 self._spool = None
                 return
         for entry in list(self._spool.entries):
-            self._send(entry)
+            send_entry(self.client, self.cur_run.info.run_id, entry)
             self._spool.sent(entry)
 
     def _open(self) -> Any:
-        """Return the run of this name, made if need be; None if it is finished and stays so."""
+        """Return the run of this name, created if need be; None if it is finished and stays so."""
         self._set_experiment()
-        identity, name = self.experiment.experiment_id, f'attributes.run_name = "{self.run_name}"'
-        runs = self.client.search_runs([identity], name, order_by=["attributes.start_time DESC"], max_results=1)
+        experiment = self.experiment.experiment_id
+        named = f'attributes.run_name = "{self.run_name}"'
+        runs = self.client.search_runs([experiment], named, order_by=["attributes.start_time DESC"], max_results=1)
         finished = bool(runs) and runs[0].info.status == "FINISHED"
         if finished and self._done:
             return None
         if not runs or (finished and self._fresh):
-            return self.client.create_run(identity, tags=_texts(self.tags), run_name=self.run_name)
+            return self.client.create_run(experiment, tags=as_tags(self.tags), run_name=self.run_name)
         self.client.update_run(runs[0].info.run_id, status="RUNNING")
         return self.client.get_run(runs[0].info.run_id)
 
-    def _send(self, entry: Mapping[str, Any]) -> None:
-        from mlflow.entities import Metric, Param, RunTag
 
-        run_id, step, moment = self.cur_run.info.run_id, entry.get("step", 0), entry["time"]
-        tags = dict(entry.get("tags", {}))
-        params = {}
-        if entry.get("params"):
-            known = self.client.get_run(run_id).data.params
-            params = {name: value for name, value in entry["params"].items() if name not in known}
-            tags.update({f"changed/{k}": v for k, v in entry["params"].items() if k in known and known[k] != v})
-        rows: list[Any] = [Metric(_legal(k), v, moment, step) for k, v in entry.get("metrics", {}).items()]
-        rows += [Param(name, value) for name, value in params.items()]
-        rows += [RunTag(name, value) for name, value in _texts(tags).items()]
-        for start in range(0, len(rows), _MOST):
-            part = rows[start : start + _MOST]
-            kinds = {kind: [row for row in part if isinstance(row, kind)] for kind in (Metric, Param, RunTag)}
-            self.client.log_batch(run_id, metrics=kinds[Metric], params=kinds[Param], tags=kinds[RunTag])
+def _checked_uri(uri: str) -> str:
+    if "://" not in uri or uri.startswith("file:"):
+        raise InputError(f"tracking_uri must be of SQLite or a server, MLflow has no file store any more, got {uri!r}.")
+    return uri
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _legal(name: str) -> str:
-    """Replace what MLflow does not take in a name."""
-    return re.sub(r"[^\w\-. /:]", "_", name)
-
-
-def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name): str(value)[:_LONGEST] for name, value in tags.items()}
+def _nothing_left(engine: Engine) -> bool:
+    state: Any = engine.state
+    trained = bool(state.epoch_length) and state.iteration >= state.epoch_length * state.max_epochs
+    return trained or bool(engine.should_terminate)

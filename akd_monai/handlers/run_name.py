@@ -8,11 +8,20 @@ from pathlib import Path
 
 from akd_monai.files import atomic_write
 
+__all__ = ["unique_run_name"]
+
 _FILENAME = "run_name.txt"
 
 
 def unique_run_name(output_dir: str | Path, prefix: str = "run") -> str:
-    """Return the name of the run in ``output_dir``: made up at first, then read, so that a resumed run keeps its name.
+    """Return the name of the run in ``output_dir``, which is chosen once and kept there for resumed runs.
+
+    Args:
+        output_dir: folder of the run; the name is in its file ``run_name.txt``.
+        prefix: how a new name begins.
+
+    Raises:
+        InputError: if the folder cannot be written to.
 
     Example:
         >>> import tempfile

@@ -94,6 +94,15 @@ def test_end_between_record_and_weights_keeps_the_old_best(tmp_path, monkeypatch
     assert (handler.metric, weight(tmp_path)) == (0.7, pytest.approx(0.7))
 
 
+@pytest.mark.parametrize("content", ["[1]", "{", "null"], ids=["list", "half", "null"])
+def test_a_damaged_record_is_reported_and_not_used(tmp_path, caplog, content):
+    validate(tmp_path, [0.9])
+    (tmp_path / "best.json").write_text(content)
+    validate(tmp_path, [0.6], resumed=True)
+    assert "best.json is not used" in caplog.text
+    assert weight(tmp_path) == pytest.approx(0.6)
+
+
 def test_weights_of_unknown_origin_are_not_protected(tmp_path, caplog):
     validate(tmp_path, [0.9])
     torch.save(nn.Linear(1, 1).state_dict(), tmp_path / "model.pt")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import math
 
+import ignite.distributed as idist
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -25,9 +26,10 @@ from monai.transforms import (
     Spacingd,
 )
 
-from akd_monai.errors import InputError
-from akd_monai.handlers.case_metrics import COLUMNS, CaseMetrics
+from akd_monai.errors import InputError, NonFiniteError
+from akd_monai.handlers import CaseMetrics
 
+COLUMNS = ["case_id", "site", "class", "dice", "hd95_mm", "asd_mm", "reference_ml", "predicted_ml"]
 SHAPE, SPACING = (8, 8, 4), (0.5, 0.5, 3.0)
 TO_CLASSES = AsDiscreted(keys="pred", argmax=True, to_onehot=2)
 
@@ -75,7 +77,7 @@ def test_table_and_means(tmp_path):
     ]
     evaluator = evaluate(cases, CaseMetrics(tmp_path, class_names=["gland"]), batch_size=2)
     table = pd.read_csv(tmp_path / "per_case.csv")
-    assert tuple(table.columns) == COLUMNS
+    assert list(table.columns) == COLUMNS
     assert table[["site", "case_id"]].apply("/".join, axis=1).tolist() == ["S0/a", "S1/a", "S1/b", "S1/c"]
     assert set(table["class"]) == {"gland"}
     np.testing.assert_allclose(table["dice"], [math.nan, 1.0, 0.5, 0.0])
@@ -129,7 +131,7 @@ def test_name_of_a_case_without_case_id():
     named["image"].meta["filename_or_obj"] = "/data/S1/Case07.nii.gz"
     handler = CaseMetrics()
     evaluate([named], handler)
-    assert handler.table()["case_id"].tolist() == ["Case07"]
+    assert handler.table()["case_id"].tolist() == ["S1/Case07"]
     del nameless["site"]
     evaluate([nameless], handler)
     assert handler.table()[["case_id", "site"]].to_numpy().tolist() == [["case_0001", ""]]
@@ -139,13 +141,13 @@ def test_nan_is_seen_before_the_arg_max_hides_it(tmp_path):
     broken = cube(2, 4)
     broken[0, 0, 0, 0] = math.nan
     cases = [case("good", cube(2, 4), cube(2, 4)), case("bad", broken, cube(2, 4))]
-    with pytest.raises(RuntimeError, match=r"NaN or infinite values for 'bad'"):
+    with pytest.raises(NonFiniteError, match=r"NaN or infinite values for 'bad'"):
         evaluate(cases, CaseMetrics(tmp_path), batch_size=2)
     assert not list(tmp_path.iterdir())
 
 
 def test_nan_made_by_postprocessing():
-    with pytest.raises(RuntimeError, match="values for 'a'"):
+    with pytest.raises(NonFiniteError, match="values for 'a'"):
         evaluate(
             [case("a", cube(2, 4), cube(2, 4))], CaseMetrics(), postprocessing=lambda d: {**d, "pred": d["pred"] / 0}
         )
@@ -171,7 +173,7 @@ def moved(shift_mm):
     ],
     ids=["shape", "probabilities", "slice", "moved", "labels", "no affine", "no tensor", "channels"],
 )
-def test_cases_that_cannot_be_judged_are_named(postprocessing, message):
+def test_cases_that_cannot_be_evaluated_are_named(postprocessing, message):
     with pytest.raises(InputError, match=message):
         evaluate([case("a", cube(2, 4), cube(2, 4))], CaseMetrics(), postprocessing=postprocessing)
 
@@ -210,20 +212,12 @@ def test_an_earlier_table_survives_a_failing_run(tmp_path):
 
 
 def test_rows_of_all_processes_are_joined(tmp_path, monkeypatch):
-    from torch import distributed
-
     handler = CaseMetrics(tmp_path)
     other = CaseMetrics()
     evaluate([case("b", cube(3, 5), cube(2, 4)), case("a", cube(2, 4), cube(2, 4))], other)
-    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
-
-    def gather(parts, rows):
-        parts[:] = [rows, other._rows]
-
-    monkeypatch.setattr(distributed, "all_gather_object", gather)
+    monkeypatch.setattr(idist, "all_gather", lambda rows: [rows, other._rows])
     handler._rows = other._rows[1:]
-    # "a" was judged by both, as a sampler does that gives every process the same number of cases.
+    # "a" was evaluated by both, as a sampler does that gives every process the same number of cases.
     assert handler.table()["case_id"].tolist() == ["a", "b"]
 
 
@@ -258,7 +252,7 @@ def test_volumes_from_files_by_slices_on_their_own_grid(tmp_path):
     )
     evaluator.run()
     row = handler.table().iloc[0]
-    assert row["case_id"] == "image"
+    assert row["case_id"] == f"{tmp_path.name}/image"
     assert row["dice"] > 0.9
     voxel_ml = 0.8 * 0.5 * math.hypot(0.1, 3.0) / 1000
     assert row["reference_ml"] == pytest.approx(int(label.sum()) * voxel_ml, rel=1e-4)

@@ -62,7 +62,7 @@ def test_seed_and_rank_change_the_numbers():
     assert len(set(numbers[0])) == len(numbers[0])
 
 
-def test_second_run_of_one_engine_starts_anew():
+def test_second_run_of_one_engine_starts_from_scratch():
     sampler, seen = KeyedSampler(Keys(), seed=1), []
     engine = Engine(lambda engine, batch: seen.append(batch.tolist()))
     KeyedRandomness(1, sampler).attach(engine)

@@ -19,7 +19,7 @@ from toy_run import build
 
 from akd_monai.errors import NonFiniteError
 from akd_monai.handlers import FiniteLoss, History, LossTerms, Progress, read_history
-from akd_monai.handlers.metrics import epoch_metrics
+from akd_monai.handlers._metrics import epoch_metrics
 
 TASK, AFFINITY = [1.0, 2.0, 6.0, 0.0], [0.5, None, 1.5, 4.0]
 
@@ -106,7 +106,7 @@ def test_a_plain_trainer_is_checked_too_and_cases_are_named_by_file():
         loss_function=nn.MSELoss(),
         train_handlers=[FiniteLoss()],
     )
-    with pytest.raises(FloatingPointError, match=r"loss term task is nan .* for cases /data/Case03.nii.gz"):
+    with pytest.raises(FloatingPointError, match=r"loss term task is nan .* for cases data/Case03: "):
         trainer.run()
     assert bool(torch.isfinite(net.weight).all())
 
@@ -182,3 +182,13 @@ def test_progress_closes_its_bar_on_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError):
         trainer.run()
     assert progress._bar is None
+
+
+def test_names_of_the_version_before_lead_to_the_new_ones():
+    import importlib
+
+    handlers = importlib.import_module("akd_monai.handlers")
+    assert handlers.NonFiniteError is NonFiniteError
+    assert importlib.import_module("akd_monai.handlers.run_state").RunMember is handlers.RunMember
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        _ = handlers.Nothing

@@ -17,7 +17,30 @@ from toy_run import build
 from akd_monai.errors import InputError
 from akd_monai.files import sha256_of
 from akd_monai.handlers import MLflowTracker, unique_run_name
-from akd_monai.handlers.mlflow_tracker import SPOOL_FILENAME
+
+SPOOL_FILENAME = "mlflow_spool.jsonl"
+TARGET = "akd_monai.handlers.MLflowTracker"
+# for `--tracking tracking.json`: MONAI adds it to any bundle
+TRACKING = {
+    "handlers_id": {"trainer": {"id": "train#trainer", "handlers": "train#handlers"}},
+    "configs": {
+        "output_dir": "$@bundle_root + '/eval'",
+        "tracking_uri": "$monai.utils.path_to_sqlite_uri(@output_dir + '/mlruns.db')",
+        "experiment_name": "akd_monai",
+        "run_name": None,
+        "save_execute_config": True,
+        "trainer": {
+            "_target_": TARGET,
+            "output_dir": "@output_dir",
+            "tracking_uri": "@tracking_uri",
+            "experiment_name": "@experiment_name",
+            "run_name": "@run_name",
+            "experiment_param": {"learning_rate": "$@optimizer.defaults['lr']"},
+            "artifacts": "@save_execute_config",
+            "model_path": "$@bundle_root + '/models/model.pt'",
+        },
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +102,10 @@ def test_search_gives_back_terms_params_files_and_hash(tmp_path, store, monkeypa
     assert [a.path for a in client.list_artifacts(run_id)] == ["config.json"]
 
 
-def test_resumed_run_goes_on_in_its_run_and_another_folder_never_does(tmp_path, store):
+def test_resumed_run_continues_in_its_run_and_another_folder_never_does(tmp_path, store):
+    trainer = build(tmp_path / "a", handlers=[MLflowTracker(tmp_path / "a", store)])
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=12), lambda e: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        trainer = build(tmp_path / "a", handlers=[MLflowTracker(tmp_path / "a", store)])
-        trainer.add_event_handler(Events.ITERATION_COMPLETED(once=12), lambda e: 1 / 0)
         trainer.run()
     (failed,) = runs_of(store)
     assert failed.info.status == "FAILED"
@@ -170,8 +193,19 @@ def test_server_that_was_never_there(tmp_path, monkeypatch, caplog):
     assert (tmp_path / SPOOL_FILENAME).is_file()
 
 
+def test_outage_without_a_place_for_the_spool_does_not_touch_the_training(tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (tmp_path / "file").write_text("in the way")
+    tracker = MLflowTracker(tmp_path / "file", "http://127.0.0.1:9", run_name="a")
+    trainer = build(tmp_path / "run", epochs=2, handlers=[tracker])
+    trainer.run()
+    assert trainer.state.epoch == 2
+    assert "the entries stay in memory only" in caplog.text
+
+
 def test_recovery_within_a_run(tmp_path, store, monkeypatch):
-    monkeypatch.setattr("akd_monai.handlers.mlflow_tracker._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("akd_monai.handlers._outage._PAUSE_SECONDS", 0.0)
     real, calls = MlflowClient.log_batch, []
 
     def flaky(*args, **kwargs):
@@ -194,9 +228,7 @@ def test_mistakes_are_told_when_the_config_is_built(tmp_path, settings):
 
 
 def test_bundle_is_tracked_through_a_settings_file(tmp_path, store, monkeypatch):
-    example = MLflowTracker.__doc__.split("::\n", 1)[1].split("\n\n    Args:")[0].split("\n    An evaluation")[0]
-    settings = json.loads(example[: example.rindex("}") + 1])
-    (tmp_path / "tracking.json").write_text(json.dumps(settings))
+    (tmp_path / "tracking.json").write_text(json.dumps(TRACKING))
     target = "monai.engines.SupervisedTrainer"
     config = {
         "imports": ["$import torch"],

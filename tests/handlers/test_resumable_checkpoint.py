@@ -50,7 +50,7 @@ def test_finished_run_started_again_trains_nothing(tmp_path):
     assert (steps, after) == ([], before)
 
 
-def test_more_epochs_go_on_as_if_planned(tmp_path):
+def test_more_epochs_continue_as_if_planned(tmp_path):
     train(tmp_path / "two_steps", epochs=2)
     grown = train(tmp_path / "two_steps", epochs=4)
     whole = train(tmp_path / "one_step", epochs=4)
@@ -61,7 +61,7 @@ def test_more_epochs_go_on_as_if_planned(tmp_path):
 
 def test_fewer_epochs_than_done_are_refused(tmp_path):
     train(tmp_path, epochs=3)
-    with pytest.raises(InputError, match="3 epochs behind it, more than max_epochs = 2"):
+    with pytest.raises(InputError, match="already completed 3 epochs, more than max_epochs = 2: raise"):
         train(tmp_path, epochs=2)
 
 
@@ -71,7 +71,7 @@ def test_early_stop_stays_stopped(tmp_path):
     assert again.state.iteration == 10
 
 
-def test_early_stop_goes_on_with_more_epochs(tmp_path):
+def test_early_stop_continues_with_more_epochs(tmp_path):
     train(tmp_path, handlers=[stop_after(2)])
     assert train(tmp_path, epochs=5).state.iteration == 25
 
@@ -98,7 +98,7 @@ def test_another_architecture_is_refused(tmp_path):
         trainer.run()
 
 
-def test_never_starts_anew(tmp_path):
+def test_never_starts_from_scratch(tmp_path):
     train(tmp_path, epochs=2)
     again = build(tmp_path, seed=6, epochs=1, resume="never")
     again.run()
@@ -340,6 +340,6 @@ def test_schedulers_of_pytorch_can_be_saved_and_restored(tmp_path, scheduler):
 
 
 def _handlers(engine: Engine):
-    from akd_monai.handlers.events import attached_handlers
+    from akd_monai.handlers._events import attached_handlers
 
     return attached_handlers(engine)

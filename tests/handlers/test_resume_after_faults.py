@@ -82,7 +82,7 @@ def test_stop_signal_saves_and_leaves(run_toy, whole, tmp_path, number, code, it
     assert run_toy(tmp_path, {"at_iteration": iteration, "signal": number}) == code
     saved = torch.load(tmp_path / "resume.pt", weights_only=True)
     assert saved["iteration"] == iteration
-    assert "the same command started again goes on from there" in (tmp_path / "log.txt").read_text()
+    assert "the same command resumes the run" in (tmp_path / "log.txt").read_text()
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
     assert run_toy(tmp_path) == 0
     assert_same_end(tmp_path, whole)

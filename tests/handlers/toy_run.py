@@ -89,7 +89,7 @@ def build(
         train_handlers=[
             *(first or []),
             StatsHandler(iteration_log=False, epoch_log=False),
-            ResumableCheckpoint(folder, fingerprint={"seed": seed}, **checkpoint),
+            ResumableCheckpoint(folder, **{"fingerprint": {"seed": seed}, **checkpoint}),
             History(folder / "history.jsonl"),
             LossTerms(),
             ValidationHandler(interval=1, validator=evaluator),

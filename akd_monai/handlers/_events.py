@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a handler stands among the others of an engine: first, after all, or told of a failure."""
+"""The position of a handler among the others of an engine: first, last, or told of a failure.
+
+Ignite's public interface appends a handler and tells whether a given one is attached; it has neither priorities nor a
+list of what is attached. The private ``Engine._event_handlers`` is therefore used here, and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from monai.engines import Evaluator
 from monai.handlers import ValidationHandler
 
 from akd_monai.errors import InputError
+
+__all__ = ["attached_handlers", "is_first_rank", "on_failure", "run_first", "run_late", "validators_of"]
 
 
 def run_first(engine: Engine, event: Any, handler: Callable[..., Any]) -> None:
@@ -25,7 +31,6 @@ def run_first(engine: Engine, event: Any, handler: Callable[..., Any]) -> None:
         ['first', 'second']
     """
     engine.add_event_handler(event, handler)
-    # Ignite has no public call for an order; the list is its own record of the order of calls.
     registered = engine._event_handlers[event]
     registered.insert(0, registered.pop())
 
@@ -45,9 +50,9 @@ def attached_handlers(engine: Engine) -> list[Any]:
 
     Example:
         >>> class Watcher:
-        ...     def look(self, engine): ...
+        ...     def report(self, engine): ...
         >>> engine, watcher = Engine(lambda engine, batch: None), Watcher()
-        >>> _ = engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), watcher.look)
+        >>> _ = engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), watcher.report)
         >>> attached_handlers(engine) == [watcher]
         True
     """
@@ -62,16 +67,28 @@ def attached_handlers(engine: Engine) -> list[Any]:
 
 def validators_of(trainer: Engine) -> list[Evaluator]:
     """Return the evaluators that a ``ValidationHandler`` of ``trainer`` runs."""
-    handlers = [h for h in attached_handlers(trainer) if isinstance(h, ValidationHandler)]
-    return [h.validator for h in handlers if h.validator is not None]
+    validators = []
+    for handler in attached_handlers(trainer):
+        if isinstance(handler, ValidationHandler) and handler.validator is not None:
+            validators.append(handler.validator)
+    return validators
+
+
+def is_first_rank(engine: Engine) -> bool:
+    """Return whether this process is the one that writes files.
+
+    It asks MONAI's engine, not ``ignite.distributed``: the first call there talks to all processes, while a config may
+    give a handler to the first of them only.
+    """
+    return bool(getattr(engine.state, "rank", 0) == 0)
 
 
 def on_failure(engine: Engine, callback: Callable[..., Any]) -> None:
     """Call ``callback(engine, error)`` once for an error of the run, before other handlers see it.
 
     Ignite stops at the first handler that raises and, worse, drops the error if none does. Here the callbacks run
-    before all others and the error goes on as it would have without them. A wrong input and a wish to exit go on at
-    once: they are no failure of the program, so no traceback is logged.
+    before all others, and the error is then handled as it would be without them. An ``InputError`` or ``SystemExit``
+    is raised again at once: neither is a failure of the program, so no traceback is logged.
 
     Example:
         >>> def step(engine, batch):

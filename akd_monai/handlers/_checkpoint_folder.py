@@ -12,10 +12,13 @@ from typing import Any
 
 import torch
 
-from akd_monai.errors import InputError
+from akd_monai.errors import InputError, one_line
 from akd_monai.files import save_atomic
 
+__all__ = ["CheckpointFolder"]
+
 _FORMAT = 1
+_LONGEST = 200
 _UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
 
 logger = logging.getLogger(__name__)
@@ -45,22 +48,18 @@ class CheckpointFolder:
         """Return the newest file that can be read and its content, on the CPU; None if there is no file at all.
 
         Raises:
-            InputError: if there are files, but none can be read: starting anew in silence could replace a better model.
+            InputError: if there are files, but none can be read: to start from scratch without a word could replace a
+                better model.
         """
         present = [path for path in (self.path, self.previous) if path.exists()]
         for path in present:
-            try:
-                content = torch.load(path, map_location="cpu", weights_only=True)
-                if isinstance(content, dict) and content.get("format") == _FORMAT:
-                    return path, content
-                reason = "it is no checkpoint of this handler"
-            except _UNREADABLE as error:
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-            logger.warning("skipped %s, which cannot be read: %s", path, reason)
+            content = _read(path)
+            if content is not None:
+                return path, content
         if present:
             raise InputError(
                 f"none of the checkpoints in {str(self.path.parent)!r} can be read: restore {self.path.name} from a "
-                "copy, or set resume to 'never' to start anew."
+                "copy, or set resume to 'never' to start from scratch."
             )
         return None
 
@@ -82,9 +81,22 @@ class CheckpointFolder:
             path.unlink(missing_ok=True)
 
 
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(content, dict) and content.get("format") == _FORMAT:
+            return content
+        reason = "it is no checkpoint of this handler"
+    except _UNREADABLE as error:
+        reason = one_line(error, _LONGEST) or type(error).__name__
+    logger.warning("skipped %s, which cannot be read: %s", path, reason)
+    return None
+
+
 def _check_readable(content: Mapping[str, Any]) -> None:
     """Refuse, at the first save rather than at the first resume, what ``weights_only=True`` could not read back."""
-    for name, part in {**content, **content.get("parts", {}), **content.get("members", {})}.items():
+    parts = {**content, **content.get("parts", {}), **content.get("members", {})}
+    for name, part in parts.items():
         if name in ("parts", "members"):
             continue
         buffer = io.BytesIO()
@@ -94,6 +106,6 @@ def _check_readable(content: Mapping[str, Any]) -> None:
             torch.load(buffer, weights_only=True)
         except (pickle.PicklingError, pickle.UnpicklingError, AttributeError, TypeError) as error:
             raise InputError(
-                f"the state of {name} cannot be saved safely, because it holds more than tensors, numbers and texts: "
-                f"{' '.join(str(error).split())[:200]}"
+                f"the state of {name} cannot be saved safely, because it holds more than tensors, numbers and strings: "
+                f"{one_line(error, _LONGEST)}"
             ) from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGTERM and Ctrl-C as a wish to stop at the next good moment."""
+"""Turn SIGTERM and Ctrl-C into a stop request, honoured at the next safe point."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import threading
 from types import FrameType
 from typing import Any
 
-import torch
-import torch.distributed as dist
+import ignite.distributed as idist
+
+__all__ = ["StopSignals"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTICE = b"\nStopping after this step and saving; Ctrl-C again ends the process at once, unsaved.\n"
@@ -46,13 +47,11 @@ class StopSignals:
             signal.signal(number, previous if previous is not None else signal.SIG_DFL)
         self._previous = {}
 
-    def agreed(self, device: torch.device) -> int | None:
+    def agreed(self) -> int | None:
         """Return the signal that any process of the group received; every process must ask at the same iteration."""
-        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-            return self.received
-        number = torch.tensor(self.received or 0, device=device)
-        dist.all_reduce(number, op=dist.ReduceOp.MAX)
-        self.received = int(number) or None
+        if idist.get_world_size() > 1:
+            highest = idist.all_reduce(self.received or 0, op="MAX")
+            self.received = int(highest) or None
         return self.received
 
     def _receive(self, number: int, _: FrameType | None) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What waits to be sent to a tracking server."""
+"""Entries that wait to be sent to a tracking server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from akd_monai.errors import InputError
 from akd_monai.files import atomic_write
+
+__all__ = ["Spool"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +38,8 @@ class Spool:
     """
 
     def __init__(self, path: str | Path, run_name: str) -> None:
-        self.path, self.run_name = Path(path), run_name
+        self.path = Path(path)
+        self.run_name = run_name
         self.entries: list[dict[str, Any]] = self._read()
 
     def keep(self) -> None:
@@ -43,11 +47,11 @@ class Spool:
         lines = [json.dumps({"run_name": self.run_name, **entry}) for entry in self.entries]
         try:
             atomic_write(self.path, "".join(f"{line}\n" for line in lines))
-        except OSError as error:
+        except (OSError, InputError) as error:
             logger.warning("%s cannot be written (%s): the entries stay in memory only", self.path, error)
 
     def sent(self, entry: dict[str, Any]) -> None:
-        """Forget ``entry``, and the file once nothing waits."""
+        """Forget ``entry``, and delete the file once nothing waits."""
         self.entries.remove(entry)
         if not self.entries:
             self.path.unlink(missing_ok=True)
@@ -57,6 +61,9 @@ class Spool:
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
+            return []
+        except OSError as error:
+            logger.warning("%s cannot be read (%s): what waits there is not sent", self.path, error)
             return []
         for line in lines:
             try:

@@ -1,17 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All numbers of an epoch in one dictionary."""
+"""The numbers of an iteration and of an epoch, each in one dictionary."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine
 from monai.engines import Evaluator
+from monai.utils.enums import CommonKeys as Keys
 
-from akd_monai.handlers.events import validators_of
+from akd_monai.handlers._events import validators_of
+
+__all__ = ["epoch_metrics", "loss_terms", "total_loss"]
+
+_NUMERIC = (torch.Tensor, np.ndarray, np.generic, list, tuple, int, float)
+
+
+def loss_terms(engine: Engine) -> dict[str, torch.Tensor]:
+    """Return the terms of the current iteration: ``engine.state.loss_terms``, or the complete loss as ``"task"``."""
+    terms = getattr(engine.state, "loss_terms", None)
+    if terms:
+        return dict(terms)
+    loss = total_loss(engine)
+    return {} if loss is None else {"task": loss.detach()}
+
+
+def total_loss(engine: Engine) -> torch.Tensor | None:
+    """Return what the current iteration minimises, or None where the engine does not say."""
+    output = engine.state.output
+    return output.get(Keys.LOSS) if isinstance(output, Mapping) else None
 
 
 def epoch_metrics(engine: Engine, evaluators: Sequence[Evaluator] | None = None) -> dict[str, float]:
@@ -44,11 +64,19 @@ def epoch_metrics(engine: Engine, evaluators: Sequence[Evaluator] | None = None)
 
 def _add(found: dict[str, float], metrics: dict[str, Any], prefix: str = "") -> None:
     for name, value in metrics.items():
-        key = f"{prefix}{name}"
+        path = f"{prefix}{name}"
         if isinstance(value, dict):
-            _add(found, value, f"{key}/")
-        elif isinstance(value, (torch.Tensor, np.ndarray, np.generic, list, tuple, int, float)):
-            value = value.detach().cpu() if isinstance(value, torch.Tensor) else value
-            numbers = torch.as_tensor(value, dtype=torch.float64).flatten().tolist()
-            whole = len(numbers) == 1
-            found.update({key if whole else f"{key}/{i}": number for i, number in enumerate(numbers)})
+            _add(found, value, f"{path}/")
+        elif isinstance(value, _NUMERIC):
+            numbers = _numbers(value)
+            if len(numbers) == 1:
+                found[path] = numbers[0]
+            else:
+                found.update({f"{path}/{i}": number for i, number in enumerate(numbers)})
+
+
+def _numbers(value: Any) -> list[float]:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+    numbers: list[float] = torch.as_tensor(value, dtype=torch.float64).flatten().tolist()
+    return numbers

@@ -12,7 +12,12 @@ from monai.utils import convert_to_tensor
 
 from akd_monai.errors import InputError
 
+__all__ = ["METRICS", "check_volumes", "foreground_masks", "mask_metrics"]
+
 METRICS = ("dice", "hd95_mm", "asd_mm", "reference_ml", "predicted_ml")
+
+_MM3_PER_ML = 1000
+_MOST_VALUES = 6
 
 
 def mask_metrics(predicted: torch.Tensor, reference: torch.Tensor, spacing: Sequence[float]) -> dict[str, float]:
@@ -43,24 +48,24 @@ def mask_metrics(predicted: torch.Tensor, reference: torch.Tensor, spacing: Sequ
     """
     check_volumes(predicted, reference)
     _check_spacing(spacing)
-    inside_predicted, inside_reference = int(predicted.sum()), int(reference.sum())
-    # Millilitres, from cubic millimetres.
-    voxel_ml = math.prod(float(s) for s in spacing) / 1000
+    mm = [float(s) for s in spacing]
+    inside_predicted = int(predicted.sum())
+    inside_reference = int(reference.sum())
+    voxel_ml = math.prod(mm) / _MM3_PER_ML
     scores = dict.fromkeys(METRICS, math.nan)
-    scores["reference_ml"], scores["predicted_ml"] = inside_reference * voxel_ml, inside_predicted * voxel_ml
+    scores["reference_ml"] = inside_reference * voxel_ml
+    scores["predicted_ml"] = inside_predicted * voxel_ml
     if not inside_predicted and not inside_reference:
         return scores
-    # Only voxels in the box of both masks and their border touch any metric; elsewhere both masks are background.
-    # The surface search runs on the CPU, so that every device gives the same figures.
-    box = _union_box(predicted | reference)
-    p, r = (convert_to_tensor(m[box], track_meta=False).cpu()[None, None].float() for m in (predicted, reference))
+    p = _for_monai(predicted)
+    r = _for_monai(reference)
     scores["dice"] = float(compute_dice(p, r, ignore_empty=False))
     if inside_predicted and inside_reference:
-        mm = [float(s) for s in spacing]
-        scores["hd95_mm"] = float(compute_hausdorff_distance(p, r, include_background=True, percentile=95, spacing=mm))
-        scores["asd_mm"] = float(
-            compute_average_surface_distance(p, r, include_background=True, symmetric=True, spacing=mm)
-        )
+        # MONAI crops to the box of both masks before it looks for surfaces.
+        hd95 = compute_hausdorff_distance(p, r, include_background=True, percentile=95, spacing=mm)
+        asd = compute_average_surface_distance(p, r, include_background=True, symmetric=True, spacing=mm)
+        scores["hd95_mm"] = float(hd95)
+        scores["asd_mm"] = float(asd)
     return scores
 
 
@@ -68,8 +73,8 @@ def foreground_masks(volume: torch.Tensor, num_foreground: int) -> torch.Tensor:
     """Split a segmentation into one mask a class, without the background: ``[num_foreground, H, W, D]``, bool.
 
     Args:
-        volume: whole numbers ``[1, H, W, D]`` with 0 for background, or zeros and ones
-            ``[1 + num_foreground, H, W, D]`` with the background first.
+        volume: integers ``[1, H, W, D]`` with 0 for background, or zeros and ones ``[1 + num_foreground, H, W, D]``
+            with the background first.
         num_foreground: number of classes without the background.
 
     Raises:
@@ -83,7 +88,7 @@ def foreground_masks(volume: torch.Tensor, num_foreground: int) -> torch.Tensor:
     if volume.shape[0] == 1:
         if not bool(((volume == volume.round()) & (volume >= 0) & (volume <= num_foreground)).all()):
             raise InputError(
-                f"class numbers must be whole and from 0 to {num_foreground}, got {_shown(volume)}; map the classes in "
+                f"class numbers must be integers from 0 to {num_foreground}, got {_shown(volume)}; map the classes in "
                 "preprocessing, or turn network output into classes in postprocessing (AsDiscreted with argmax=True)."
             )
         return torch.cat([volume == k for k in range(1, num_foreground + 1)])
@@ -110,20 +115,16 @@ def check_volumes(predicted: torch.Tensor, reference: torch.Tensor) -> None:
 
 def _check_spacing(spacing: Sequence[float]) -> None:
     if len(spacing) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing):
-        raise InputError(f"voxel spacing must be three lengths above 0 in mm, got {list(spacing)}; mend the affine.")
+        raise InputError(f"voxel spacing must be three lengths above 0 in mm, got {list(spacing)}; correct the affine.")
 
 
-def _union_box(mask: torch.Tensor) -> tuple[slice, ...]:
-    """Return the box around everything true, one voxel wider where the volume allows it."""
-    box = []
-    for axis in range(mask.ndim):
-        other = tuple(a for a in range(mask.ndim) if a != axis)
-        inside = torch.nonzero(mask.amax(dim=other)).flatten()
-        box.append(slice(max(int(inside[0]) - 1, 0), int(inside[-1]) + 2))
-    return tuple(box)
+def _for_monai(mask: torch.Tensor) -> torch.Tensor:
+    """Return ``[1, 1, H, W, D]`` on the CPU, where the surface search gives the same figures for every device."""
+    plain: torch.Tensor = convert_to_tensor(mask, track_meta=False)
+    return plain.cpu()[None, None].float()
 
 
 def _shown(volume: torch.Tensor) -> str:
     values = torch.unique(volume)
-    shown = ", ".join(f"{v:g}" for v in values[:6].tolist())
-    return f"{shown} ... ({len(values)} different values)" if len(values) > 6 else shown
+    shown = ", ".join(f"{v:g}" for v in values[:_MOST_VALUES].tolist())
+    return f"{shown} ... ({len(values)} different values)" if len(values) > _MOST_VALUES else shown

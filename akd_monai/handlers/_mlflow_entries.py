@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entries of a run (params, metrics, tags) in the form and the portions that MLflow takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["as_params", "as_tags", "send_entry"]
+
+# MLflow cuts a longer value and refuses more entries a call than these.
+_LONGEST = 6000
+_MOST = 100
+
+
+def as_params(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested values as params named ``outer/inner``.
+
+    Example:
+        >>> as_params({"lr": 0.01, "teacher": {"name (short)": "unet"}})
+        {'lr': '0.01', 'teacher/name _short_': 'unet'}
+    """
+    return {_legal(name): str(value)[:_LONGEST] for name, value in _flat(values)}
+
+
+def as_tags(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return values as tags."""
+    return {str(name): str(value)[:_LONGEST] for name, value in values.items()}
+
+
+def send_entry(client: Any, run_id: str, entry: Mapping[str, Any]) -> None:
+    """Log an entry with ``"time"`` and, each if it likes, ``"params"``, ``"metrics"``, ``"step"`` and ``"tags"``.
+
+    MLflow does not change params: a value other than the logged one becomes the tag ``changed/<name>``.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    params, changed = _new_and_changed(client, run_id, entry.get("params"))
+    tags = as_tags({**entry.get("tags", {}), **changed})
+    rows: list[Any] = []
+    for name, value in entry.get("metrics", {}).items():
+        rows.append(Metric(_legal(name), value, entry["time"], entry.get("step", 0)))
+    rows += [Param(name, value) for name, value in params.items()]
+    rows += [RunTag(name, value) for name, value in tags.items()]
+    for start in range(0, len(rows), _MOST):
+        portion = rows[start : start + _MOST]
+        client.log_batch(
+            run_id,
+            metrics=[row for row in portion if isinstance(row, Metric)],
+            params=[row for row in portion if isinstance(row, Param)],
+            tags=[row for row in portion if isinstance(row, RunTag)],
+        )
+
+
+def _new_and_changed(
+    client: Any, run_id: str, given: Mapping[str, str] | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    new: dict[str, str] = {}
+    changed: dict[str, str] = {}
+    if given:
+        known = client.get_run(run_id).data.params
+        for name, value in given.items():
+            if name not in known:
+                new[name] = value
+            elif known[name] != value:
+                changed[f"changed/{name}"] = value
+    return new, changed
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _legal(name: str) -> str:
+    """Replace what MLflow does not take in a name."""
+    return re.sub(r"[^\w\-. /:]", "_", name)

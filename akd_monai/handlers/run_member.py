@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface of a handler that has a state to save."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["RunMember"]
+
+
+class RunMember(ABC):
+    """Base class of handlers whose state :class:`ResumableCheckpoint` saves and restores without being told of them.
+
+    Attach such a handler to the trainer, or to an evaluator that a ``ValidationHandler`` of the trainer runs.
+
+    Example:
+        >>> class Counter(RunMember):
+        ...     count = 0
+        ...     def run_state(self):
+        ...         return {"count": self.count}
+        ...     def start_run(self, state):
+        ...         self.count = state.get("count", 0) if state else 0
+        >>> counter = Counter()
+        >>> counter.start_run({"count": 3})
+        >>> counter.run_state()
+        {'count': 3}
+    """
+
+    @abstractmethod
+    def run_state(self) -> dict[str, Any]:
+        """Return the state as tensors, numbers, strings, lists and dictionaries."""
+
+    @abstractmethod
+    def start_run(self, state: Mapping[str, Any] | None) -> None:
+        """Continue from ``state``, which may lack entries, or start from scratch when it is None."""
