@@ -80,14 +80,17 @@ def _rebuilt(kind: type[InputError], args: tuple[Any, ...], state: dict[str, Any
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
-    """Return a hint with up to three known names that resemble ``name``, or an empty string.
+    """Return a hint with up to three known names that resemble ``name``, upper or lower case, or an empty string.
 
     Example:
         >>> near_matches("afinity", ["affinity", "gram", "logits"])
         " Did you mean 'affinity'?"
     """
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f" Did you mean {', '.join(repr(c) for c in close)}?" if close else ""
+    by_lower = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    if not close:
+        return ""
+    return f" Did you mean {', '.join(repr(by_lower[word]) for word in close)}?"
 
 
 def unknown_name(

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from akd_monai._moved import moved_name
 
 if TYPE_CHECKING:
-    from akd_monai.data.cases import read_cases
+    from akd_monai.data.cases import fingerprint, read_cases
     from akd_monai.data.protocols import protocol_splits, write_protocol_splits
     from akd_monai.data.sampler import KeyedSampler
     from akd_monai.data.sites import SITES, Site, site
     from akd_monai.data.slices import SliceDataset
     from akd_monai.data.splits import datalist, split_cases, split_summary, write_splits
-    from akd_monai.data.volumes import fingerprint, input_volumes, require_volumes
+    from akd_monai.data.volumes import input_volumes, require_volumes
     from akd_monai.data.writer import VolumeWriter
 
 _HOMES = {
@@ -35,7 +35,7 @@ _HOMES = {
     "split_cases": "splits",
     "split_summary": "splits",
     "write_splits": "splits",
-    "fingerprint": "volumes",
+    "fingerprint": "cases",
     "input_volumes": "volumes",
     "require_volumes": "volumes",
 }

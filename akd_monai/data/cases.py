@@ -3,21 +3,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from akd_monai.data.manifest import FORMAT, MANIFEST
+from akd_monai.data.manifest import patient_ids
 from akd_monai.data.sites import SITES
-from akd_monai.errors import InputError, UnknownNameError, near_matches
+from akd_monai.errors import InputError, unknown_name
+from akd_monai.files import as_path
+from akd_monai.keys import random_key
+from akd_monai.names import MASK_SUFFIX, is_mask_name, is_nifti, stem_of, visible
 
-_SUFFIXES = (".nii.gz", ".nii")
-_MASK = "_segmentation"
+__all__ = ["Case", "fingerprint", "read_cases"]
 
 Case = dict[str, Any]
+
+_ORDER = [site.name for site in SITES]
+_FOLDER_OF_CODE = {site.code: site.name for site in SITES}
 
 
 def read_cases(
@@ -31,13 +35,13 @@ def read_cases(
 
     Args:
         dataset_dir: the folder that holds one folder a site.
-        sites: folder names, or codes (S1 to S6), upper or lower case; a text may hold several, split by commas.
+        sites: folder names, or codes (S1 to S6), upper or lower case; a string may hold several, split by commas.
             ``None`` takes every folder that holds cases.
         require_label: if false, images without a mask are listed too, without the entry ``"label"``.
 
     Returns:
-        ``{"image", "label", "site", "case_id"}`` for each case: absolute paths and names, all text. Where the manifest
-        of a prepared folder says that a patient has several cases, these also hold ``"patient_id"``.
+        ``{"image", "label", "site", "case_id"}`` for each case: absolute paths and names, all strings. Where the
+        manifest of a prepared folder says that a patient has several cases, these also hold ``"patient_id"``.
 
     Raises:
         InputError: if the folder is missing or holds no case, or an image or a mask stands alone.
@@ -52,23 +56,45 @@ def read_cases(
         ...     [case["case_id"] for case in read_cases(root, sites="S2")]
         ['BMC/Case00']
     """
-    root = Path(os.path.abspath(Path(dataset_dir).expanduser()))
+    root = Path(os.path.abspath(as_path(dataset_dir, "dataset_dir")))
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise InputError(f"dataset_dir {str(root)!r} {what}; give the folder that holds one folder a site.")
-    folders = {f.name: f for f in root.iterdir() if f.is_dir() and not f.name.startswith(".")}
+    folders = {path.name: path for path in visible(root) if path.is_dir()}
     if sites is None:
         wanted = [name for name, folder in folders.items() if _volumes(folder)]
     else:
         wanted = [_folder_name(name, folders, root) for name in _names(sites)]
-    cases = [case for name in sorted(set(wanted), key=_rank) for case in _site_cases(folders[name], require_label)]
+    cases: list[Case] = []
+    for name in sorted(set(wanted), key=_rank):
+        cases += _site_cases(folders[name], require_label)
     if not cases:
         raise InputError(_nothing_found(root, wanted))
-    return _with_patients(cases, root / MANIFEST)
+    return _with_patients(cases, root)
+
+
+def fingerprint(cases: Sequence[Mapping[str, Any]]) -> int:
+    """Return a number that changes when a training run is given other cases: their names and the size of their files.
+
+    Args:
+        cases: entries with the paths ``"image"`` and, if there is one, ``"label"``.
+
+    Example:
+        >>> one, other = {"case_id": "RUNMC/Case00", "image": "a"}, {"case_id": "BMC/Case00", "image": "a"}
+        >>> fingerprint([one]) == fingerprint([other])
+        False
+    """
+    facts = []
+    for case in cases:
+        files = [Path(str(case[key])) for key in ("image", "label") if key in case]
+        name = str(case.get("case_id") or files[0].name)
+        sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
+        facts.append((name, *sizes))
+    return random_key(*sorted(facts))
 
 
 def _names(sites: str | Iterable[str]) -> list[str]:
-    parts = sites.split(",") if isinstance(sites, str) else [str(s) for s in sites]
+    parts = sites.split(",") if isinstance(sites, str) else [str(name) for name in sites]
     names = [part.strip() for part in parts if part.strip()]
     if not names:
         raise InputError("sites is empty; name at least one site, or leave it out to take all.")
@@ -76,79 +102,68 @@ def _names(sites: str | Iterable[str]) -> list[str]:
 
 
 def _rank(name: str) -> tuple[int, str]:
-    known = [s.name for s in SITES]
-    return (known.index(name.upper()) if name.upper() in known else len(known), name)
+    known = name.upper() in _ORDER
+    return (_ORDER.index(name.upper()) if known else len(_ORDER), name)
 
 
 def _folder_name(wanted: str, folders: Iterable[str], root: Path) -> str:
-    by_name = {name.upper(): name for name in sorted(folders, reverse=True)}
-    codes = {s.code: s.name for s in SITES}
-    for candidate in (wanted.upper(), codes.get(wanted.upper(), "")):
-        if candidate in by_name:
-            return wanted if wanted in by_name.values() else by_name[candidate]
-    there = sorted(by_name.values(), key=_rank)
-    listed = ", ".join(there) if there else "no folder"
-    raise UnknownNameError(
-        f"site {wanted!r} has no folder in {str(root)!r}; there is {listed}.{near_matches(wanted, there)}"
-    )
+    names = sorted(folders, reverse=True)
+    if wanted in names:
+        return wanted
+    by_upper = {name.upper(): name for name in names}
+    for candidate in (wanted.upper(), _FOLDER_OF_CODE.get(wanted.upper(), "")):
+        if candidate in by_upper:
+            return by_upper[candidate]
+    raise unknown_name("site", wanted, sorted(by_upper.values(), key=_rank), where=f"in {str(root)!r}")
 
 
 def _volumes(folder: Path) -> list[Path]:
-    files = (f for f in folder.iterdir() if f.name.lower().endswith(_SUFFIXES) and not f.name.startswith("."))
-    return sorted(f for f in files if f.is_file())
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    return next(name[: -len(suffix)] for suffix in _SUFFIXES if name.lower().endswith(suffix))
+    return [path for path in visible(folder) if is_nifti(path) and path.is_file()]
 
 
 def _site_cases(folder: Path, require_label: bool) -> list[Case]:
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     for path in _volumes(folder):
-        stem = _stem(path)
-        is_mask = stem.lower().endswith(_MASK)
-        group, key = (masks, stem[: -len(_MASK)].lower()) if is_mask else (images, stem.lower())
-        if key in group:
-            raise InputError(f"{str(path)!r} and {group[key].name!r} are the same case; remove one of the two files.")
-        group[key] = path
-    for key, path in masks.items():
-        if key not in images:
-            name = _stem(path)[: -len(_MASK)]
-            raise InputError(f"mask {str(path)!r} has no image; add '{name}.nii.gz' beside it or remove the mask.")
-    return [_case(folder.name, path, masks.get(key), require_label) for key, path in sorted(images.items())]
+        group = masks if is_mask_name(path) else images
+        name = _name_of(path).lower()
+        if name in group:
+            raise InputError(f"{str(path)!r} and {group[name].name!r} are the same case; remove one of the two files.")
+        group[name] = path
+    for name, path in masks.items():
+        if name not in images:
+            wanted = f"{_name_of(path)}.nii.gz"
+            raise InputError(f"mask {str(path)!r} has no image; add {wanted!r} beside it or remove the mask.")
+    return [_case(folder.name, path, masks.get(name), require_label) for name, path in sorted(images.items())]
+
+
+def _name_of(path: Path) -> str:
+    """Return the name that an image and its mask share."""
+    stem = stem_of(path)
+    return stem[: -len(MASK_SUFFIX)] if is_mask_name(path) else stem
 
 
 def _case(site_name: str, image: Path, mask: Path | None, require_label: bool) -> Case:
-    stem = _stem(image)
-    if mask is None and require_label:
-        wanted = f"{stem}{_MASK}.nii.gz"
+    stem = stem_of(image)
+    case = {"image": str(image)}
+    if mask is not None:
+        case["label"] = str(mask)
+    elif require_label:
+        wanted = f"{stem}{MASK_SUFFIX}.nii.gz"
         raise InputError(f"image {str(image)!r} has no mask; add {wanted!r} beside it or remove the image.")
-    label = {} if mask is None else {"label": str(mask)}
-    return {"image": str(image), **label, "site": site_name, "case_id": f"{site_name}/{stem}"}
+    return {**case, "site": site_name, "case_id": f"{site_name}/{stem}"}
 
 
-def _with_patients(cases: list[Case], manifest: Path) -> list[Case]:
+def _with_patients(cases: list[Case], root: Path) -> list[Case]:
     """Name the patient of cases that share one, so that a split can keep them together."""
-    if not manifest.is_file():
-        return cases
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            return cases
-        patients = {record["case_id"]: record["patient_id"] for record in content["cases"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{str(manifest)!r} is damaged ({type(error).__name__}), so nobody knows which cases belong to one patient;"
-            " prepare the folder again, or delete the file if each case is another patient."
-        ) from error
+    patients = patient_ids(root)
     known = [patients.get(case["case_id"]) for case in cases]
     shared = Counter(known)
-    return [
-        {**case, "patient_id": str(patient)} if patient is not None and shared[patient] > 1 else case
-        for case, patient in zip(cases, known, strict=True)
-    ]
+    named = []
+    for case, patient in zip(cases, known, strict=True):
+        several = patient is not None and shared[patient] > 1
+        named.append({**case, "patient_id": str(patient)} if several else case)
+    return named
 
 
 def _nothing_found(root: Path, wanted: list[str]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grids of volumes: where the corners of two grids lie, which way the axes run, and moves that lose no voxel.
+"""Grids of volumes: voxel sizes, directions, distances between two grids, and moves that lose no voxel.
 
 Arrays are indexed ``[i, j, k]``. Affines are 4x4, in millimetres, RAS+ (NIfTI's convention).
 """
@@ -8,14 +8,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
+import nibabel as nib
 import numpy as np
+from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
+
+__all__ = [
+    "GRID_TOLERANCE_MM",
+    "Array",
+    "affine_from_lps",
+    "affine_problem",
+    "corner_distance_mm",
+    "orientation_of",
+    "shifted",
+    "spacing_of",
+    "turned_to",
+]
 
 Array = NDArray[np.float64]
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# Two grids count as one if no corner of one lies further from that of the other.
 GRID_TOLERANCE_MM = 0.1
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def spacing_of(affine: Array) -> tuple[float, float, float]:
@@ -25,7 +42,7 @@ def spacing_of(affine: Array) -> tuple[float, float, float]:
         >>> spacing_of(np.diag([-0.5, -0.5, 3.0, 1.0]))
         (0.5, 0.5, 3.0)
     """
-    i, j, k = np.sqrt((np.asarray(affine, dtype=float)[:3, :3] ** 2).sum(axis=0))
+    i, j, k = voxel_sizes(np.asarray(affine, dtype=float))
     return float(i), float(j), float(k)
 
 
@@ -36,8 +53,6 @@ def orientation_of(affine: Array) -> str:
         >>> orientation_of(np.diag([-0.5, -0.5, 3.0, 1.0]))
         'LPS'
     """
-    import nibabel as nib
-
     return "".join(code or "?" for code in nib.aff2axcodes(affine))
 
 
@@ -48,11 +63,15 @@ def affine_from_lps(direction: Array, spacing: Sequence[float] | Array, origin: 
         direction: 3x3, one column per array axis, each of length 1.
         spacing: mm along each array axis.
         origin: centre of voxel ``[0, 0, 0]`` in mm.
+
+    Example:
+        >>> affine_from_lps(np.eye(3), (0.5, 0.5, 3.0), (10.0, 20.0, 30.0))[:3, 3].tolist()
+        [-10.0, -20.0, 30.0]
     """
     affine = np.eye(4)
     affine[:3, :3] = np.asarray(direction, dtype=float) * np.asarray(spacing, dtype=float)
     affine[:3, 3] = origin
-    return np.asarray(LPS_TO_RAS @ affine)
+    return np.asarray(_LPS_TO_RAS @ affine)
 
 
 def shifted(affine: Array, index: Sequence[float] | Array) -> Array:
@@ -63,16 +82,21 @@ def shifted(affine: Array, index: Sequence[float] | Array) -> Array:
         [1.0, 1.0, 2.0]
     """
     moved = np.array(affine, dtype=float)
-    moved[:3, 3] = moved[:3, :3] @ np.asarray(index, dtype=float) + moved[:3, 3]
+    moved[:3, 3] = apply_affine(moved, index)
     return moved
 
 
 def affine_problem(affine: Array) -> str | None:
-    """Say in words why ``affine`` describes no grid (NaN, zero axis, axes in one plane), or return ``None``."""
+    """Say why ``affine`` describes no grid (NaN, zero axis, axes in one plane), or return ``None``.
+
+    Example:
+        >>> affine_problem(np.diag([1.0, 1.0, 0.0, 1.0])), affine_problem(np.eye(4))
+        ('has an axis of length 0', None)
+    """
     matrix = np.asarray(affine, dtype=float)
     if not np.isfinite(matrix).all():
         return "holds NaN or Inf"
-    lengths = np.array(spacing_of(matrix))
+    lengths = voxel_sizes(matrix)
     if (lengths < 1e-6).any():
         return "has an axis of length 0"
     if abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-3:
@@ -87,11 +111,14 @@ def corner_distance_mm(first: Array, second: Array, shape: Sequence[int]) -> flo
         >>> corner_distance_mm(np.eye(4), np.diag([1.0, 1.0, 1.5, 1.0]), (4, 4, 5))
         2.0
     """
-    corners = np.array([[*c, 1] for c in itertools.product(*((0, n - 1) for n in shape[:3]))], dtype=float)
-    return float(np.linalg.norm((corners @ (np.asarray(first) - np.asarray(second)).T)[:, :3], axis=1).max())
+    ends = [(0, length - 1) for length in shape[:3]]
+    corners = np.array([[*corner, 1] for corner in itertools.product(*ends)], dtype=float)
+    # The difference of the affines, not of the places: large offsets that both share cost no digit.
+    moved = corners @ (np.asarray(first) - np.asarray(second)).T
+    return float(np.linalg.norm(moved[:, :3], axis=1).max())
 
 
-def turned_to(array: NDArray, affine: Array, orientation: str) -> tuple[NDArray, Array, list[str]]:
+def turned_to(array: NDArray[Any], affine: Array, orientation: str) -> tuple[NDArray[Any], Array, list[str]]:
     """Permute and flip axes so that they run closest to ``orientation``; no voxel is resampled.
 
     Returns:
@@ -102,19 +129,18 @@ def turned_to(array: NDArray, affine: Array, orientation: str) -> tuple[NDArray,
         >>> done
         ['flipped axis 0 (R to L)', 'flipped axis 1 (A to P)']
     """
-    import nibabel as nib
-
     wanted = nib.orientations.axcodes2ornt(tuple(orientation))
-    before = orientation_of(affine)
     change = nib.orientations.ornt_transform(nib.io_orientation(affine), wanted)
     turned = nib.orientations.apply_orientation(array, change)
     new_affine = np.asarray(affine, dtype=float) @ nib.orientations.inv_ornt_aff(change, array.shape)
+    return np.ascontiguousarray(turned), new_affine, _in_words(change, orientation_of(affine), orientation)
+
+
+def _in_words(change: Array, before: str, after: str) -> list[str]:
     done = []
     if not np.array_equal(change[:, 0], np.arange(3)):
-        done.append(f"axes permuted ({before} to {orientation})")
-    done += [
-        f"flipped axis {axis} ({before[axis]} to {orientation[int(target)]})"
-        for axis, (target, sign) in enumerate(change)
-        if sign < 0
-    ]
-    return np.ascontiguousarray(turned), new_affine, done
+        done.append(f"axes permuted ({before} to {after})")
+    for axis, (target, sign) in enumerate(change):
+        if sign < 0:
+            done.append(f"flipped axis {axis} ({before[axis]} to {after[int(target)]})")
+    return done

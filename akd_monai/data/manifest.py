@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest of a prepared folder: one record a case, written whole after every case, without a word about people."""
+"""The manifest of a prepared folder: one record a case, written after every case, without personal data."""
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from akd_monai.errors import InputError
-from akd_monai.files import atomic_write
+from akd_monai.files import read_json, write_json
+
+__all__ = ["FORMAT", "MANIFEST", "UNLABELLED", "VERSION", "Manifest", "Record", "patient_ids", "read_manifest"]
 
 MANIFEST = "manifest.json"
 UNLABELLED = "unlabelled"
 FORMAT = "akd_monai.prepared"
 VERSION = 1
-_FIELDS = ("format", "version", "cases", "failed")
 
 Record = dict[str, Any]
+
+_FIELDS = ("format", "version", "cases", "failed")
+_REMEDY = "delete it and prepare again"
 
 
 class Manifest:
@@ -27,45 +31,30 @@ class Manifest:
     ``prepared`` (``size``, ``spacing_mm``, ``orientation``), ``flips``, ``scanner`` (what the case's own header says:
     maker, model, field strength, coil), ``site_table`` (what is published of the site, ``None`` for others),
     ``gland_cm3``, ``sha256`` (``image``, ``label``, ``image_inputs``, ``label_inputs``), ``options`` and ``warnings``.
-    Further fields of the file's top level are kept in ``extra``.
 
     Args:
         folder: the prepared folder; its ``manifest.json`` is read if there is one.
 
+    Attributes:
+        path: of the file.
+        records: a record for each case, by ``case_id``.
+        failed: cases that could not be prepared, as the file lists them.
+        extra: further fields of the file, such as ``"synthetic"`` of a synthetic set.
+
     Raises:
-        InputError: for a manifest that is damaged or of another kind.
+        InputError: for a manifest that is damaged or of another format or version.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / MANIFEST
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.path = Path(folder) / MANIFEST
         self.records: dict[str, Record] = {}
         self.failed: list[dict[str, str]] = []
         self.extra: dict[str, Any] = {}
         if self.path.is_file():
-            self._read()
-
-    def _read(self) -> None:
-        try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            if content["format"] != FORMAT or content["version"] != VERSION:
-                raise InputError(
-                    f"{self.path} is a manifest of format {content['format']!r} version {content['version']}, expected "
-                    f"{FORMAT!r} version {VERSION}; prepare into another folder."
-                )
+            content = read_manifest(self.path)
             self.records = {record["case_id"]: record for record in content["cases"]}
             self.failed = list(content.get("failed", []))
-            if not all(isinstance(name, str) for name in self.records):
-                raise TypeError("a case_id is no string")
-            # a synthetic set says so here; writing the manifest must not drop that
             self.extra = {name: value for name, value in content.items() if name not in _FIELDS}
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self.path} is damaged ({type(error).__name__}: {error}); delete it and prepare again."
-            ) from None
-
-    def by_key(self, key: str) -> Record | None:
-        """Return the record of the raw case with this identity, if it has been prepared before."""
-        return next((record for record in self.records.values() if record["key"] == key), None)
 
     def add(self, record: Record) -> None:
         """Put ``record`` in the place of an older one of the same case, and write the file."""
@@ -73,7 +62,7 @@ class Manifest:
         self.write()
 
     def write(self) -> None:
-        """Write ``manifest.json``; a reader sees the old file or the new one, never half of it."""
+        """Write ``manifest.json``; a reader sees the complete old file or the complete new one."""
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -81,13 +70,64 @@ class Manifest:
             "cases": [self.records[name] for name in sorted(self.records)],
             "failed": self.failed,
         }
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        atomic_write(self.path, text + "\n")
+        write_json(self.path, content)
 
 
-def patient_ids(folder: str | Path) -> dict[str, str]:
-    """Return the patient of each case (``SITE/CaseNN``) of a prepared folder; empty without a manifest.
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the content of a manifest; each entry of its ``"cases"`` is known to have a ``"case_id"``.
 
-    Splits need it: two scans of one patient must not be trained and tested on.
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: if it cannot be read, is damaged, or has another format or version.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Manifest(folder).add({"case_id": "HK/Case13"})
+        ...     read_manifest(Path(folder) / MANIFEST)["cases"]
+        [{'case_id': 'HK/Case13'}]
     """
-    return {name: record["patient_id"] for name, record in Manifest(Path(folder)).records.items()}
+    content = read_json(path, remedy=_REMEDY)
+    _check(content, path)
+    return dict(content)
+
+
+def patient_ids(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the patient of each case (``SITE/CaseNN``) of a prepared folder; empty where no manifest says so.
+
+    A ``manifest.json`` of another program is ignored.
+
+    Raises:
+        InputError: if the manifest cannot be read, is damaged, or has another version.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Manifest(folder).add({"case_id": "HK/Case13", "patient_id": "a"})
+        ...     patient_ids(folder)
+        {'HK/Case13': 'a'}
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        return {}
+    content = read_json(path, kind=object, remedy=_REMEDY)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return {}
+    _check(content, path, "case_id", "patient_id")
+    return {record["case_id"]: record["patient_id"] for record in content["cases"]}
+
+
+def _check(content: dict[str, Any], path: str | os.PathLike[str], *wanted: str) -> None:
+    where = os.fspath(path)
+    kind = content.get("format")
+    version = content.get("version")
+    if kind != FORMAT or version != VERSION:
+        what = f"is a manifest of format {kind!r} version {version!r}, expected {FORMAT!r} version {VERSION}"
+        raise InputError(what, where=where, remedy="use another folder")
+    names = set(wanted or ["case_id"])
+    cases = content.get("cases")
+    if not isinstance(cases, list) or not all(isinstance(case, dict) and names <= case.keys() for case in cases):
+        what = f"is damaged: 'cases' must be a list of records with {' and '.join(sorted(names))}"
+        raise InputError(what, where=where, remedy=_REMEDY)

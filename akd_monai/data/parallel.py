@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do one thing to many cases, in several processes, so that a crash in a library costs one case and not the run."""
+"""Call one function for many items, in several processes; a crash in a library costs one item and not the run."""
 
 from __future__ import annotations
 
@@ -15,26 +15,40 @@ from tqdm.auto import tqdm
 
 from akd_monai.errors import InputError
 
+__all__ = ["WORKER_DIED", "check_workers", "for_each"]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# What to tell the user of an item without a result: what happened, and the remedy.
 WORKER_DIED = (
-    "the worker process died without a word",
+    "the worker process died without a message",
     "out of memory, or a script without `if __name__ == '__main__':`? try workers=1",
 )
 _GIVE_UP_AFTER = 3
 
 
 def for_each(
-    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, progress: bool, title: str
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int,
+    progress: bool,
+    title: str,
+    unit: str = "case",
 ) -> Iterator[tuple[Item, Result | None]]:
-    """Yield each item with its result as it comes; ``None`` for an item whose worker process died.
+    """Yield each item with its result, in the order in which they are completed.
+
+    An item whose worker process died has the result ``None``; report :data:`WORKER_DIED` for it. ``function`` must
+    therefore not return ``None`` itself. What it raises is raised here and ends the loop.
 
     Args:
         function: a function at the top level of a module, so that it can be sent to a process.
+        items: what to call it with; they are pickled.
         workers: number of processes; with 0 or 1, or no more items than that, all is done in this one.
         progress: show a bar, if the output is a terminal.
-        title: what the bar says.
+        title: title of the bar.
+        unit: what the bar calls an item.
 
     Raises:
         InputError: if ``workers`` is no number of processes.
@@ -44,35 +58,42 @@ def for_each(
         [(-1, 1), (2, 2)]
     """
     check_workers(workers)
-    bar = tqdm(total=len(items), desc=title, unit="case", disable=None if progress else True)
-    with bar:
-        # Starting processes takes longer than a handful of cases.
-        several = workers > 1 and len(items) > workers
-        results = _pooled(function, items, workers) if several else ((item, function(item)) for item in items)
-        for pair in results:
+    # tqdm shows a bar on terminals alone when disable is None
+    with tqdm(total=len(items), desc=title, unit=unit, disable=None if progress else True) as bar:
+        for pair in _results(function, items, workers):
             bar.update()
             yield pair
 
 
 def check_workers(workers: object) -> None:
-    """Raise an :class:`InputError` unless ``workers`` is a whole number from 0 up.
+    """Raise an :class:`~akd_monai.errors.InputError` unless ``workers`` is an integer of at least 0.
 
     Example:
         >>> check_workers("two")
         Traceback (most recent call last):
         ...
-        akd_monai.errors.InputError: workers must be a whole number of processes from 0 up, got 'two'.
+        akd_monai.errors.InputError: workers must be an integer of at least 0, got 'two'.
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
-        raise InputError(f"workers must be a whole number of processes from 0 up, got {workers!r}.")
+        raise InputError(f"workers must be an integer of at least 0, got {workers!r}.")
+
+
+def _results(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[tuple[Item, Result | None]]:
+    # Starting processes takes longer than a handful of cases.
+    if workers > 1 and len(items) > workers:
+        yield from _pooled(function, items, workers)
+        return
+    for item in items:
+        yield item, function(item)
 
 
 def _pooled(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[Item, Result | None]]:
-    """Run all; the items left over when a process died are run again, each alone, to find the one that kills it."""
+    """Call the function in a pool; then again, each alone, for the items left when a process died."""
     left = dict(enumerate(items))
-    # A forked child can inherit a locked thread pool of a library; a spawned one starts clean.
     pool = _pool(min(workers, len(items)))
     try:
         futures = {pool.submit(function, item): index for index, item in left.items()}
@@ -84,20 +105,31 @@ def _pooled(
             yield left.pop(futures[future]), result
     finally:
         pool.shutdown(cancel_futures=True)
-    done, deaths = len(items) - len(left), 0
-    for item in left.values():
-        hopeless = deaths >= _GIVE_UP_AFTER and not done
-        result_or_none = None if hopeless else _alone(function, item)
-        done, deaths = done + (result_or_none is not None), deaths + (result_or_none is None)
-        yield item, result_or_none
+    yield from _one_by_one(function, list(left.values()), any_done=len(left) < len(items))
+
+
+def _one_by_one(
+    function: Callable[[Item], Result], items: Sequence[Item], any_done: bool
+) -> Iterator[tuple[Item, Result | None]]:
+    """Find the item that kills its process; give up after some deaths if not one item was completed."""
+    deaths = 0
+    for item in items:
+        hopeless = deaths >= _GIVE_UP_AFTER and not any_done
+        result = None if hopeless else _alone(function, item)
+        if result is None:
+            deaths += 1
+        else:
+            any_done = True
+        yield item, result
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
+    # A forked child can inherit a locked thread pool of a library; a spawned one starts clean.
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it is gone; a pool whose owner is killed would wait for ever."""
+    """End this process when the one that started it is gone; otherwise a pool whose owner is killed waits forever."""
 
     def wait() -> None:
         parent = parent_process()

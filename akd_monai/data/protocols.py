@@ -11,24 +11,26 @@ case.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from akd_monai.data.cases import Case
 from akd_monai.data.splits import split_summary
-from akd_monai.errors import InputError, UnknownNameError, near_matches
-from akd_monai.files import atomic_write
+from akd_monai.errors import InputError, unknown_name
+from akd_monai.files import write_json
 
-PROTOCOLS = ("cross_site", "loso")
+__all__ = ["PROTOCOLS", "Protocol", "protocol_splits", "write_protocol_splits"]
+
+Protocol = Literal["cross_site", "loso"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 
 def protocol_splits(
     cases: Sequence[Case],
     target: str,
-    protocol: str = "cross_site",
+    protocol: Protocol = "cross_site",
     *,
     seed: int = 0,
     folds: int = 4,
@@ -38,12 +40,12 @@ def protocol_splits(
 
     Args:
         cases: entries with ``"case_id"`` and ``"site"``, of the target and of at least one other site.
-        target: the site judged.
+        target: the site on which the student is evaluated.
         protocol: ``"cross_site"``: parts ``teacher_training`` and ``teacher_validation`` (15 % of each other site's
             cases), and ``training``, ``validation`` and ``test`` in the target, one entry a fold; or ``"loso"``:
-            ``training`` and ``validation`` in the other sites, for teacher and student alike, and ``test`` for the whole
-            target, a single entry.
-        seed: key of the order of the cases of each site.
+            ``training`` and ``validation`` in the other sites, for teacher and student alike, and ``test`` for every case of
+            the target, a single entry.
+        seed: seed of the order of the cases of each site.
         folds: number of folds within the target; no more than it has cases. ``loso`` has none.
         validation: validation cases of the target in each fold; used with ``cross_site`` only.
 
@@ -61,52 +63,55 @@ def protocol_splits(
         [('teacher_training', 10), ('teacher_validation', 2), ('test', 3), ('training', 7), ('validation', 2)]
     """
     if protocol not in PROTOCOLS:
-        hint = near_matches(str(protocol), PROTOCOLS)
-        raise UnknownNameError(f"unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}.{hint}")
+        raise unknown_name("protocol", protocol, PROTOCOLS)
     ours = [case for case in cases if case.get("site") == target]
     others = [case for case in cases if case.get("site") != target]
     _check_sites(ours, others, target)
     taught = split_summary(others, seed=seed, folds=None)
     common = {"protocol": protocol, "target": target, "seed": seed}
     if protocol == "loso":
-        parts = {**taught["cases"], **dict.fromkeys((str(case["case_id"]) for case in ours), "test")}
+        tested = dict.fromkeys((str(case["case_id"]) for case in ours), "test")
+        parts = {**taught["cases"], **tested}
         return [{**common, "fold": 0, "folds": None, "warnings": taught["warnings"], "cases": parts}]
     teacher = {name: f"teacher_{part}" for name, part in taught["cases"].items()}
     used = split_summary(ours, seed=seed, folds=folds, validation=validation)["sites"][target]["folds"]
-    summaries = [split_summary(ours, seed=seed, fold=f, folds=used, validation=validation) for f in range(used)]
-    return [
-        {
+    entries = []
+    for fold in range(used):
+        summary = split_summary(ours, seed=seed, fold=fold, folds=used, validation=validation)
+        entry = {
             **common,
-            "fold": entry["fold"],
+            "fold": fold,
             "folds": used,
-            "warnings": [*taught["warnings"], *entry["warnings"]],
-            "cases": {**teacher, **entry["cases"]},
+            "warnings": [*taught["warnings"], *summary["warnings"]],
+            "cases": {**teacher, **summary["cases"]},
         }
-        for entry in summaries
-    ]
+        entries.append(entry)
+    return entries
 
 
 def write_protocol_splits(
     path: str | os.PathLike[str],
     cases: Sequence[Case],
     target: str,
-    protocol: str = "cross_site",
+    protocol: Protocol = "cross_site",
     *,
     seed: int = 0,
     folds: int = 4,
     validation: int = 2,
 ) -> Path:
-    """Write :func:`protocol_splits` as ``{"splits": [...]}``, which :func:`~akd_monai.prostate.verify.run.verify` can check."""
+    """Write :func:`protocol_splits` as ``{"splits": [...]}`` to a JSON file, which ``verify`` can check; return its path.
+
+    Raises:
+        InputError: as for :func:`protocol_splits`, or if the file cannot be written.
+    """
     entries = protocol_splits(cases, target, protocol, seed=seed, folds=folds, validation=validation)
-    return atomic_write(path, json.dumps({"splits": entries}, indent=2) + "\n")
+    return write_json(path, {"splits": entries}, indent=2)
 
 
 def _check_sites(ours: Sequence[Case], others: Sequence[Case], target: str) -> None:
     sites = sorted({str(case.get("site")) for case in others})
     if not ours:
-        raise UnknownNameError(
-            f"target {target!r} has no case; there is {', '.join(sites) or 'no case at all'}.{near_matches(target, sites)}"
-        )
+        raise unknown_name("target", target, sites, where="among the sites of the cases")
     if not others:
         raise InputError(f"only site {target} has cases; both protocols need at least one other site to learn from.")
     patients = {str(case["patient_id"]) for case in others if case.get("patient_id") is not None}

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sized
 
+import ignite.distributed as idist
 import torch
-import torch.distributed as dist
 from torch.utils.data import Sampler
 
 from akd_monai.errors import InputError
 from akd_monai.keys import random_key
+
+__all__ = ["KeyedSampler"]
 
 
 class KeyedSampler(Sampler[tuple[int, int]]):
@@ -19,24 +21,24 @@ class KeyedSampler(Sampler[tuple[int, int]]):
     The pair travels to :class:`~akd_monai.data.slices.SliceDataset`, which keys its augmentation by it; workers share
     no state. Whoever drives the training sets ``epoch`` before each epoch and, when it resumes, ``start``.
 
-    When more samples are wanted than there are, the data are gone through again in a new order. Round ``r`` yields
-    ``index + r * len(data_source)``: the same sample under another key, so that it is augmented anew.
+    When more samples are wanted than there are, the data are drawn again in a new order. Round ``r`` yields
+    ``index + r * len(data_source)``: the same sample under another key, and so with another augmentation.
 
     Args:
         data_source: the data set; only its length is used.
-        seed: key of the order.
+        seed: seed of the order.
         num_samples: samples an epoch over all ranks; all samples once by default.
         shuffle: if false, samples come in their own order.
-        rank: this process; by default that of ``torch.distributed`` where it runs, else 0.
-        num_replicas: number of processes; likewise, else 1. Ranks draw disjoint samples, each the same number; what
-            does not divide is left out.
+        rank: this process; by default that of ``ignite.distributed``, 0 without a process group.
+        num_replicas: number of processes; likewise. Ranks draw disjoint samples, each the same number; what does not
+            divide is left out.
 
     Attributes:
         epoch: epoch that the next iteration is for.
-        start: number of samples (of this rank) that the next iteration skips; goes back to 0 when it begins.
+        start: number of samples (of this rank) that the next iteration skips; returns to 0 when it begins.
 
     Raises:
-        InputError: if there is nothing to draw from, or ``start`` lies behind the end.
+        InputError: if there is nothing to draw from, or ``start`` is past the end.
 
     Example:
         >>> sampler = KeyedSampler(range(4), seed=1)
@@ -75,17 +77,15 @@ class KeyedSampler(Sampler[tuple[int, int]]):
     def rank(self) -> int:
         """The rank of this process."""
         # asked for when needed: a process group may be started after the sampler was made
-        return self._rank if self._rank is not None else dist.get_rank() if _distributed() else 0
+        return idist.get_rank() if self._rank is None else self._rank
 
     @property
     def num_replicas(self) -> int:
         """The number of processes that share an epoch."""
-        if self._num_replicas is not None:
-            return self._num_replicas
-        return dist.get_world_size() if _distributed() else 1
+        return idist.get_world_size() if self._num_replicas is None else self._num_replicas
 
     def __len__(self) -> int:
-        """Return the samples a rank draws in a whole epoch, whatever ``start`` says."""
+        """Return the samples that a rank draws in a complete epoch, whatever ``start`` says."""
         total = self.num_samples if self.num_samples is not None else len(self.data_source)
         if total < self.num_replicas:
             raise InputError(f"{total} samples cannot be shared by {self.num_replicas} processes; use fewer processes.")
@@ -93,7 +93,9 @@ class KeyedSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Return an iterator over this rank's samples of ``epoch``, less the first ``start``."""
-        count, skipped, epoch = len(self), self.start, self.epoch
+        count = len(self)
+        skipped = self.start
+        epoch = self.epoch
         if not 0 <= skipped <= count:
             raise InputError(f"start must be 0 to {count}, the samples of an epoch, got {skipped}.")
         self.start = 0
@@ -110,7 +112,3 @@ class KeyedSampler(Sampler[tuple[int, int]]):
                 order = torch.randperm(size, generator=generator)
             indices.extend((order + number * size).tolist())
         return indices[:total]
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from akd_monai.errors import UnknownNameError, near_matches
+from akd_monai.errors import unknown_name
+
+__all__ = ["SITES", "Site", "site"]
 
 
 @dataclass(frozen=True)
 class Site:
-    """One site: what its scanner was and how its scans are sampled. Ranges are (lowest, highest).
+    """One site: its scanner and how its scans are sampled. Ranges are (lowest, highest).
 
     Args:
         code: position in tables, S1 to S6.
@@ -61,10 +63,7 @@ def site(name_or_code: str) -> Site:
     """
     wanted = str(name_or_code).strip().upper()
     for entry in SITES:
-        if wanted in (entry.name.upper(), entry.code):
+        if wanted in (entry.name, entry.code):
             return entry
     known = [word for entry in SITES for word in (entry.code, entry.name)]
-    raise UnknownNameError(
-        f"unknown site {name_or_code!r}; known are {', '.join(f'{s.code} {s.name}' for s in SITES)}."
-        f"{near_matches(wanted, known)}"
-    )
+    raise unknown_name("site", name_or_code, known)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,60 +14,66 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Transform
 from monai.transforms.traits import RandomizableTrait
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from akd_monai.data.find_view import find_view
-from akd_monai.data.views import VIEWS
-from akd_monai.data.volume_cache import FOREGROUND, CaseTransform, case_error, volume_source
+from akd_monai.data._case_transform import FOREGROUND, CaseTransform, case_error
+from akd_monai.data._prepared_volumes import prepared_volumes
+from akd_monai.data.identified import SLICE_INDEX, VIEW, VOLUME_KEY
+from akd_monai.data.views import VIEWS, find_view
 from akd_monai.errors import InputError
 from akd_monai.identity import volume_key
 from akd_monai.keys import random_key
 from akd_monai.names import case_name
 
-_LOGGER = logging.getLogger(__name__)
+__all__ = ["SliceDataset"]
+
+logger = logging.getLogger(__name__)
+
+Flags = NDArray[np.bool_]
 
 
-class SliceDataset(Dataset):
-    """Axial slices ``[C, H, W]`` of volumes; what is random about a slice is a function of (seed, epoch, index).
+class SliceDataset(Dataset[Any]):
+    """Axial slices ``[C, H, W]`` of volumes, whose random transforms are a function of (seed, epoch, index).
 
-    ``transform`` is divided at its first random transform. What stands before is run once a volume, on
-    ``[C, H, W, D]``, and kept; what stands from there on is run for each slice, on ``[C, H, W]``. An index is a number
-    (epoch 0), or a pair (epoch, number) as :class:`~akd_monai.data.sampler.KeyedSampler` yields it; numbers behind the
-    end begin again at the first slice under another key. The same index gives the same item in any process.
+    ``transform`` is divided at its first random transform. The part before it is run once a volume, on
+    ``[C, H, W, D]``, and kept; the rest is run for each slice, on ``[C, H, W]``. An index is an integer (epoch 0), or a
+    pair (epoch, integer) as :class:`~akd_monai.data.sampler.KeyedSampler` yields it; indices past the end wrap around
+    to the same slices with another seed. The same index gives the same item in any process.
 
     Slices with foreground are all kept, and for each case ``background_ratio`` times as many without, chosen by
     (seed, case).
 
     Args:
         data: cases, for example of :func:`~akd_monai.data.splits.datalist`; ``"image"`` and ``"label"`` are enough.
-        transform: dictionary transforms; nested ``Compose`` are taken apart.
-        seed: key of the random transforms and of the choice of background slices.
+        transform: dictionary transforms; nested ``Compose`` are flattened.
+        seed: seed of the random transforms and of the choice of background slices.
         keys: entries of an item; the first one must exist in every case.
         label_key: the entry whose values above 0 are foreground. Cases without it keep all slices.
         background_ratio: background slices kept for each slice with foreground, at least 0; ``None`` keeps all.
-        cache_rate: share of the volumes kept in memory; the others are prepared anew for each slice.
+        cache_rate: share of the volumes kept in memory; the others are prepared again for each slice.
         num_workers: threads that prepare volumes when the data set is made.
         cache_dir: a folder to keep the volumes in instead of memory. Replaced files and changed parameters are noticed.
         progress: whether to show a bar while volumes are prepared.
         identify: also say in each item which image it is, as a teacher cache needs it: ``"volume_key"``, a hash of the
-            prepared volume, ``"slice_index"``, and ``"view"``, which of the eight flips and quarter turns the random
-            transforms made (:func:`~akd_monai.data.views.apply_view`), -1 where they changed the image in another way.
+            prepared volume, and ``"view"``, which of the eight flips and quarter turns the random transforms made
+            (:func:`~akd_monai.data.views.apply_view`), -1 where they changed the image in another way.
 
     Attributes:
         data: the cases, as given.
-        slices: (number of the case, number of the slice along the last axis) for each item.
-        volume_keys: the hash of each case's volume; empty unless ``identify``.
-        views: how many views of a slice there may be: 1 without transforms from the first random one on, else 8.
+        slices: (index of the case, index of the slice along the last axis) for each item.
+        volume_keys: the hash of each case's volume; empty unless slices are identified.
+        views: how many views of a slice there may be: 1 without random transforms, else 8.
 
     Raises:
         InputError: for an empty list, a case that cannot be prepared (naming case and file), cases with and without
-            label side by side, or cases whose slices differ in size and cannot be put into one batch.
+            label in one list, or cases whose slices differ in size and cannot be put into one batch.
 
     Example:
         >>> from monai.transforms import EnsureTyped, RandFlipd
         >>> case = {"image": torch.rand(1, 8, 8, 5), "label": torch.ones(1, 8, 8, 5), "case_id": "A/Case00"}
         >>> slices = SliceDataset([case], Compose([EnsureTyped(("image", "label")), RandFlipd("image", prob=0.5)]))
-        >>> len(slices), slices[3]["image"].shape, slices[3]["case_id"], slices[3]["slice"]
+        >>> len(slices), slices[3]["image"].shape, slices[3]["case_id"], slices[3]["slice_index"]
         (5, torch.Size([1, 8, 8]), 'A/Case00', 3)
         >>> torch.equal(slices[(7, 3)]["image"], slices[(7, 3)]["image"])
         True
@@ -87,124 +94,158 @@ class SliceDataset(Dataset):
         progress: bool = False,
         identify: bool = False,
     ) -> None:
-        if background_ratio is not None and not 0 <= background_ratio < float("inf"):
-            raise InputError(f"background_ratio must be 0 or more, or null to keep all slices, got {background_ratio}.")
         self.data = data
         self.seed = seed
         self.keys = (keys,) if isinstance(keys, str) else tuple(keys)
-        self._check_cases(label_key)
+        _check_ratio(background_ratio)
+        _check_cases(data, self.keys, label_key)
         fixed, self._random = _divide(transform, self.keys, label_key)
-        self._volumes = volume_source(
+        self.views = VIEWS if self._random.transforms else 1
+        self._volumes = prepared_volumes(
             data, fixed, cache_dir=cache_dir, cache_rate=cache_rate, num_workers=num_workers, progress=progress
         )
         self.identify = identify
-        self.volume_keys: list[str] = []
-        self.views = VIEWS if self.random_transforms else 1
-        shapes: dict[torch.Size, int] = {}
-        marked = []
-        for number in range(len(data)):
-            volume = self._volumes[number]
-            marked.append(volume[FOREGROUND].numpy().copy())
-            shapes.setdefault(volume[self.keys[0]].shape[1:], number)
-            if identify:
-                self.volume_keys.append(volume_key(volume[self.keys[0]]))
-        self.slices = self._choose(marked, background_ratio)
-        self._check_shapes(list(shapes.values()))
+        facts = [self._facts(case_index) for case_index in range(len(data))]
+        self.volume_keys = [fact.volume_id for fact in facts if fact.volume_id is not None]
+        self.slices = self._choose([fact.foreground for fact in facts], background_ratio)
+        self._check_shapes([fact.shape for fact in facts])
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def __getitem__(self, index: int | tuple[int, int]) -> Any:
-        """Return ``{"image", "label", "case_id", "slice"}``; tensors are plain and belong to the caller."""
+        """Return ``{"image", "label", "case_id", "slice_index"}``; tensors are plain and belong to the caller."""
         if isinstance(index, (tuple, list)):
             epoch, number = (int(part) for part in index)
         else:
-            epoch, number = 0, int(index)
+            epoch = 0
+            number = int(index)
             if not -len(self) <= number < len(self):
                 raise IndexError(f"slice {number} of {len(self)}")
             number %= len(self)
-        case_number, position = self.slices[number % len(self)]
-        return self._draw(case_number, position, random_key(self.seed, epoch, number))
+        case_index, position = self.slices[number % len(self)]
+        return self._draw(case_index, position, random_key(self.seed, epoch, number))
 
     def identify_slices(self) -> None:
         """Say in each item from now on which image it is, as ``identify`` does from the start."""
         if not self.identify:
-            numbers = range(len(self.data))
-            self.volume_keys = [volume_key(self._volumes[number][self.keys[0]]) for number in numbers]
+            volumes = (self._volumes[case_index] for case_index in range(len(self.data)))
+            self.volume_keys = [volume_key(volume[self.keys[0]]) for volume in volumes]
             self.identify = True
 
-    @property
-    def random_transforms(self) -> list[Any]:
-        """The transforms from the first random one on, which are run for each slice."""
-        return list(self._random.transforms)
+    def _facts(self, case_index: int) -> _Facts:
+        # all at once: a volume that is not kept is prepared for it
+        volume = self._volumes[case_index]
+        image = volume[self.keys[0]]
+        return _Facts(
+            foreground=volume[FOREGROUND].numpy().copy(),
+            shape=image.shape[1:],
+            volume_id=volume_key(image) if self.identify else None,
+        )
 
-    def _draw(self, case_number: int, position: int, key: int) -> Any:
-        volume, case = self._volumes[case_number], self.data[case_number]
+    def _choose(self, foreground: Sequence[Flags], ratio: float | None) -> list[tuple[int, int]]:
+        if ratio is not None and not any(flags.any() for flags in foreground):
+            logger.warning("no slice of %d cases holds foreground; all slices are kept as background.", len(foreground))
+            ratio = None
+        chosen = []
+        for case_index, flags in enumerate(foreground):
+            kept = np.ones_like(flags)
+            if ratio is not None:
+                kept = _with_background(flags, ratio, self.seed, case_name(self.data[case_index]))
+            chosen += [(case_index, int(position)) for position in np.flatnonzero(kept)]
+        return chosen
+
+    def _check_shapes(self, shapes: Sequence[torch.Size]) -> None:
+        first_of_shape = sorted(shapes.index(shape) for shape in set(shapes))
+        if len(first_of_shape) < 2:
+            return
+        # drawn, not computed: a random crop may well bring different sizes to one
+        drawn = {case_index: self._shape_drawn(case_index) for case_index in first_of_shape}
+        for case_index, shape in drawn.items():
+            if shape != drawn[0]:
+                first = case_name(self.data[0])
+                other = case_name(self.data[case_index])
+                raise InputError(
+                    f"slices of case {first} are {drawn[0]}, those of case {other} {shape}, and cannot share a batch;"
+                    " bring them to one size with Resized or a crop."
+                )
+
+    def _shape_drawn(self, case_index: int) -> list[int]:
+        drawn = self._draw(case_index, 0, 0)
+        item = drawn[0] if isinstance(drawn, list) else drawn
+        return list(item[self.keys[0]].shape)
+
+    def _draw(self, case_index: int, position: int, key: int) -> Any:
+        volume = self._volumes[case_index]
+        case = self.data[case_index]
         item = {name: volume[name][position].clone() for name in self.keys if name in volume}
         self._random.set_random_state(seed=key)
         try:
             result = self._random(item)
         except Exception as error:
             raise case_error(case, error) from error
-        about = {"case_id": case_name(case), "slice": position}
+        about = {"case_id": case_name(case), SLICE_INDEX: position}
         if self.identify:
-            about |= {"volume_key": self.volume_keys[case_number], "slice_index": position}
+            about[VOLUME_KEY] = self.volume_keys[case_index]
         before = volume[self.keys[0]][position]
         # a transform that takes several samples of a slice returns a list
         if isinstance(result, list):
-            return [self._described(_plain(r) | about, before) for r in result]
-        return self._described(_plain(result) | about, before)
+            return [self._described(sample, about, before) for sample in result]
+        return self._described(result, about, before)
 
-    def _described(self, item: dict[str, Any], before: torch.Tensor) -> dict[str, Any]:
-        # compared, not concluded from the transforms' names: what counts is that no value has changed
-        return item | {"view": find_view(before, item[self.keys[0]])} if self.identify else item
+    def _described(self, sample: Mapping[str, Any], about: Mapping[str, Any], before: torch.Tensor) -> dict[str, Any]:
+        item = {**_plain(sample), **about}
+        if self.identify:
+            # compared, not concluded from the transforms' names: what counts is that no value has changed
+            item[VIEW] = find_view(before, item[self.keys[0]])
+        return item
 
-    def _check_cases(self, label_key: str) -> None:
-        if not len(self.data):
-            raise InputError("there is no case to take slices from; check dataset_dir, sites and part.")
-        without = [case for case in self.data if label_key not in case]
-        if label_key in self.keys and 0 < len(without) < len(self.data):
-            raise InputError(
-                f"case {case_name(without[0])} has no {label_key!r}, other cases have one;"
-                " a batch cannot hold both: add the mask or leave the case out."
-            )
 
-    def _choose(self, marked: Sequence[np.ndarray], ratio: float | None) -> list[tuple[int, int]]:
-        if ratio is not None and not any(flags.any() for flags in marked):
-            _LOGGER.warning("no slice of %d cases holds foreground; all slices are kept as background.", len(marked))
-            ratio = None
-        chosen = []
-        for number, flags in enumerate(marked):
-            kept = np.ones_like(flags) if ratio is None else flags.copy()
-            background = np.flatnonzero(~flags)
-            if ratio is not None and len(background):
-                count = min(len(background), round(ratio * int(flags.sum())))
-                generator = np.random.default_rng(random_key(self.seed, "background", case_name(self.data[number])))
-                kept[generator.choice(background, size=count, replace=False)] = True
-            chosen += [(number, int(position)) for position in np.flatnonzero(kept)]
-        return chosen
+@dataclass(frozen=True)
+class _Facts:
+    """Facts about a prepared volume: which slices have foreground, ``[C, H, W]`` of a slice, the hash if wanted."""
 
-    def _check_shapes(self, numbers: Sequence[int]) -> None:
-        if len(numbers) < 2:
-            return
-        # drawn, not computed: a random crop may well bring different sizes to one
-        drawn = [self._draw(number, 0, 0) for number in numbers]
-        shapes = [list((d[0] if isinstance(d, list) else d)[self.keys[0]].shape) for d in drawn]
-        for number, shape in zip(numbers, shapes, strict=True):
-            if shape != shapes[0]:
-                first, other = case_name(self.data[numbers[0]]), case_name(self.data[number])
-                raise InputError(
-                    f"slices of case {first} are {shapes[0]}, those of case {other} {shape}, and cannot share a batch;"
-                    " bring them to one size with Resized or a crop."
-                )
+    foreground: Flags
+    shape: torch.Size
+    volume_id: str | None
+
+
+def _check_ratio(ratio: float | None) -> None:
+    if ratio is not None and not 0 <= ratio < float("inf"):
+        raise InputError(f"background_ratio must be 0 or more, or null to keep all slices, got {ratio}.")
+
+
+def _check_cases(data: Sequence[Mapping[str, Any]], keys: Sequence[str], label_key: str) -> None:
+    if not len(data):
+        raise InputError("there is no case to take slices from; check dataset_dir, sites and part.")
+    without = [case for case in data if label_key not in case]
+    if label_key in keys and 0 < len(without) < len(data):
+        raise InputError(
+            f"case {case_name(without[0])} has no {label_key!r}, other cases have one;"
+            " a batch cannot hold both: add the mask or leave the case out."
+        )
 
 
 def _divide(transform: Compose, keys: Sequence[str], label_key: str) -> tuple[CaseTransform, Compose]:
+    """Divide a composition before its first transform that is random or not known to be deterministic."""
     flat = (transform if isinstance(transform, Compose) else Compose(transform)).flatten()
     first = flat.get_index_of_first(lambda t: isinstance(t, RandomizableTrait) or not isinstance(t, Transform))
+    if first is None:
+        first = len(flat.transforms)
     settings = {"map_items": flat.map_items, "lazy": flat.lazy, "overrides": flat.overrides}
-    fixed, random = flat.transforms[:first], flat.transforms[first:] if first is not None else ()
-    return CaseTransform(fixed, keys, label_key, **settings), Compose(random, **settings)
+    fixed = CaseTransform(flat.transforms[:first], keys, label_key, **settings)
+    return fixed, Compose(flat.transforms[first:], **settings)
+
+
+def _with_background(foreground: Flags, ratio: float, seed: int, name: str) -> Flags:
+    """Return which slices are kept: all with foreground, and ``ratio`` times as many of the others."""
+    kept = foreground.copy()
+    background = np.flatnonzero(~foreground)
+    if len(background):
+        count = min(len(background), round(ratio * int(foreground.sum())))
+        generator = np.random.default_rng(random_key(seed, "background", name))
+        kept[generator.choice(background, size=count, replace=False)] = True
+    return kept
 
 
 def _plain(item: Mapping[str, Any]) -> dict[str, Any]:

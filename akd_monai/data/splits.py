@@ -3,31 +3,41 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from akd_monai.data.cases import Case, read_cases
-from akd_monai.errors import InputError, UnknownNameError, near_matches
-from akd_monai.files import atomic_write
+from akd_monai.errors import InputError, unknown_name
+from akd_monai.files import write_json
 from akd_monai.keys import random_key
 
-_LOGGER = logging.getLogger(__name__)
+__all__ = ["PARTS", "Part", "SplitPart", "datalist", "split_cases", "split_summary", "write_splits"]
 
-PARTS = ("training", "validation", "test")
+logger = logging.getLogger(__name__)
+
+SplitPart = Literal["training", "validation", "test"]
+Part = Literal[SplitPart, "all"]
+PARTS: tuple[SplitPart, ...] = get_args(SplitPart)
+
 _VALIDATION_SHARE = 0.15
 _SMALL_SITE = 3
 
 
 @dataclass(frozen=True)
 class _SiteSplit:
-    """How one site is divided: a part for each of its cases, and how many folds the site allows."""
+    """How one site is divided.
+
+    Args:
+        parts: the part of each case, by name.
+        folds: how many folds the site allows; ``None`` without a test part.
+        patients: number of patients.
+    """
 
     parts: Mapping[str, str]
     folds: int | None
@@ -36,7 +46,7 @@ class _SiteSplit:
 
 def datalist(
     dataset_dir: str | os.PathLike[str],
-    part: str,
+    part: Part,
     *,
     sites: str | Iterable[str] | None = None,
     seed: int = 0,
@@ -49,21 +59,41 @@ def datalist(
     This is the function that bundles call from JSON. When no case can be spared for validation, the training cases
     are used instead and a warning says so.
 
+    Args:
+        dataset_dir: the folder that holds one folder a site.
+        part: ``"training"``, ``"validation"``, ``"test"``, or ``"all"`` for every case.
+        sites: as for :func:`~akd_monai.data.cases.read_cases`.
+        seed: seed of the order.
+        fold: as for :func:`split_cases`.
+        folds: likewise.
+        validation: likewise.
+
     Raises:
         InputError: if cases cannot be found, paired or split.
+        UnknownNameError: if there is no such part or site.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (Path(folder) / "HK").mkdir()
+        ...     for name in ("Case13", "Case14"):
+        ...         for suffix in ("", "_segmentation"):
+        ...             (Path(folder) / "HK" / f"{name}{suffix}.nii.gz").touch()
+        ...     [len(datalist(folder, part)) for part in ("training", "test", "all")]
+        [1, 1, 2]
     """
     cases = read_cases(dataset_dir, sites)
     chosen = split_cases(cases, part, seed=seed, fold=fold, folds=folds, validation=validation)
     if part == "validation":
         summary = split_summary(cases, seed=seed, fold=fold, folds=folds, validation=validation)
         for warning in summary["warnings"]:
-            _LOGGER.warning(warning)
+            logger.warning("%s", warning)
     return chosen
 
 
 def split_cases(
     cases: Sequence[Case],
-    part: str,
+    part: Part,
     *,
     seed: int = 0,
     fold: int = 0,
@@ -84,7 +114,7 @@ def split_cases(
     Args:
         cases: entries with ``"case_id"`` and ``"site"``.
         part: ``"training"``, ``"validation"``, ``"test"``, or ``"all"`` for every case.
-        seed: key of the order.
+        seed: seed of the order.
         fold: 0 to ``folds`` - 1.
         folds: number of folds, at least 2; ``None`` for no test part.
         validation: validation cases (or patients) a site, at least 0; used with ``folds`` only.
@@ -101,9 +131,7 @@ def split_cases(
     if part == "all":
         return list(cases)
     if part not in PARTS:
-        raise UnknownNameError(
-            f"unknown part {part!r}; known are {', '.join((*PARTS, 'all'))}.{near_matches(str(part), (*PARTS, 'all'))}"
-        )
+        raise unknown_name("part", part, get_args(Part))
     if part == "test" and folds is None:
         raise InputError("there is no test part without folds; set folds (for example 4), or take the part 'all'.")
     splits = _splits(cases, seed, fold, folds, validation)
@@ -123,15 +151,9 @@ def split_summary(
         (True, {'cases': 2, 'patients': 2, 'folds': 2, 'training': 1, 'validation': 0, 'test': 1})
     """
     splits = _splits(cases, seed, fold, folds, validation)
-    sites = {
-        name: {
-            "cases": len(split.parts),
-            "patients": split.patients,
-            "folds": split.folds,
-            **{part: list(split.parts.values()).count(part) for part in PARTS},
-        }
-        for name, split in splits.items()
-    }
+    of_cases: dict[str, str] = {}
+    for split in splits.values():
+        of_cases.update(split.parts)
     return {
         "seed": seed,
         "fold": fold,
@@ -139,8 +161,18 @@ def split_summary(
         "validation": validation,
         "validation_is_training": _validation_is_training(splits),
         "warnings": _warnings(splits, folds),
-        "sites": sites,
-        "cases": {name: part for split in splits.values() for name, part in split.parts.items()},
+        "sites": {name: _counts(split) for name, split in splits.items()},
+        "cases": of_cases,
+    }
+
+
+def _counts(split: _SiteSplit) -> dict[str, int | None]:
+    of_parts = list(split.parts.values())
+    return {
+        "cases": len(of_parts),
+        "patients": split.patients,
+        "folds": split.folds,
+        **{part: of_parts.count(part) for part in PARTS},
     }
 
 
@@ -155,11 +187,14 @@ def write_splits(
     """Write the summary of every fold (see :func:`split_summary`) to a JSON file and return its path.
 
     Folds that no site has, because every site is smaller, are left out.
+
+    Raises:
+        InputError: as for :func:`split_cases`, or if the file cannot be written.
     """
     splits = _splits(cases, seed, 0, folds, validation)
     count = 1 if folds is None else max(split.folds or 1 for split in splits.values())
     summaries = [split_summary(cases, seed=seed, fold=f, folds=folds, validation=validation) for f in range(count)]
-    return atomic_write(path, json.dumps({"splits": summaries}, indent=2) + "\n")
+    return write_json(path, {"splits": summaries}, indent=2)
 
 
 def _splits(cases: Sequence[Case], seed: int, fold: int, folds: int | None, validation: int) -> dict[str, _SiteSplit]:
@@ -188,34 +223,47 @@ def _check_numbers(fold: int, folds: int | None, validation: int) -> None:
 def _split_site(
     site: str, cases: Sequence[Case], seed: int, fold: int, folds: int | None, validation: int
 ) -> _SiteSplit:
-    patients: dict[str, list[str]] = {}
-    for case in cases:
-        patients.setdefault(_patient_of(case), []).append(_name_of(case))
-    names = [name for group in patients.values() for name in group]
-    if len(set(names)) != len(names):
-        raise InputError(f"site {site} lists a case twice; case_id must be unique.")
-    order = sorted(patients)
-    np.random.default_rng(random_key(seed, "split", site)).shuffle(order)
-    count = len(order)
+    _check_unique(site, cases)
+    patients = sorted({_patient_of(case) for case in cases})
+    np.random.default_rng(random_key(seed, "split", site)).shuffle(patients)
     if folds is None:
-        used, test, rest = None, [], order
-        spared = max(1, round(_VALIDATION_SHARE * count)) if count >= _SMALL_SITE else 0
+        used = None
+        parts = _without_test(patients)
     else:
-        if count == 1:
+        if len(patients) == 1:
             raise InputError(
-                f"site {site} has one case ({names[0]}), which cannot be tested and trained on;"
+                f"site {site} has one case ({_name_of(cases[0])}), which cannot be tested and trained on;"
                 " leave the site out, or set folds to null to train on it."
             )
-        used = min(folds, count)
-        test = order[fold::used] if fold < used else []
-        rest = [name for name in order if name not in test]
-        spared = min(validation, len(rest) // 2) if count > _SMALL_SITE else 0
-    parts = {
+        used = min(folds, len(patients))
+        parts = _with_test(patients, fold, used, validation)
+    return _SiteSplit({_name_of(case): parts[_patient_of(case)] for case in cases}, used, len(patients))
+
+
+def _check_unique(site: str, cases: Sequence[Case]) -> None:
+    names = {_name_of(case) for case in cases}
+    if len(names) != len(cases):
+        raise InputError(f"site {site} lists a case twice; case_id must be unique.")
+
+
+def _without_test(order: Sequence[str]) -> dict[str, str]:
+    spared = 0
+    if len(order) >= _SMALL_SITE:
+        spared = max(1, round(_VALIDATION_SHARE * len(order)))
+    return {**dict.fromkeys(order[spared:], "training"), **dict.fromkeys(order[:spared], "validation")}
+
+
+def _with_test(order: Sequence[str], fold: int, folds: int, validation: int) -> dict[str, str]:
+    test = order[fold::folds] if fold < folds else []
+    rest = [name for name in order if name not in test]
+    spared = 0
+    if len(order) > _SMALL_SITE:
+        spared = min(validation, len(rest) // 2)
+    return {
         **dict.fromkeys(rest[spared:], "training"),
         **dict.fromkeys(rest[:spared], "validation"),
         **dict.fromkeys(test, "test"),
     }
-    return _SiteSplit({_name_of(c): parts[_patient_of(c)] for c in cases}, used, count)
 
 
 def _site_of(case: Case) -> str:

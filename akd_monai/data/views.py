@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The eight views of a square slice, flips and quarter turns, for a whole batch at once on any device."""
+"""The eight views of a slice: flips and quarter turns, numbered 0 to 7."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
 import torch
+
+__all__ = ["VIEWS", "apply_view", "find_view"]
 
 VIEWS = 8
 
@@ -21,22 +22,44 @@ def apply_view(values: torch.Tensor, view: int) -> torch.Tensor:
         >>> apply_view(slice_, 1).tolist(), apply_view(slice_, 4).tolist()
         ([[2, 4], [1, 3]], [[3, 4], [1, 2]])
     """
-    turns = view % 4
-    # A turn by k is one flip of each axis at most, then for odd k a transposition.
-    axes = {axis for axis, odd in ((-2, (view >= 4) != (turns in (2, 3))), (-1, turns in (1, 2))) if odd}
-    turned = values.flip(sorted(axes)) if axes else values
-    return turned.transpose(-2, -1) if turns % 2 else turned
+    flipped, transposed = _moves(view)
+    moved = values.flip(flipped) if flipped else values
+    return moved.transpose(-2, -1) if transposed else moved
 
 
-def apply_views(batch: torch.Tensor, views: torch.Tensor | Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-    """Return ``[B, C, H, W]`` as ``dtype`` with each sample in its own view, as new memory on the same device.
+def find_view(before: torch.Tensor, after: torch.Tensor) -> int:
+    """Return the first view of ``before`` that equals ``after`` in every value, -1 if none does.
+
+    Where several agree, the image is symmetric, and so is the result of a network for it.
 
     Args:
-        batch: square maps of any type.
-        views: ``[B]``, 0 to 7; on the CPU, so that no device has to be waited for.
-        dtype: of the result.
+        before: ``[..., H, W]`` on the CPU.
+        after: likewise, ``[..., H, W]`` or ``[..., W, H]``.
+
+    Example:
+        >>> image = torch.arange(6.0).reshape(1, 2, 3)
+        >>> find_view(image, apply_view(image, 7)), find_view(image, image + 1)
+        (7, -1)
     """
-    result = torch.empty_like(batch, dtype=dtype, memory_format=torch.contiguous_format)
-    for sample, view, target in zip(batch, [int(view) for view in views], result, strict=True):
-        target.copy_(apply_view(sample, view))
-    return result
+    old = before.numpy()
+    new = after.numpy()
+    for view in range(VIEWS):
+        # NumPy flips without a copy, so that only a candidate whose first line agrees costs more than that line
+        flipped, transposed = _moves(view)
+        candidate = np.flip(old, flipped)
+        if transposed:
+            candidate = candidate.swapaxes(-2, -1)
+        first_line_agrees = np.array_equal(candidate[..., :1, :], new[..., :1, :])
+        if first_line_agrees and np.array_equal(candidate, new):
+            return view
+    return -1
+
+
+def _moves(view: int) -> tuple[tuple[int, ...], bool]:
+    """Return the axes to flip for a view, and whether the last two axes are exchanged afterwards."""
+    # A turn by k is at most one flip of each axis, then for odd k a transposition.
+    turns = view % 4
+    flip_rows = (view >= 4) != (turns in (2, 3))
+    flip_columns = turns in (1, 2)
+    axes = [axis for axis, flip in ((-2, flip_rows), (-1, flip_columns)) if flip]
+    return tuple(axes), turns % 2 == 1

@@ -3,36 +3,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from akd_monai.errors import InputError
-from akd_monai.keys import random_key
+from akd_monai.names import VOLUME_SUFFIXES, is_mask_name, is_volume
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+__all__ = ["input_volumes", "require_volumes"]
 
 
-def input_volumes(path: str | Path) -> list[str]:
+def input_volumes(path: str | os.PathLike[str]) -> list[str]:
     """Return the image files below ``path``, or ``path`` itself when it is a file; masks by name are left out.
 
     A path that does not exist gives an empty list, so that a config with its default path can be read;
     :func:`require_volumes` turns it into an error when the config is run.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("a.nii.gz", "a_segmentation.nii.gz", "notes.txt"):
+        ...         _ = (Path(folder) / name).write_bytes(b"")
+        ...     [Path(volume).name for volume in input_volumes(folder)]
+        ['a.nii.gz']
     """
     root = Path(path)
     if root.is_file():
         return [str(root)]
-    files = sorted(f for f in root.rglob("*") if f.name.lower().endswith(_SUFFIXES) and not f.name.startswith("."))
-    return [str(f) for f in files if not _stem(f).endswith("_segmentation")]
+    found = (file for file in root.rglob("*") if not file.name.startswith("."))
+    return [str(file) for file in sorted(found) if is_volume(file) and not is_mask_name(file)]
 
 
-def _stem(path: Path) -> str:
-    name = path.name.lower()
-    return next((name[: -len(s)] for s in _SUFFIXES if name.endswith(s)), name)
-
-
-def require_volumes(volumes: Sequence[str], path: str | Path) -> None:
-    """Raise an :class:`InputError` when there is nothing to segment.
+def require_volumes(volumes: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Raise an :class:`~akd_monai.errors.InputError` when there is nothing to segment.
 
     Example:
         >>> require_volumes(input_volumes("no/such/folder"), "no/such/folder")
@@ -41,21 +44,5 @@ def require_volumes(volumes: Sequence[str], path: str | Path) -> None:
         akd_monai.errors.InputError: 'no/such/folder' does not exist; give a volume or a folder with --dataset_dir.
     """
     if not volumes:
-        what = f"holds no volume ({', '.join(_SUFFIXES)})" if Path(path).is_dir() else "does not exist"
+        what = f"holds no volume ({', '.join(VOLUME_SUFFIXES)})" if Path(path).is_dir() else "does not exist"
         raise InputError(f"{str(path)!r} {what}; give a volume or a folder with --dataset_dir.")
-
-
-def fingerprint(cases: Sequence[Mapping[str, Any]]) -> int:
-    """Return a number that changes when a training run is given other cases: their names and the size of their files.
-
-    Example:
-        >>> one, other = {"case_id": "RUNMC/Case00", "image": "a"}, {"case_id": "BMC/Case00", "image": "a"}
-        >>> fingerprint([one]) == fingerprint([other])
-        False
-    """
-    facts = []
-    for case in cases:
-        files = [Path(str(case[key])) for key in ("image", "label") if key in case]
-        name = str(case.get("case_id") or files[0].name)
-        facts.append((name, *(f.stat().st_size if f.is_file() else 0 for f in files)))
-    return random_key(*sorted(facts))

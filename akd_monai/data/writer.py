@@ -8,6 +8,8 @@ from typing import Any
 from monai.config import NdarrayOrTensor
 from monai.data import NibabelWriter
 
+__all__ = ["VolumeWriter"]
+
 
 class VolumeWriter(NibabelWriter):
     """Write one channel as a volume of three dimensions, whatever their lengths.

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from akd_monai.data import read_cases
+from akd_monai.data import fingerprint, read_cases
 from akd_monai.errors import InputError, UnknownNameError
+from akd_monai.keys import random_key
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "six-site-mini192"
 
@@ -58,7 +59,9 @@ def test_sites_are_chosen_by_name_or_code(tmp_path, sites):
 
 def test_unknown_site_names_what_is_there(tmp_path):
     touch(tmp_path, "RUNMC/Case00.nii.gz", "RUNMC/Case00_segmentation.nii.gz", "Own/x.nii", "Own/x_segmentation.nii")
-    with pytest.raises(UnknownNameError, match=r"site 'RUMNC' has no folder in .*; there is RUNMC, Own\..*'RUNMC'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown site 'RUMNC' in '.*'\. Did you mean 'RUNMC'\? Known: RUNMC, Own\."
+    ):
         read_cases(tmp_path, ["RUMNC"])
     with pytest.raises(InputError, match="sites is empty"):
         read_cases(tmp_path, "")
@@ -103,11 +106,58 @@ def test_missing_and_empty_folders_say_what_to_give(tmp_path):
 def test_cases_of_one_patient_are_known_from_the_manifest(tmp_path):
     touch(tmp_path, *(f"HK/Case{n}{end}.nii.gz" for n in (13, 14, 15) for end in ("", "_segmentation")))
     records = [{"case_id": f"HK/Case{n}", "patient_id": p} for n, p in ((13, "a"), (14, "b"), (15, "a"))]
-    (tmp_path / "manifest.json").write_text(json.dumps({"format": "akd_monai.prepared", "cases": records}))
+    content = {"format": "akd_monai.prepared", "version": 1, "cases": records}
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
     assert [case.get("patient_id") for case in read_cases(tmp_path)] == ["a", None, "a"]
-    (tmp_path / "manifest.json").write_text("{half")
-    with pytest.raises(InputError, match="nobody knows which cases belong to one patient"):
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{half", r"is no valid JSON .*; delete it and prepare again\."),
+        ('{"format": "akd_monai.prepared", "version": 1}', "is damaged: 'cases' must be a list of records"),
+        ('{"format": "akd_monai.prepared", "version": 1, "cases": [{"case_id": "HK/Case13"}]}', "and patient_id"),
+        ('{"format": "akd_monai.prepared", "version": 2, "cases": []}', r"version 2, expected .* version 1"),
+    ],
+    ids=["json", "no cases", "no patient", "version"],
+)
+def test_a_damaged_manifest_is_an_error_because_patients_would_be_mixed(tmp_path, content, message):
+    touch(tmp_path, "HK/Case13.nii.gz", "HK/Case13_segmentation.nii.gz")
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
         read_cases(tmp_path)
+    assert str(tmp_path / "manifest.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"format": "other", "cases": 5}'])
+def test_a_manifest_of_another_program_says_nothing(tmp_path, content):
+    touch(tmp_path, "HK/Case13.nii.gz", "HK/Case13_segmentation.nii.gz")
+    (tmp_path / "manifest.json").write_text(content)
+    assert ids(read_cases(tmp_path)) == ["HK/Case13"]
+
+
+def test_folders_that_differ_by_case_alone_are_two_sites(tmp_path):
+    for name in ("HK", "hk"):
+        touch(tmp_path, f"{name}/{name}.nii.gz", f"{name}/{name}_segmentation.nii.gz")
+    if len(list(tmp_path.iterdir())) < 2:
+        pytest.skip("the file system does not tell upper from lower case")
+    assert [ids(read_cases(tmp_path, name)) for name in ("hk", "HK")] == [["hk/hk"], ["HK/HK"]]
+
+
+def test_a_number_is_no_folder():
+    with pytest.raises(InputError, match="dataset_dir must be a path, got 5"):
+        read_cases(5)
+
+
+def test_a_fingerprint_knows_names_and_sizes_and_no_order(tmp_path):
+    touch(tmp_path, *(f"HK/Case{n}{end}.nii.gz" for n in (13, 14) for end in ("", "_segmentation")))
+    cases = read_cases(tmp_path)
+    # the number of version 0.1 for these names and sizes, so that runs of that version can be resumed
+    assert fingerprint(cases) == random_key(("HK/Case13", 0, 0), ("HK/Case14", 0, 0)) == fingerprint(cases[::-1])
+    assert fingerprint(cases) != fingerprint(cases[:1])
+    Path(cases[0]["label"]).write_bytes(b"1")
+    assert fingerprint(cases) == random_key(("HK/Case13", 0, 1), ("HK/Case14", 0, 0))
+    assert fingerprint([{"image": "a/x.nii.gz"}]) == random_key(("x.nii.gz", 0))
 
 
 def test_real_folder():

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from akd_monai.data.cases import read_cases
 from akd_monai.data.protocols import protocol_splits, write_protocol_splits
 from akd_monai.errors import InputError, UnknownNameError
+from akd_monai.prostate import verify_dataset
 from akd_monai.prostate.phantom.make import make_phantom
-from akd_monai.prostate.verify.run import verify
 
 SIZES = {"RUNMC": 30, "BMC": 30, "I2CVB": 19, "UCL": 13, "BIDMC": 12, "HK": 12}
 
@@ -93,9 +93,11 @@ def test_the_teachers_cases_are_the_same_in_every_fold_and_protocol():
 
 def test_mistakes_are_named():
     cases = cases_of({"HK": 4, "UCL": 4})
-    with pytest.raises(UnknownNameError, match=r"unknown protocol 'cross-site'.*Did you mean 'cross_site'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown protocol 'cross-site'\. Did you mean 'cross_site'\? Known: cross_site, loso"
+    ):
         protocol_splits(cases, "HK", "cross-site")
-    with pytest.raises(UnknownNameError, match=r"target 'HKK' has no case; there is HK, UCL\. Did you mean 'HK'"):
+    with pytest.raises(UnknownNameError, match=r"unknown target 'HKK' .*\. Did you mean 'HK'\? Known: HK, UCL\."):
         protocol_splits(cases, "HKK")
     with pytest.raises(InputError, match=r"only site HK has cases"):
         protocol_splits(cases[:4], "HK")
@@ -108,10 +110,10 @@ def test_mistakes_are_named():
 def test_written_splits_are_understood_by_verify(tmp_path, protocol):
     folder = make_phantom(tmp_path / "set", cases_per_site=4, sites="UCL,HK", size=48, slices=6, progress=False)
     path = write_protocol_splits(tmp_path / "splits.json", read_cases(folder), "HK", protocol)
-    assert verify(folder, splits=path, workers=1, progress=False).findings == []
+    assert verify_dataset(folder, splits=path, workers=1, progress=False).findings == []
     # The same scan on both sides of the split.
     (folder / "UCL/Case01.nii.gz").write_bytes((folder / "HK/Case02.nii.gz").read_bytes())
     (folder / "UCL/Case01_segmentation.nii.gz").write_bytes((folder / "HK/Case02_segmentation.nii.gz").read_bytes())
-    messages = [f.message for f in verify(folder, splits=path, workers=1, progress=False).findings]
+    messages = [f.message for f in verify_dataset(folder, splits=path, workers=1, progress=False).findings]
     assert any("different parts of a split hold the same voxels" in message for message in messages)
     assert len(json.loads(path.read_text())["splits"]) == (4 if protocol == "cross_site" else 1)

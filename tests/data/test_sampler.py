@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -46,7 +50,7 @@ def test_ranks_share_an_epoch_and_start_skips_its_beginning(size, total, start, 
     assert [len(d) for d in drawn] == [len(s) for s in samplers] == [total // replicas] * replicas
     together = [pair for d in drawn for pair in d]
     assert len(set(together)) == len(together)
-    # whole rounds hold each sample once
+    # complete rounds hold each sample once
     rounds = [{i for _, i in together if i // size == r} for r in range(-(-total // size))]
     assert all(len(r) == size for r in rounds[: total // replicas * replicas // size])
     if start <= len(samplers[0]):
@@ -84,14 +88,27 @@ class _Echo(torch.utils.data.Dataset):
         return torch.tensor(pair)
 
 
-def test_rank_and_replicas_are_those_of_the_process_group(monkeypatch):
+def _draw_as(rank: int, size: int, store: Path, found: Any) -> None:
     sampler = KeyedSampler(range(10))
-    assert (sampler.rank, sampler.num_replicas, len(sampler)) == (0, 1, 10)
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.distributed.get_rank", lambda: 2)
-    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 3)
-    assert list(sampler) == list(KeyedSampler(range(10), rank=2, num_replicas=3))
-    assert (sampler.rank, sampler.num_replicas, len(sampler)) == (2, 3, 3)
+    before = (sampler.rank, sampler.num_replicas, len(sampler))
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    found.put((rank, before, (sampler.rank, sampler.num_replicas, len(sampler)), list(sampler)))
+    torch.distributed.destroy_process_group()
+
+
+def test_rank_and_replicas_are_those_of_the_process_group(tmp_path):
+    context = multiprocessing.get_context("fork")
+    found = context.Queue()
+    processes = [context.Process(target=_draw_as, args=(rank, 3, tmp_path / "store", found)) for rank in range(3)]
+    for process in processes:
+        process.start()
+    results = sorted(found.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join()
+    # a process group that is started after the sampler was made counts
+    for rank, result in enumerate(results):
+        expected = list(KeyedSampler(range(10), rank=rank, num_replicas=3))
+        assert result == (rank, (0, 1, 10), (rank, 3, 3), expected)
 
 
 def test_faults_are_named():

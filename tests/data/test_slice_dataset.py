@@ -45,7 +45,7 @@ def positions(dataset: SliceDataset) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for number in range(len(dataset)):
         item = dataset[number]
-        found.setdefault(item["case_id"], []).append(item["slice"])
+        found.setdefault(item["case_id"], []).append(item["slice_index"])
     return found
 
 
@@ -74,7 +74,7 @@ def test_items_are_slices_of_the_right_volume_and_place():
     assert type(item["image"]) is type(item["label"]) is torch.Tensor
     torch.testing.assert_close(item["image"], cases[0]["image"][..., 3])
     torch.testing.assert_close(item["label"], cases[0]["label"][..., 3])
-    assert set(item) == {"image", "label", "case_id", "slice"}
+    assert set(item) == {"image", "label", "case_id", "slice_index"}
 
 
 @pytest.mark.parametrize(("ratio", "background"), [(0, 0), (0.5, 2), (1.0, 4), (9, 6), (None, 6)])
@@ -110,7 +110,7 @@ def test_cases_without_label_keep_all_slices_but_not_beside_labelled_ones():
     unlabelled = [{"image": volume_case("A/0", [])["image"]} for _ in range(2)]
     dataset = SliceDataset(unlabelled, Compose([RandFlipd("image", prob=1.0)]))
     assert len(dataset) == 16
-    assert set(dataset[3]) == {"image", "case_id", "slice"}
+    assert set(dataset[3]) == {"image", "case_id", "slice_index"}
     with pytest.raises(InputError, match="case A/0 has no 'label', other cases have one"):
         SliceDataset([{**unlabelled[0], "case_id": "A/0"}, volume_case("A/1", [1])], Compose([]))
 
@@ -128,7 +128,7 @@ def test_random_transforms_are_a_function_of_seed_epoch_and_index():
     assert any(not torch.equal(items[(0, i)]["image"], other[i]["image"]) for i in range(8))
 
 
-def test_the_key_is_that_of_seed_epoch_and_index():
+def test_the_seed_of_a_slice_is_keyed_by_seed_epoch_and_index():
     cases = [volume_case("A/0", list(range(8)))]
     noise = Compose([RandGaussianNoised("image", prob=1.0)])
     expected = Compose([RandGaussianNoised("image", prob=1.0)])
@@ -137,12 +137,12 @@ def test_the_key_is_that_of_seed_epoch_and_index():
     torch.testing.assert_close(SliceDataset(cases, noise, seed=2)[(6, 3)]["image"], wanted, rtol=0, atol=0)
 
 
-def test_numbers_behind_the_end_are_the_same_slices_under_another_key():
+def test_indices_past_the_end_are_the_same_slices_with_another_seed():
     dataset = SliceDataset(
         [volume_case("A/0", [1, 2])], Compose([RandGaussianNoised("image", prob=1.0)]), background_ratio=0
     )
     first, again = dataset[(0, 1)], dataset[(0, 3)]
-    assert first["slice"] == again["slice"] == 2
+    assert first["slice_index"] == again["slice_index"] == 2
     assert not torch.equal(first["image"], again["image"])
     with pytest.raises(IndexError):
         dataset[2]
@@ -196,7 +196,10 @@ def test_workers_change_nothing(tmp_path, workers):
         assert len(batches[0]) == len(dataset) * 2 // 3
         for alone, shared in zip(*batches, strict=True):
             torch.testing.assert_close(alone["image"], shared["image"], rtol=0, atol=0)
-            assert (alone["case_id"], alone["slice"].tolist()) == (shared["case_id"], shared["slice"].tolist())
+            assert (alone["case_id"], alone["slice_index"].tolist()) == (
+                shared["case_id"],
+                shared["slice_index"].tolist(),
+            )
 
 
 def test_a_pickled_data_set_gives_the_same_items(tmp_path):
@@ -215,7 +218,7 @@ def test_entries_without_site_and_name_work(tmp_path):
 def test_a_transform_with_several_samples_gives_a_list():
     crop = RandCropByPosNegLabeld(BOTH, "label", (4, 4), num_samples=3)
     items = SliceDataset([volume_case("A/0", [4])], Compose([crop]), background_ratio=0)[0]
-    assert [(tuple(i["image"].shape), i["case_id"], i["slice"]) for i in items] == [((1, 4, 4), "A/0", 4)] * 3
+    assert [(tuple(i["image"].shape), i["case_id"], i["slice_index"]) for i in items] == [((1, 4, 4), "A/0", 4)] * 3
 
 
 def test_sizes_must_agree_unless_a_crop_makes_them():
@@ -277,6 +280,45 @@ def test_a_failing_random_transform_names_the_case():
     dataset = SliceDataset([volume_case("A/0", [1])], Compose([RandFlipd("image"), Lambdad("image", fail)]))
     with pytest.raises(InputError, match=r"case A/0 .*RuntimeError: no such luck"):
         dataset[0]
+
+
+def test_the_first_cause_is_named_and_not_what_was_replaced_on_purpose():
+    def fail(_):
+        try:
+            raise KeyError("inner")
+        except KeyError:
+            raise RuntimeError("what the user should read") from None
+
+    with pytest.raises(InputError, match=r"case A/0 .*: RuntimeError: what the user should read"):
+        SliceDataset([volume_case("A/0", [1])], Compose([EnsureTyped("image"), Lambdad("image", fail)]))
+
+
+def test_an_identified_slice_names_volume_and_view():
+    cases = [volume_case(f"A/{n}", list(range(8))) for n in range(2)]
+    cases[1]["image"] += 100
+    transform = Compose([EnsureTyped(BOTH), RandFlipd("image", spatial_axis=0, prob=0.5)])
+    dataset, later = SliceDataset(cases, transform, identify=True), SliceDataset(cases, transform)
+    assert "view" not in later[0]
+    later.identify_slices()
+    assert later.volume_keys == dataset.volume_keys
+    assert len(set(dataset.volume_keys)) == 2
+    seen = set()
+    for number in range(16):
+        item = dataset[(1, number)]
+        assert set(item) == {"image", "label", "case_id", "slice_index", "volume_key", "view"}
+        assert (item["volume_key"], item["slice_index"]) == (dataset.volume_keys[number // 8], number % 8)
+        flipped = bool(item["image"][0, -1, 0] % 1 == 0.25)
+        # flipped along H is view 4 by definition, but these images are symmetric: view 2 comes first and is equal
+        assert item["view"] == (2 if flipped else 0)
+        seen.add(item["view"])
+        assert later[(1, number)]["view"] == item["view"]
+    assert seen == {0, 2}
+    assert (dataset.views, SliceDataset(cases, Compose([EnsureTyped(BOTH)])).views) == (8, 1)
+
+
+def test_a_changed_value_is_no_view():
+    noise = Compose([RandGaussianNoised("image", prob=1.0)])
+    assert SliceDataset([volume_case("A/0", [1])], noise, identify=True)[0]["view"] == -1
 
 
 def test_values_and_grids_are_checked():

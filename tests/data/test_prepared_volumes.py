@@ -124,24 +124,26 @@ def test_a_moved_folder_finds_its_volumes(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
-def test_a_damaged_stored_volume_is_made_again_with_one_line(tmp_path, caplog, keep):
+def test_a_damaged_stored_volume_is_prepared_again_with_one_line(tmp_path, caplog, keep):
     case, cache = write(tmp_path / "A", 2.0), tmp_path / "cache"
     value(case, cache)
     (path,) = stored(cache)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: keep if isinstance(keep, int) else int(len(whole) * keep)])
+    complete = path.read_bytes()
+    path.write_bytes(complete[: keep if isinstance(keep, int) else int(len(complete) * keep)])
     with caplog.at_level(logging.WARNING):
         assert value(case, cache) == 2.0
     assert [r.getMessage().count("\n") for r in caplog.records] == [0]
     assert "is damaged" in caplog.text
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == complete
     assert stored(cache) == [path]  # no temporary file is left
 
 
 def test_another_process_finds_the_same_file(tmp_path):
     case, cache = write(tmp_path / "A", 2.0), tmp_path / "cache"
     value(case, cache)
-    code = f"import test_volume_cache as t; from pathlib import Path; print(t.value({case!r}, Path({str(cache)!r})))"
+    code = (
+        f"import test_prepared_volumes as t; from pathlib import Path; print(t.value({case!r}, Path({str(cache)!r})))"
+    )
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
@@ -184,7 +186,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("akd_monai.data.volume_cache.atomic_write", full)
+    monkeypatch.setattr("akd_monai.data._prepared_volumes.save_atomic", full)
     with pytest.raises(InputError, match=r"cannot write to cache_dir .*No space left on device"):
         value(write(tmp_path / "A", 2.0), tmp_path / "cache")
 
