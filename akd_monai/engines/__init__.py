@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training engine and schedules."""
+"""Trainer for distillation, and learning-rate schedules."""
 
 from akd_monai.engines.schedules import lr_schedule
 from akd_monai.engines.trainer import DistillationTrainer

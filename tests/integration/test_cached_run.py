@@ -63,8 +63,8 @@ def test_killed_while_the_cache_fills_and_resumed_ends_with_the_same_weights(
     distill(teacher, online, **{**shared, "teacher_cache": None})
     found = weights(online)
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
-    assert "the teacher looked at 24 images and served 24" in capfd.readouterr().out
+    assert "teacher: 24 forward passes, outputs provided for 24 images" in capfd.readouterr().out
 
     # another student of the same teacher on the same slices needs no teacher
     distill(teacher, small_bundle("espnet", tmp_path / "another"), **shared)
-    assert "the teacher looked at 0 images and served 24" in capfd.readouterr().out
+    assert "teacher: 0 forward passes, outputs provided for 24 images" in capfd.readouterr().out

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from akd_monai import networks
 from akd_monai.errors import InputError
 from akd_monai.networks import load_weights
 from akd_monai.networks.nets import ENet, ESPNet
@@ -96,3 +97,8 @@ def test_a_file_without_a_state_dict(tmp_path, content):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"do not exist; give the path of a file written by torch\.save"):
         load_weights(small(), tmp_path / "model.pt")
+
+
+def test_a_name_that_was_removed_says_what_to_use():
+    with pytest.raises(InputError, match="FeatureAdapter no longer exists; set adapter of a distillation term to"):
+        _ = networks.FeatureAdapter

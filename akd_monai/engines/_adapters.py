@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
-from torch import distributed, nn
+from torch import nn
+
+__all__ = ["AdapterOptimizer"]
 
 
 class AdapterOptimizer:
@@ -20,7 +23,7 @@ class AdapterOptimizer:
     stays that of a plain student.
 
     Args:
-        trainer: the trainer whose ``optimizer`` is followed; its gradient scaler, accumulation and process group count.
+        trainer: its ``optimizer`` is followed; its gradient scaler, accumulation steps and process group are honoured.
         parameters: the adapters' parameters, at least one.
     """
 
@@ -35,7 +38,9 @@ class AdapterOptimizer:
     @classmethod
     def follow(cls, trainer: SupervisedTrainer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer | None:
         """Attach to ``trainer`` and return the adapters' optimizer, or None when there is nothing to train."""
-        return cls(trainer, parameters).optimizer if parameters else None
+        if not parameters:
+            return None
+        return cls(trainer, parameters).optimizer
 
     def _zero_grad(self, engine: Engine) -> None:
         length = engine.state.epoch_length or engine.state.iteration
@@ -43,17 +48,24 @@ class AdapterOptimizer:
             self.optimizer.zero_grad()
 
     def _step(self, student: torch.optim.Optimizer, *_: Any) -> None:
-        # After an overflow the scaler does not call a plain optimizer; a fused one is called and told to do nothing.
+        # After an overflow the scaler does not call a plain optimizer; it calls a fused one, which then skips the step.
         if bool(getattr(student, "found_inf", False)):
             return
-        if distributed.is_available() and distributed.is_initialized():
-            for parameter in self._parameters:
-                if parameter.grad is not None:
-                    distributed.all_reduce(parameter.grad)
-                    parameter.grad /= distributed.get_world_size()
+        self._average_gradients()
         for group in self.optimizer.param_groups:
             group["lr"] = student.param_groups[0]["lr"]
         if self._trainer.scaler is not None:
             self._trainer.scaler.step(self.optimizer)
         else:
             self.optimizer.step()
+
+    def _average_gradients(self) -> None:
+        """Give every process the mean gradient, as ``DistributedDataParallel`` does for the student."""
+        processes = idist.get_world_size()
+        if processes == 1:
+            return
+        for parameter in self._parameters:
+            if parameter.grad is not None:
+                # the sum is returned in place, or as a copy where the backend works on another device
+                total = cast(torch.Tensor, idist.all_reduce(parameter.grad))
+                parameter.grad = total / processes
