@@ -88,7 +88,7 @@ def prepare(
         crop_mm: side of a square around the middle to which slices are cut, in mm.
         flip_labels: cases or sites whose masks are turned over, as verify found them.
     """
-    from akd_monai.prostate.prepare.run import prepare as prepare_source
+    from akd_monai.prostate.prepare.run import prepare_dataset as prepare_source
 
     result = prepare_source(
         source, input, output, workers=workers, site=site, size=size, crop_mm=crop_mm, flip_labels=flip_labels or ()
@@ -112,9 +112,9 @@ def verify(
         splits: splits file; no case or patient may be in two of its parts.
         workers: cases checked in parallel.
     """
-    from akd_monai.prostate.verify.run import verify as verify_folder
+    from akd_monai.prostate.verify.run import verify_dataset
 
-    report = verify_folder(dataset_dir, output=output, fix=fix, splits=splits, workers=workers)
+    report = verify_dataset(dataset_dir, output_dir=output, fix=fix, splits=splits, workers=workers)
     if report.exit_code:
         raise InputError(str(report))
     return str(report)

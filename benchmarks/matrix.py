@@ -14,7 +14,7 @@ import torch
 from akd_monai.data import protocol_splits
 from akd_monai.data.sites import SITES
 from akd_monai.data.views import VIEWS
-from akd_monai.prostate.phantom.acquisition import ACQUISITIONS
+from akd_monai.prostate.phantom import ACQUISITIONS
 from akd_monai.teachers.online import OnlineTeacher
 from akd_monai.teachers.options import TeacherOptions
 from benchmarks.common import Goal, Result, Settings, interleaved, short

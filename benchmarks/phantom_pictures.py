@@ -23,7 +23,7 @@ from akd_monai.data.cases import read_cases
 from akd_monai.data.geometry import turned_to
 from akd_monai.data.nifti import read_nifti
 from akd_monai.data.sites import SITES, site
-from akd_monai.prostate.phantom.make import make_case
+from akd_monai.prostate.phantom import make_case
 
 logger = logging.getLogger(__name__)
 

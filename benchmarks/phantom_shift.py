@@ -31,7 +31,7 @@ from monai.transforms import Compose, NormalizeIntensity, ScaleIntensityRangePer
 from akd_monai.data.sites import SITES, Site, site
 from akd_monai.keys import random_key
 from akd_monai.networks.nets.enet import ENet
-from akd_monai.prostate.phantom.make import make_case
+from akd_monai.prostate.phantom import make_case
 
 logger = logging.getLogger(__name__)
 

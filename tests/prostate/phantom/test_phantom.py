@@ -7,12 +7,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from akd_monai.data import SITES, make_phantom, read_cases
-from akd_monai.data.nifti import atomic_write
+from akd_monai.data import SITES, read_cases
+from akd_monai.data.manifest import Manifest
 from akd_monai.errors import InputError, UnknownNameError
-from akd_monai.prostate.phantom.acquisition import ACQUISITIONS
-from akd_monai.prostate.phantom.gland import draw_gland
-from akd_monai.prostate.phantom.make import make_case
+from akd_monai.prostate.phantom import ACQUISITIONS, make_case, make_phantom
+from akd_monai.prostate.phantom._gland import draw_gland
 
 SMALL = {"size": 48, "slices": 6, "progress": False}
 
@@ -100,7 +99,7 @@ def test_the_same_patient_at_any_resolution():
     assert volumes[0] == pytest.approx(volumes[1], rel=0.08)
 
 
-def test_a_second_call_goes_on_where_the_first_stopped(tmp_path):
+def test_a_second_call_continues_where_the_first_stopped(tmp_path):
     root = make_phantom(tmp_path / "set", cases_per_site=1, sites=["HK"], **SMALL)
     first = root / "HK" / "Case00.nii.gz"
     before, content = first.stat().st_mtime_ns, first.read_bytes()
@@ -117,7 +116,7 @@ def test_two_processes_draw_what_one_draws(tmp_path):
     make_phantom(tmp_path / "one", cases_per_site=1, sites="HK,UCL,BMC", **SMALL)
     make_phantom(tmp_path / "two", cases_per_site=1, sites="HK,UCL,BMC", workers=2, **SMALL)
     one, two = (
-        {p.relative_to(tmp_path / name).as_posix(): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
+        {p.relative_to(tmp_path / name).as_posix(): p.read_bytes() for p in (tmp_path / name).rglob("[!.]*.*")}
         for name in ("one", "two")
     )
     assert one == two
@@ -125,18 +124,21 @@ def test_two_processes_draw_what_one_draws(tmp_path):
 
 
 def test_a_call_stopped_during_its_first_case_can_be_repeated(tmp_path, monkeypatch):
-    def stopped(path, data):
-        atomic_write(path, data)
+    def stopped(manifest, write=Manifest.write):
+        write(manifest)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("akd_monai.prostate.phantom.make.atomic_write", stopped)
-        make_phantom(tmp_path, cases_per_site=1, sites="HK", **SMALL)
-    (tmp_path / ".tmp-1-ab").write_bytes(b"left by a killed run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "write", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            make_phantom(tmp_path, cases_per_site=1, sites="HK", **SMALL)
+    assert (tmp_path / "manifest.json").is_file()
+    leftover = tmp_path / f".tmp-{2**22 + 1}-ab"  # no process has so high a number
+    leftover.write_bytes(b"left by a killed run")
     assert [case["case_id"] for case in read_cases(make_phantom(tmp_path, cases_per_site=1, sites="HK", **SMALL))] == [
         "HK/Case00"
     ]
-    assert not (tmp_path / ".tmp-1-ab").exists()
+    assert not leftover.exists()
 
 
 def test_other_parameters_need_another_folder(phantom):
@@ -148,11 +150,11 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(InputError, match="is not empty and holds no synthetic set"):
         make_phantom(tmp_path, **SMALL)
-    (tmp_path / "manifest.json").write_text('{"format": "akd_monai.prepared", "cases": []}')
+    (tmp_path / "manifest.json").write_text('{"format": "akd_monai.prepared", "version": 1, "cases": []}')
     with pytest.raises(InputError, match="holds a set that is not synthetic"):
         make_phantom(tmp_path, **SMALL)
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match=r"manifest\.json: is no valid JSON"):
         make_phantom(tmp_path, **SMALL)
     assert (tmp_path / "mine.txt").exists()
 
@@ -163,10 +165,12 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
         ({"size": 16}, "size must be at least 32"),
         ({"slices": 2}, "slices must be at least 4"),
         ({"cases_per_site": 0}, "cases_per_site must be at least 1"),
+        ({"cases_per_site": "many"}, "cases_per_site must be an integer from 0 up for each site, got 'many'"),
+        ({"cases_per_site": {"HK": 1.5}}, "cases_per_site must be an integer from 0 up for each site, got 1.5"),
         ({"sites": []}, "sites is empty"),
-        ({"workers": -2}, "workers must be a whole number"),
-        ({"size": "big"}, "size must be a whole number, got 'big'"),
-        ({"seed": None}, "seed must be a whole number, got None"),
+        ({"workers": -2}, "workers must be .* got -2"),
+        ({"size": "big"}, "size must be an integer, got 'big'"),
+        ({"seed": None}, "seed must be an integer, got None"),
     ],
 )
 def test_numbers_out_of_range(tmp_path, how, message):

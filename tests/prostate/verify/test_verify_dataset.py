@@ -13,11 +13,11 @@ from scipy import ndimage
 from akd_monai.data.manifest import Manifest
 from akd_monai.data.nifti import nifti_bytes
 from akd_monai.errors import InputError
-from akd_monai.prostate.phantom.make import make_phantom
-from akd_monai.prostate.verify.case import CaseCheck
-from akd_monai.prostate.verify.dataset import known_overlaps, read_splits, sites_upside_down
-from akd_monai.prostate.verify.run import verify
-from akd_monai.prostate.verify.thumbnails import THUMBNAIL_SHAPE, alike, thumbnail, voxel_hash
+from akd_monai.prostate import make_phantom, verify_dataset
+from akd_monai.prostate.verify._across_cases import known_overlaps, sites_upside_down
+from akd_monai.prostate.verify._check import CaseCheck
+from akd_monai.prostate.verify._splits import read_splits
+from akd_monai.prostate.verify._thumbnails import THUMBNAIL_SHAPE, alike, thumbnail, voxel_hash
 
 LPS = np.diag([-2.0, -2.0, 3.0, 1.0])
 FINER = np.array([[-1.0, 0, 0, 0.5], [0, -1, 0, 0.5], [0, 0, 3, 0], [0, 0, 0, 1]])
@@ -50,7 +50,7 @@ def write(folder, **cases):
 
 
 def check(folder, **options):
-    return verify(folder, workers=1, progress=False, **options)
+    return verify_dataset(folder, workers=1, progress=False, **options)
 
 
 COPIES = {
@@ -191,9 +191,12 @@ def test_splits_are_read_in_both_forms(tmp_path):
     path.write_text(json.dumps({"training": [{"case_id": "UCL/Case25", "image": "x"}]}))
     assert read_splits(path) == [{"UCL/Case25": "training"}]
     path.write_text("[1, 2]")
-    with pytest.raises(InputError, match=r"list\.json holds no splits; expected"):
+    with pytest.raises(
+        InputError,
+        match=r"list\.json: must hold an object at its top level, got list; give the",
+    ):
         read_splits(path)
-    with pytest.raises(InputError, match=r"cannot be read \(No such file or directory\); give the JSON file"):
+    with pytest.raises(InputError, match=r"none\.json: cannot be opened \(No such file or directory\)"):
         read_splits(tmp_path / "none.json")
 
 

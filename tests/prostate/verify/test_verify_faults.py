@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from verify_tools import (
     CASES,
+    ERROR,
     FAULTS,
     IMAGE,
     LPS,
@@ -19,11 +20,9 @@ from verify_tools import (
     save,
 )
 
-from akd_monai.prostate.verify.report import ERROR
-
 
 def test_a_good_set_has_no_finding(folder):
-    report = check(folder, output=folder.parent / "report")
+    report = check(folder, output_dir=folder.parent / "report")
     assert report.findings == []
     assert report.exit_code == 0
     assert [case["case"] for case in report.cases] == list(CASES)
@@ -33,7 +32,7 @@ def test_a_good_set_has_no_finding(folder):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_is_found_alone_with_case_file_and_cure(folder, fault):
+def test_each_fault_is_found_alone_with_case_file_and_remedy(folder, fault):
     spoil, code, severity, words = FAULTS[fault]
     spoil(folder)
     report = check(folder)

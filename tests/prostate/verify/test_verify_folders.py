@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole folders under verify: zones, manifests, reports, mending, and what is no folder at all."""
+"""Folders under verify: zones, manifests, reports, fixes, and paths that are no data set."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from verify_tools import (
+    ERROR,
     FAULTS,
     IMAGE,
     LPS,
@@ -30,10 +31,7 @@ from verify_tools import (
 
 from akd_monai.data.manifest import Manifest
 from akd_monai.errors import InputError
-from akd_monai.prostate.phantom.make import make_phantom
-from akd_monai.prostate.prepare.run import prepare
-from akd_monai.prostate.verify.report import ERROR
-from akd_monai.prostate.verify.run import verify
+from akd_monai.prostate import make_phantom, verify_dataset
 
 
 def test_zone_labels_can_be_allowed(folder):
@@ -61,7 +59,7 @@ def test_the_public_set_keeps_zones_in_two_sites(folder, values, found):
 
 def test_zones_in_a_prepared_folder_are_found(folder, tmp_path):
     (folder / "HK").rename(folder / "BMC")
-    prepare("six-site", folder, tmp_path / "out", workers=1, progress=False)
+    prepared(folder, tmp_path)
     path = tmp_path / "out/BMC/Case14_segmentation.nii.gz"
     save(path, np.asanyarray(nib.load(path).dataobj) * 2)
     assert [finding.code for finding in check(tmp_path / "out").findings] == ["changed", "label-values"]
@@ -75,7 +73,7 @@ def test_a_coarse_synthetic_set_is_found_good(tmp_path):
 def test_report_files_and_pictures(folder, tmp_path):
     FAULTS["0 and 255"][0](folder)
     FAULTS["truncated gzip"][0](folder)
-    report = check(folder, output=tmp_path / "report")
+    report = check(folder, output_dir=tmp_path / "report")
     names = sorted(path.relative_to(tmp_path / "report").as_posix() for path in report.written)
     assert names == ["cases.csv", "findings.csv", "pictures/HK_Case14.png", "report.json"]
     content = json.loads((tmp_path / "report/report.json").read_text())
@@ -88,7 +86,7 @@ def test_report_files_and_pictures(folder, tmp_path):
     assert str(report).endswith(f"3 cases: 2 errors, 0 warnings; report in {tmp_path / 'report'}")
 
 
-def test_fix_mends_what_is_safe_and_nothing_else(folder, tmp_path):
+def test_fix_changes_what_is_safe_and_nothing_else(folder, tmp_path):
     before = {name: np.asanyarray(nib.load(folder / name).dataobj) for name in (IMAGE, MASK)}
     field("descrip", b"DOE^JOHN")(folder)
     field("", b"born 19500101", kind="comment")(folder)
@@ -99,7 +97,7 @@ def test_fix_mends_what_is_safe_and_nothing_else(folder, tmp_path):
     voxels_before = gzip.decompress((folder / IMAGE).read_bytes())[-before[IMAGE].nbytes :]
     report = check(folder, fix=True)
     assert sorted(report.fixed) == [
-        "HK/Case13_segmentation.nii.gz: stored whole numbers as uint8",
+        "HK/Case13_segmentation.nii.gz: stored integers as uint8",
         "HK/Case14.nii.gz: emptied the texts of its header",
         "HK/Case14_segmentation.nii.gz: wrote 255 as 1, stored as uint8",
     ]
@@ -167,9 +165,9 @@ def test_a_date_in_a_files_name_is_found(folder):
 
 def test_a_report_that_cannot_be_written_is_refused_at_once(folder):
     (folder / "notes").write_text("kept")
-    with pytest.raises(InputError, match=r"the report folder .*notes cannot be written to \(it is a file\)"):
-        check(folder, output=folder / "notes")
-    with pytest.raises(InputError, match=r"dataset_dir must be the path of a folder, got 3"):
+    with pytest.raises(InputError, match=r"folder '.*notes' cannot be written to \(File exists\)"):
+        check(folder, output_dir=folder / "notes")
+    with pytest.raises(InputError, match=r"dataset_dir must be a path, got 3"):
         check(3)
 
 
@@ -182,5 +180,5 @@ def test_folders_that_hold_nothing_are_refused(tmp_path):
 
 def test_two_processes_find_what_one_finds(folder):
     FAULTS["0 and 255"][0](folder)
-    one, two = check(folder), verify(folder, workers=2, progress=False)
+    one, two = check(folder), verify_dataset(folder, workers=2, progress=False)
     assert (one.findings, one.cases) == (two.findings, two.cases)

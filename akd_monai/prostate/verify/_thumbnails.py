@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognise one scan in two files: by its voxels, or by how it looks from far away, also when mirrored."""
+"""Recognise one scan in two files: by its voxels, or by a coarse picture of the volume, also when mirrored."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,40 +14,52 @@ from numpy.typing import NDArray
 from akd_monai.data.geometry import Array, turned_to
 
 THUMBNAIL_SHAPE = (24, 24, 12)
-SAME_SCAN = 0.98
-_FLIPS = [axes for n in range(4) for axes in itertools.combinations((0, 1, 2), n)]
+
+_SAME_SCAN = 0.98
+# All sets of axes along which a volume can be mirrored, none included.
+_FLIPS = [axes for count in range(4) for axes in itertools.combinations((0, 1, 2), count)]
 
 
-def voxel_hash(values: NDArray) -> str:
-    """Return a checksum of the voxels and the shape, whatever the file's type, compression or header."""
+def voxel_hash(values: NDArray[Any]) -> str:
+    """Return a hash of the voxels and the shape, whatever the file's type, compression or header."""
     digest = hashlib.sha256(repr(values.shape).encode())
     digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
     return digest.hexdigest()
 
 
-def thumbnail(values: NDArray, affine: Array | None) -> NDArray:
+def thumbnail(values: NDArray[Any], affine: Array | None) -> Array:
     """Return a small picture of a volume, LPS, mean 0 and length 1, so that a dot product is a correlation.
 
     A linear change of the grey values and another voxel size do not matter; another field of view does.
+
+    Args:
+        values: grey values ``[i, j, k]``.
+        affine: their grid, ``None`` if unknown.
+
+    Returns:
+        an array of :data:`THUMBNAIL_SHAPE`.
     """
     from scipy import ndimage
 
-    small = np.asarray(values, dtype=np.float32)
+    volume = np.asarray(values, dtype=np.float32)
     if affine is not None:
-        small = turned_to(small, affine, "LPS")[0]
-    factors = [n / target for n, target in zip(small.shape, THUMBNAIL_SHAPE, strict=True)]
-    smooth = ndimage.gaussian_filter(small, [max(0.0, 0.5 * (factor - 1)) for factor in factors])
+        volume = turned_to(volume, affine, "LPS")[0]
+    factors = [n / target for n, target in zip(volume.shape, THUMBNAIL_SHAPE, strict=True)]
+    smooth = ndimage.gaussian_filter(volume, [max(0.0, 0.5 * (factor - 1)) for factor in factors])
     # Sampled at the centres of the small voxels, so that turning the volume turns the thumbnail.
     axes = [(np.arange(target) + 0.5) * factor - 0.5 for target, factor in zip(THUMBNAIL_SHAPE, factors, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"))
-    result = ndimage.map_coordinates(smooth, points, order=1, mode="nearest").astype(np.float64)
-    result -= result.mean()
-    length = float(np.linalg.norm(result))
-    return result / length if length > 0 else result
+    picture: Array = ndimage.map_coordinates(smooth, points, order=1, mode="nearest").astype(np.float64)
+    picture -= picture.mean()
+    length = float(np.linalg.norm(picture))
+    return picture / length if length > 0 else picture
 
 
-def alike(thumbnails: Sequence[NDArray], threshold: float = SAME_SCAN) -> list[tuple[int, int, float]]:
+def alike(thumbnails: Sequence[Array], threshold: float = _SAME_SCAN) -> list[tuple[int, int, float]]:
     """Return pairs of thumbnails that correlate by more than ``threshold``, as they are or mirrored along any axes.
+
+    Returns:
+        index of the first, index of the second, correlation.
 
     Example:
         >>> picture = np.random.default_rng(0).normal(size=THUMBNAIL_SHAPE)
@@ -57,10 +70,11 @@ def alike(thumbnails: Sequence[NDArray], threshold: float = SAME_SCAN) -> list[t
     if len(thumbnails) < 2:
         return []
     stacked = np.stack(thumbnails)
-    plain = stacked.reshape(len(stacked), -1)
-    best = np.full((len(stacked), len(stacked)), -1.0)
+    count = len(stacked)
+    plain = stacked.reshape(count, -1)
+    best = np.full((count, count), -1.0)
     for axes in _FLIPS:
-        turned = np.flip(stacked, axis=tuple(axis + 1 for axis in axes))
-        best = np.maximum(best, plain @ turned.reshape(len(stacked), -1).T)
+        mirrored = np.flip(stacked, axis=tuple(axis + 1 for axis in axes))
+        best = np.maximum(best, plain @ mirrored.reshape(count, -1).T)
     firsts, seconds = np.nonzero(np.triu(best > threshold, k=1))
     return [(int(i), int(j), float(best[i, j])) for i, j in zip(firsts, seconds, strict=True)]

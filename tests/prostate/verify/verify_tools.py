@@ -9,10 +9,9 @@ import io
 import nibabel as nib
 import numpy as np
 
-from akd_monai.prostate.prepare.run import prepare
-from akd_monai.prostate.verify.report import ERROR, WARNING
-from akd_monai.prostate.verify.run import verify
+from akd_monai.prostate import verify_dataset
 
+ERROR, WARNING = "error", "warning"
 LPS = np.diag([-2.0, -2.0, 3.0, 1.0])
 SHAPE = (60, 60, 14)
 CASES = ("HK/Case13", "HK/Case14", "UCL/Case25")
@@ -37,7 +36,7 @@ def save(path, array, affine=LPS, dtype=None):
 
 
 def check(folder, **options):
-    return verify(folder, workers=1, progress=False, **options)
+    return verify_dataset(folder, workers=1, progress=False, **options)
 
 
 def codes(report):
@@ -64,6 +63,17 @@ def put(name, change):
     def spoil(folder):
         path = folder / name
         path.write_bytes(change(path.read_bytes()))
+
+    return spoil
+
+
+def uncompressed(length):
+    """Return a fault that stores the first ``length`` bytes of the image as ``.nii``."""
+
+    def spoil(folder):
+        data = gzip.decompress((folder / IMAGE).read_bytes())
+        (folder / IMAGE).unlink()
+        (folder / "HK/Case14.nii").write_bytes(data[:length])
 
     return spoil
 
@@ -171,6 +181,13 @@ FAULTS = {
     "bit flip": (put(IMAGE, flipped_bit), "damaged", ERROR, "the gzip stream is damaged"),
     "wrong checksum": (put(IMAGE, bad_crc), "damaged", ERROR, "CRC check failed"),
     "empty file": (put(IMAGE, lambda d: b""), "empty-file", ERROR, "0 bytes"),
+    "cut header": (
+        put(IMAGE, lambda d: gzip.compress(gzip.decompress(d)[:100])),
+        "not-an-image",
+        ERROR,
+        "has a damaged NIfTI header",
+    ),
+    "cut header, no gzip": (uncompressed(100), "not-an-image", ERROR, "has a damaged NIfTI header"),
     "html": (put(IMAGE, lambda d: b"<!DOCTYPE html><html>login</html>"), "not-an-image", ERROR, "HTML"),
     "noise": (put(IMAGE, lambda d: bytes(range(256)) * 9), "not-an-image", ERROR, "is no NIfTI file"),
     "short data": (
@@ -249,5 +266,8 @@ FAULTS = {
 
 
 def prepared(folder, tmp_path):
-    prepare("six-site", folder, tmp_path / "out", workers=1, progress=False)
+    """Return what prepare writes of ``folder``."""
+    from akd_monai.prostate import prepare_dataset
+
+    prepare_dataset("six-site", folder, tmp_path / "out", workers=1, progress=False)
     return tmp_path / "out"

@@ -1,33 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mend what can be mended without a doubt: empty header texts, write 0/255 masks as 0/1, store masks as uint8."""
+"""Fix what leaves no doubt: empty header texts, write masks of 0 and 255 as 0 and 1, store masks as uint8."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from akd_monai.data.nifti import TEXT_FIELDS, nifti_bytes, read_nifti
 from akd_monai.files import atomic_write
-from akd_monai.prostate.verify.file import extension_span
+from akd_monai.prostate.verify._header import extension_span
+from akd_monai.prostate.verify.report import Fix
 
-_DONE = {
+_DONE: dict[Fix, str] = {
     "strip-header": "emptied the texts of its header",
     "binarise": "wrote 255 as 1, stored as uint8",
-    "uint8": "stored whole numbers as uint8",
+    "uint8": "stored integers as uint8",
 }
 
 
-def fix_file(path: Path, fixes: set[str]) -> tuple[str, list[str]]:
-    """Apply ``fixes`` to a file, whole or not at all.
+def fix_file(path: Path, fixes: Collection[Fix]) -> tuple[str, list[str]]:
+    """Apply ``fixes`` to a file; a process killed meanwhile leaves the old file or the new one.
 
     Returns:
         The new SHA-256 of the file, and what was done in words.
     """
-    # A mask written anew carries no text either.
-    data = _mask_bytes(path) if fixes & {"binarise", "uint8"} else _stripped(path)
+    # A mask that is written again carries no text either.
+    stores_mask = "binarise" in fixes or "uint8" in fixes
+    data = _mask_bytes(path) if stores_mask else _stripped(path)
     if not path.name.lower().endswith(".gz"):
         data = gzip.decompress(data)
     atomic_write(path, data)

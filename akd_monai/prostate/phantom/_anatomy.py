@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.prostate.phantom.canvas import Canvas, Texture, Warp
-from akd_monai.prostate.phantom.gland import Gland
+from akd_monai.prostate.phantom._canvas import Canvas, Texture, Warp
+from akd_monai.prostate.phantom._gland import Gland
 
 Array = NDArray[np.float32]
 
