@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from akd_monai.losses import LogitsKLLoss
-from akd_monai.teachers.cache import MapStore, TeacherCache
-from akd_monai.teachers.identity import sample_key
+from akd_monai.teachers import TeacherCache
+from akd_monai.teachers._identity import sample_key
+from akd_monai.teachers._rows import RowStore
+from akd_monai.teachers._store import OutputStore
 from benchmarks.common import Goal, Result, Settings, check_equal, interleaved, times
 
 BATCH = 16
@@ -33,30 +35,35 @@ def make_logits(count: int, side: int) -> list[torch.Tensor]:
 class Reads:
     """Read batches of 16 random slices in one of the ways; all give the same batches."""
 
-    def __init__(self, folder: Path, maps: list[torch.Tensor]) -> None:
-        self.folder, self.maps = folder, maps
+    def __init__(self, folder: Path, outputs: list[torch.Tensor]) -> None:
+        self.folder = folder
+        self.outputs = outputs
         self.draw = np.random.default_rng(0)
-        self.stores: dict[str, MapStore] = {}
-        self.keys = [sample_key("synthetic", number, 0) for number in range(len(maps))]
-        for number, logits in enumerate(maps):
+        self.stores: dict[str, OutputStore] = {}
+        self.keys = [sample_key("synthetic", number, 0) for number in range(len(outputs))]
+        for number, logits in enumerate(outputs):
             torch.save(logits, folder / f"{number}.pt")
         for dtype in ("float32", "float16"):
             store = self._open(dtype)
-            for number, (key, logits) in enumerate(zip(self.keys, maps, strict=True)):
-                store.put(key, number, logits)
+            for number, (key, logits) in enumerate(zip(self.keys, outputs, strict=True)):
+                store.append(key, number, logits)
             self.stores[dtype] = self._open(dtype)
+        # the store of float16 is the newer one
+        described = max((folder / "cache").rglob("about.json"), key=lambda path: path.stat().st_mtime_ns)
+        self.rows = RowStore(described.parent, self.stores["float16"].row_bytes)
 
-    def _open(self, dtype: str) -> MapStore:
-        return TeacherCache(self.folder / "cache", dtype).maps(FACTS, "", (1, *self.maps[0].shape[1:]))
+    def _open(self, dtype: str) -> OutputStore:
+        shape = tuple(self.outputs[0].shape)
+        return TeacherCache(self.folder / "cache", dtype).create(FACTS, "", (1, *shape[1:]), shape)
 
     def numbers(self) -> list[int]:
         """Return the slices of a batch."""
-        return self.draw.integers(0, len(self.maps), BATCH).tolist()
+        return self.draw.integers(0, len(self.outputs), BATCH).tolist()
 
-    def rows(self, dtype: str, numbers: list[int]) -> list[int]:
-        """Return where the slices are stored."""
-        found = [self.stores[dtype].find(self.keys[number]) for number in numbers]
-        return [place[0] for place in found if place is not None]
+    def found(self, dtype: str, numbers: list[int]) -> list[bytes]:
+        """Return the keys of the slices, each looked up as a training does."""
+        keys = [self.keys[number] for number in numbers]
+        return [key for key in keys if self.stores[dtype].find(key) is not None]
 
     def pickles(self, numbers: list[int]) -> torch.Tensor:
         """Load a file for each slice."""
@@ -64,15 +71,15 @@ class Reads:
 
     def logits(self, dtype: str, numbers: list[int]) -> torch.Tensor:
         """Read logits, in float32 whatever they are stored in."""
-        return self.stores[dtype].get(self.rows(dtype, numbers))
+        return self.stores[dtype].read(self.found(dtype, numbers))
 
     def labels(self, numbers: list[int]) -> torch.Tensor:
         """Read decisions alone."""
-        return self.stores["float16"].get(self.rows("float16", numbers), labels_only=True)
+        return self.stores["float16"].read_decisions(self.found("float16", numbers))
 
     def stored_bytes(self, numbers: list[int]) -> np.ndarray:
-        """Read margins and labels as they are stored, for instance to decode them on a GPU."""
-        return self.stores["float16"].read_rows(self.rows("float16", numbers))
+        """Read differences and labels as they are stored, for instance to decode them on a GPU."""
+        return self.rows.read(self.found("float16", numbers))
 
 
 def gradient_error(exact: torch.Tensor, decoded: torch.Tensor, direction: str) -> float:
@@ -114,10 +121,10 @@ def _run(settings: Settings, reads: Reads) -> Result:
     }
     timing = interleaved(works, settings)
     files, *others = timing
-    side = reads.maps[0].shape[-1]
+    side = reads.outputs[0].shape[-1]
     result = Result(
         "Teacher cache",
-        f"Reading the teacher's logits for {BATCH} random slices of {side} x {side} out of {len(reads.maps)}, pages in "
+        f"Reading the teacher's logits for {BATCH} random slices of {side} x {side} out of {len(reads.outputs)}, pages in "
         "memory; two classes, synthetic logits.",
         ["way", "kB a slice", "ms for 16", "times files"],
     )
@@ -127,7 +134,7 @@ def _run(settings: Settings, reads: Reads) -> Result:
         result.rows.append([name, f"{size:.4g}", timing[name].text(), f"{times(timing[files], timing[name]):.3g}x"])
     errors = {way: gradient_error(expected, half, way) for way in ("student_teacher", "teacher_student")}
     kept = max(gradient_error(expected, reads.logits("float32", numbers), way) for way in errors)
-    copying = "4.7 MB are copied for 16 slices, at the speed of memory"
+    copying = "a file is opened for each slice, and 4.7 MB are copied for 16, at the speed of memory"
     result.goals += [
         Goal("cache, kB for a slice of 384 x 384 (half precision, with labels)", 320, packed, at_most=True),
         Goal(

@@ -20,11 +20,13 @@ from monai.losses import DiceFocalLoss
 from monai.transforms import Compose, RandAffined
 from torch import Tensor, nn
 
-from akd_monai.data import SliceDataset, datalist, make_phantom
+from akd_monai.data import SliceDataset, datalist
 from akd_monai.data.views import apply_view
 from akd_monai.losses import LogitsKLLoss
 from akd_monai.networks.nets import UNetPlusPlus
-from akd_monai.teachers.coding import TargetCoding
+from akd_monai.prostate import make_phantom
+from akd_monai.teachers._coding import LogitsCoding
+from akd_monai.tables import markdown_table
 from benchmarks.common import machine_facts
 from benchmarks.pipeline import prepare
 
@@ -70,8 +72,8 @@ def train(images: Tensor, labels: Tensor, steps: int, warped: bool) -> nn.Module
     return network.eval()
 
 
-def compare(way: str, found: Tensor, exact: Tensor) -> str:
-    """Return one line of the table."""
+def compare(way: str, found: Tensor, exact: Tensor) -> list[str]:
+    """Return one row of the table."""
     ours, theirs = found.argmax(1).bool(), exact.argmax(1).bool()
     dice = (2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()).clamp(min=1)).item()
     student = exact + 2 * torch.randn(exact.shape, generator=torch.Generator().manual_seed(2))
@@ -81,14 +83,14 @@ def compare(way: str, found: Tensor, exact: Tensor) -> str:
         LogitsKLLoss()(leaf, teacher).backward()
         gradients.append(torch.zeros(()) if leaf.grad is None else leaf.grad)
     change = ((gradients[0] - gradients[1]).norm() / gradients[1].norm()).item()
-    return f"| {way} | {100 * (ours != theirs).float().mean().item():.4f} | {dice:.4f} | {change:.1e} |"
+    return [way, f"{100 * (ours != theirs).float().mean().item():.4f}", f"{dice:.4f}", f"{change:.1e}"]
 
 
-def rows(network: nn.Module, image: Tensor) -> Iterator[str]:
-    """Yield one line for each way to save the teacher work."""
+def rows(network: nn.Module, image: Tensor) -> Iterator[list[str]]:
+    """Yield one row for each way to save the teacher work."""
     with torch.no_grad():
         exact = network(image)
-        coding = TargetCoding(tuple(exact.shape[1:]), "float16")
+        coding = LogitsCoding(tuple(exact.shape[1:]), "float16")
         stored = np.stack([coding.encode(logits) for logits in exact])[:, : coding.value_bytes]
         ordered = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         turned = image.contiguous(memory_format=torch.channels_last)
@@ -128,10 +130,8 @@ def main(steps: int = 450) -> int:
             found = network(others).argmax(1).bool()
         dice = (2 * (found & truth[:, 0].bool()).sum() / (found.sum() + truth.sum())).item()
         print(f"\nTeacher trained {'with' if warped else 'without'} rotations, Dice {dice:.2f} against the labels\n")
-        print(
-            "| in place of the teacher | decisions that differ, % | Dice of the two | change of the logits gradient |"
-        )
-        print("|---|---|---|---|", *rows(network, others), sep="\n")
+        header = ["in place of the teacher", "decisions that differ, %", "Dice of the two", "change of the logits gradient"]
+        print(markdown_table(header, list(rows(network, others))))
     print(f"\n{machine_facts()}")
     return 0
 

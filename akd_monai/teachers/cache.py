@@ -1,206 +1,102 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder with the maps that teachers made, shared by every run that uses the same teachers and images."""
+"""A folder with the outputs of teachers, shared by every run that uses the same teachers and images."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from akd_monai.errors import check_choice
+from akd_monai.files import as_path
+from akd_monai.teachers._coding import CACHE_DTYPES, CacheDtype
+from akd_monai.teachers._store import LOGITS, OutputStore, coding_for, described_shape, write_description
 
-from akd_monai.errors import InputError
-from akd_monai.files import atomic_write
-from akd_monai.teachers.coding import DTYPES, TargetCoding
-from akd_monai.teachers.rows import RowStore, cannot_write
+__all__ = ["LOGITS", "TeacherCache"]
 
-_LOGGER = logging.getLogger(__name__)
-LOGITS = ""
-_FORMAT = 1
+# A change of what a row holds is another number, so that folders of an earlier version are not misread. 1 was one file for
+# all rows.
+_FORMAT = 2
 
 
 class TeacherCache:
-    """One folder for each teacher below ``cache_dir``, and in it one store for each kind of map.
+    """A folder for each teacher below ``cache_dir``, and in it a store for each layer and image shape.
 
-    The name of a teacher's folder is a hash of what decides its output: weights, structure, computing. A changed weight
-    is another folder. Inside, rows are found by the hash of the prepared volume, slice and view: a changed image or
-    transform is another row. Nothing is ever replaced, so nothing can be stale; to be rid of it, delete ``cache_dir``.
+    The name of a teacher's folder is a hash of what decides its outputs: weights, architecture, precision and device. A
+    changed weight is another folder. Inside, outputs are found by a hash of the prepared volume, the slice and the
+    view: a changed image or transform is another row. Nothing is ever replaced, so nothing can be stale; to free the
+    space, delete ``cache_dir``.
 
     Args:
-        cache_dir: the folder; it is made when the first map is written.
-        dtype: how logits are kept, see :class:`~akd_monai.teachers.coding.TargetCoding`.
-        feature_dtype: how features are kept, ``"float32"`` or ``"float16"``; as logits by default.
+        cache_dir: the folder; it is made when the first output is stored.
+        dtype: ``"float32"`` keeps every bit; ``"float16"`` halves the size of features and takes a quarter of that of
+            two-class logits, whose decisions stay exact.
 
     Raises:
-        InputError: for an unknown dtype.
+        InputError: for another dtype, or if ``cache_dir`` is no path.
 
     Example:
+        >>> import tempfile, torch
+        >>> from akd_monai.teachers import TeacherCache
+        >>> facts, image = {"weights": "1f0c"}, (1, 4, 4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = TeacherCache(folder).create(facts, "", image, shape=(2, 4, 4))
+        ...     store.append(b"slice 0 view 0..", 7, torch.ones(2, 4, 4))
+        ...     again = TeacherCache(folder).open(facts, "", image)
+        ...     again.find(b"slice 0 view 0.."), again.read([b"slice 0 view 0.."]).shape
+        (7, torch.Size([1, 2, 4, 4]))
         >>> TeacherCache("cache", dtype="float8")
         Traceback (most recent call last):
         ...
-        akd_monai.errors.InputError: dtype of the teacher cache must be 'float32' or 'float16', got 'float8'.
+        akd_monai.errors.InputError: dtype of the teacher cache must be one of 'float32', 'float16', got 'float8'. ...
     """
 
-    def __init__(
-        self, cache_dir: str | os.PathLike[str], dtype: str = "float32", feature_dtype: str | None = None
-    ) -> None:
-        for name, value in (("dtype", dtype), ("feature_dtype", feature_dtype or dtype)):
-            if value not in DTYPES:
-                raise InputError(
-                    f"{name} of the teacher cache must be {' or '.join(map(repr, DTYPES))}, got {value!r}."
-                )
-        self.cache_dir, self.dtype, self.feature_dtype = Path(cache_dir), dtype, feature_dtype or dtype
+    def __init__(self, cache_dir: str | os.PathLike[str], dtype: CacheDtype = "float32") -> None:
+        check_choice("dtype of the teacher cache", dtype, CACHE_DTYPES)
+        self.cache_dir = as_path(cache_dir, "cache_dir of the teacher cache")
+        self.dtype = dtype
 
-    def maps(self, teacher: Mapping[str, Any], layer: str, input_shape: Sequence[int]) -> MapStore:
-        """Return the store of one kind of map.
+    def open(self, teacher: Mapping[str, Any], layer: str, input_shape: Sequence[int]) -> OutputStore | None:
+        """Return the store of one layer, None if nothing was stored for it yet.
 
         Args:
-            teacher: facts that decide the teacher's output, JSON values.
+            teacher: facts that decide the teacher's outputs, JSON values.
             layer: module path, :data:`LOGITS` for the network's output.
             input_shape: ``(C, *spatial)`` of the images.
         """
-        folder = self.cache_dir / _hash({"format": _FORMAT, **teacher})
-        dtype = self.feature_dtype if layer else self.dtype
-        about = {"format": _FORMAT, "layer": layer, "input_shape": list(input_shape), "dtype": dtype}
-        return MapStore(folder / _hash(about), about, dict(teacher))
+        folder, _ = self._place(teacher, layer, input_shape)
+        shape = described_shape(folder)
+        return None if shape is None else OutputStore(folder, coding_for(layer, shape, self.dtype))
 
-
-class MapStore:
-    """Maps of one kind, all of one shape, which is known once the first one has been made.
-
-    Args:
-        folder: of this kind.
-        about: ``"layer"``, ``"dtype"`` and what else tells it from others; kept in ``about.json`` for a reader.
-        teacher: facts of the teacher, likewise.
-    """
-
-    def __init__(self, folder: Path, about: Mapping[str, Any], teacher: Mapping[str, Any]) -> None:
-        self.folder, self.about, self.teacher = folder, dict(about), dict(teacher)
-        self.shape: tuple[int, ...] | None = None
-        self._rows: RowStore | None = None
-        self._look()
-
-    @property
-    def is_logits(self) -> bool:
-        """Whether the maps are the network's output."""
-        return self.about["layer"] == LOGITS
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one map.
-
-        Raises:
-            InputError: if the shape is not known yet.
-        """
-        if self.shape is None:
-            raise InputError(f"no map was made yet for {str(self.folder)!r}, so that its size is unknown.")
-        if self.is_logits:
-            return self._coding.row_bytes
-        return -(-math.prod(self.shape) * np.dtype(self.about["dtype"]).itemsize // 8) * 8
-
-    @property
-    def _coding(self) -> TargetCoding:
-        return TargetCoding(self.shape or (), self.about["dtype"])
-
-    def _look(self) -> bool:
-        path = self.folder / "about.json"
-        if self.shape is None and path.is_file():
-            try:
-                self.set_shape([int(n) for n in json.loads(path.read_text(encoding="utf-8"))["shape"]])
-            except (ValueError, KeyError, TypeError):
-                _LOGGER.warning("%s is damaged and is made again.", path)
-                path.unlink(missing_ok=True)
-        return self.shape is not None
-
-    def set_shape(self, shape: Sequence[int]) -> None:
-        """Say what shape ``(C, *spatial)`` the maps have."""
-        if self.shape is not None and self.shape != tuple(shape):
-            raise InputError(f"the teacher gave maps {list(self.shape)} and {list(shape)} for inputs of one shape.")
-        if self.shape is None:
-            self.shape = tuple(shape)
-            self._rows = RowStore(self.folder, self.row_bytes)
-
-    def describe(self) -> None:
-        """Write ``about.json``, which tells later runs the maps' shape, unless it is there.
-
-        Raises:
-            InputError: if it cannot be written.
-        """
-        path = self.folder / "about.json"
-        if path.is_file():
-            return
-        about = {**self.about, "shape": list(self.shape or ()), "row_bytes": self.row_bytes, "teacher": self.teacher}
-        try:
-            atomic_write(path, json.dumps(about, indent=1, sort_keys=True) + "\n")
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
-
-    def count(self, keys: Iterable[bytes]) -> int:
-        """Return how many of ``keys`` have a map."""
-        if not self._look() or self._rows is None:
-            return 0
-        self._rows.refresh()
-        return sum(key in self._rows for key in keys)
-
-    def find(self, key: bytes) -> tuple[int, int] | None:
-        """Return row and image tag of a map, None if there is none."""
-        return self._rows.find(key) if self._look() and self._rows is not None else None
-
-    def put(self, key: bytes, tag: int, value: torch.Tensor) -> None:
-        """Keep a map ``(C, *spatial)``.
-
-        Raises:
-            InputError: if it is not finite, too large for float16, or cannot be written.
-        """
-        self.set_shape(value.shape)
-        self.describe()
-        row = self._coding.encode(value) if self.is_logits else self._feature_row(value)
-        if self._rows is not None:
-            self._rows.append(key, tag, row)
-
-    def _feature_row(self, value: torch.Tensor) -> NDArray[np.uint8]:
-        kept = value.detach().to(getattr(torch, self.about["dtype"])).cpu()
-        if not torch.isfinite(kept).all():
-            raise InputError(
-                f"features of the teacher's layer {self.about['layer']!r} are NaN, Inf or too large for "
-                f"{self.about['dtype']}: set feature_dtype of the cache to float32, or look at the weights."
-            )
-        row = np.zeros(self.row_bytes, np.uint8)
-        content = kept.contiguous().reshape(-1).view(torch.uint8).numpy()
-        row[: len(content)] = content
-        return row
-
-    def read_rows(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return maps as they are stored, ``[n, row_bytes]``."""
-        if self._rows is None:
-            raise InputError(f"{str(self.folder)!r} holds no map.")
-        return self._rows.read(rows)
-
-    def get(self, rows: Sequence[int], *, labels_only: bool = False, device: Any = "cpu") -> torch.Tensor:
-        """Return float32 maps ``[n, C, *spatial]``.
+    def create(
+        self, teacher: Mapping[str, Any], layer: str, input_shape: Sequence[int], shape: Sequence[int]
+    ) -> OutputStore:
+        """Return the store of one layer and write down what it is for, unless that has been done.
 
         Args:
-            rows: as :meth:`find` gives them.
-            labels_only: read the labels alone and return logits that decide like them.
-            device: where to.
+            teacher: facts that decide the teacher's outputs, JSON values.
+            layer: module path, :data:`LOGITS` for the network's output.
+            input_shape: ``(C, *spatial)`` of the images.
+            shape: ``(C, *spatial)`` of the outputs.
+
+        Raises:
+            InputError: if the folder cannot be written to, or holds outputs of another shape.
         """
-        if self._rows is None or self.shape is None:
-            raise InputError(f"{str(self.folder)!r} holds no map.")
-        if not self.is_logits:
-            stored = torch.from_numpy(self._rows.read(rows)).to(device).view(getattr(torch, self.about["dtype"]))
-            return stored[:, : math.prod(self.shape)].reshape(len(rows), *self.shape).float()
-        split = self._coding.value_bytes
-        if labels_only:
-            labels = self._coding.decode_labels(self._rows.read(rows, split))
-            return self._coding.logits_of(labels.to(device))
-        return self._coding.decode(torch.from_numpy(self._rows.read(rows, 0, split)).to(device))
+        folder, about = self._place(teacher, layer, input_shape)
+        coding = coding_for(layer, shape, self.dtype)
+        write_description(folder, {**about, "row_bytes": coding.row_bytes, "teacher": dict(teacher)}, shape)
+        return OutputStore(folder, coding)
+
+    def row_bytes(self, layer: str, shape: Sequence[int]) -> int:
+        """Return the bytes that one output ``(C, *spatial)`` of a layer takes."""
+        return coding_for(layer, shape, self.dtype).row_bytes
+
+    def _place(self, teacher: Mapping[str, Any], layer: str, input_shape: Sequence[int]) -> tuple[Path, dict[str, Any]]:
+        about = {"format": _FORMAT, "layer": layer, "input_shape": list(input_shape), "dtype": self.dtype}
+        return self.cache_dir / _hash({"format": _FORMAT, **teacher}) / _hash(about), about
 
 
 def _hash(about: Mapping[str, Any]) -> str:

@@ -1,42 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A teacher that looks at each view of each slice at most once, in any run."""
+"""A teacher whose outputs are computed once for each view of each slice, in any run."""
 
 from __future__ import annotations
 
-import logging
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
 
+from akd_monai.data.identified import IdentifiedSlices
 from akd_monai.errors import InputError
-from akd_monai.teachers.cache import LOGITS, MapStore, TeacherCache
-from akd_monai.teachers.identity import image_tags, sample_key
-from akd_monai.teachers.online import Maps, OnlineTeacher
-from akd_monai.teachers.sample_ids import SampleId, sample_ids
+from akd_monai.teachers._identity import image_tags, sample_key
+from akd_monai.teachers._sample_ids import SampleId, sample_ids
+from akd_monai.teachers._space import Demand, check_space
+from akd_monai.teachers._store import LOGITS, OutputStore
+from akd_monai.teachers.cache import TeacherCache
+from akd_monai.teachers.online import OnlineTeacher, TeacherOutputs
 
-logger = logging.getLogger(__name__)
+__all__ = ["CachedTeacher"]
 
 
 class CachedTeacher:
-    """Serve maps from a :class:`~akd_monai.teachers.cache.TeacherCache`, and let the teacher make those that are missing.
+    """Provide a teacher's outputs from a :class:`TeacherCache`; those that are missing are computed and stored.
 
-    The batch says which volume, slice and view each image is (:func:`~akd_monai.teachers.sample_ids.sample_ids`), and a
-    checksum of each image is compared with that of the image the teacher saw. Missing maps are made one image at a
-    time, so that they do not depend on the batch in which they were first wanted, and what is used is what was stored:
-    a run that is killed and resumed, or started beside another one, sees the same numbers.
+    The batch says which volume, slice and view each image is
+    (:class:`~akd_monai.data.identified.IdentifiedSlices`), and a checksum of each image is compared with that of the
+    image that the outputs were computed from. Missing outputs are computed one image at a time, so that they do not depend
+    on the batch that needed them first, and what a step uses is always what was stored: a run that is killed and
+    resumed, or started beside another one, sees the same numbers.
 
     Args:
-        teacher: makes what is missing.
-        cache: where maps are kept.
-        labels_only: whether no more than the teacher's decision is wanted of its logits.
+        teacher: computes what is missing.
+        cache: where outputs are stored.
+        labels_only: whether no more than the teacher's decision is needed of its logits. Logits are then returned that
+            have the same arg-max and mean nothing else.
 
     Attributes:
-        dataset: what the slices of the run are drawn from.
-        served: number of images whose maps were returned.
+        served: number of images for which outputs were returned.
+
+    Example:
+        >>> import tempfile
+        >>> from torch import nn
+        >>> from akd_monai.teachers import TeacherOptions
+        >>> batch = {"volume_key": ["5f2c"], "slice_index": [3], "view": [0]}
+        >>> device, image = torch.device("cpu"), torch.ones(1, 1, 4, 4)
+        >>> online = OnlineTeacher(nn.Conv2d(1, 2, 1).eval(), [], TeacherOptions(), device)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     cached = CachedTeacher(online, TeacherCache(folder))
+        ...     for _ in range(3):
+        ...         logits, features = cached(image, batch)
+        >>> cached.computed, cached.served, logits.shape
+        (1, 3, torch.Size([1, 2, 4, 4]))
     """
 
     def __init__(self, teacher: OnlineTeacher, cache: TeacherCache, labels_only: bool = False) -> None:
@@ -44,10 +59,10 @@ class CachedTeacher:
         self.cache = cache
         self.labels_only = labels_only
         self.served = 0
-        self._stores: dict[tuple[int, ...], dict[str, MapStore]] = {}
-        self.dataset: Any = None
+        self._dataset: Any = None
         self._draws: int | None = None
         self._identity: dict[str, Any] | None = None
+        self._stores: dict[tuple[int, ...], dict[str, OutputStore]] = {}
         self._announced: set[tuple[int, ...]] = set()
 
     @property
@@ -56,135 +71,123 @@ class CachedTeacher:
         return self.teacher.computed
 
     def start(self, trainer: SupervisedTrainer) -> None:
-        """Get ready for a run: the teacher's weights are looked at anew."""
+        """Prepare for a run: the teacher's weights are hashed again, and the data set identifies its slices."""
         self.teacher.start(trainer)
-        self._stores, self._identity, self._announced = {}, None, set()
-        loader = trainer.data_loader
-        self.dataset = getattr(loader, "dataset", None)
-        if hasattr(self.dataset, "identify_slices"):
-            self.dataset.identify_slices()
-        length, size = trainer.state.epoch_length, getattr(trainer.data_loader, "batch_size", None)
-        self._draws = trainer.state.max_epochs * length * size if length and size and trainer.state.max_epochs else None
-
-    def stores(self, input_shape: Sequence[int]) -> dict[str, MapStore]:
-        """Return the stores of the logits, ``""``, and of each tapped layer, for images ``(C, *spatial)``."""
-        shape = tuple(input_shape)
-        if shape not in self._stores:
-            if self._identity is None:
-                self._identity = self.teacher.identity()
-            layers = [LOGITS, *self.teacher.layers]
-            self._stores[shape] = {layer: self.cache.maps(self._identity, layer, shape) for layer in layers}
-        return self._stores[shape]
+        self._identity = None
+        self._stores = {}
+        self._announced = set()
+        self._dataset = getattr(trainer.data_loader, "dataset", None)
+        self._draws = _draws(trainer)
+        if isinstance(self._dataset, IdentifiedSlices):
+            self._dataset.identify_slices()
 
     def shapes(self, input_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of all maps, from the cache where it knows them."""
-        known = {layer: store.shape for layer, store in self.stores(input_shape).items()}
-        found = {layer: shape for layer, shape in known.items() if shape is not None}
-        return found if len(found) == len(known) else self.teacher.shapes(input_shape)
+        """Return the shapes of all outputs, as :meth:`OnlineTeacher.shapes` does, from the cache where it knows them."""
+        stores = self._opened(tuple(input_shape))
+        if self._missing_layers(stores):
+            return self.teacher.shapes(input_shape)
+        return {layer: store.shape for layer, store in stores.items()}
 
-    def __call__(self, image: torch.Tensor, batch: Any) -> Maps:
+    def __call__(self, image: torch.Tensor, batch: Any) -> TeacherOutputs:
         """Return logits and features for images, as :class:`OnlineTeacher` does.
 
         Raises:
-            InputError: if the batch does not say what its images are, they are no views of their slices, differ from
-                those the teacher saw, or there is no room.
+            InputError: if the batch does not say what its images are, they are no views of their slices, they differ from
+                those that the stored outputs were computed from, or the disk is full.
         """
-        ids, tags = sample_ids(batch, len(image), self.dataset), image_tags(image)
-        stores = self.stores(image.shape[1:])
-        rows: dict[str, list[int]] = {layer: [] for layer in stores}
-        for number, (sample, tag) in enumerate(zip(ids, tags, strict=True)):
-            key = sample_key(sample.volume, sample.position, sample.view)
-            found = self._find(stores, key) or self.make(stores, key, tag, image[number : number + 1])
-            for layer, (row, seen) in found.items():
-                if seen != tag:
-                    raise InputError(_other_image(sample))
-                rows[layer].append(row)
+        samples = sample_ids(batch, len(image), self._dataset)
+        stores = self._opened(tuple(image.shape[1:]))
+        for sample, tag, one in zip(samples, image_tags(image), image.split(1), strict=True):
+            if not self._has(stores, sample.key):
+                self._compute(stores, sample.key, tag, one)
+            _check_same_image(stores, sample, tag)
         self.served += len(image)
-        maps = {
-            layer: store.get(rows[layer], labels_only=self.labels_only and layer == LOGITS, device=image.device)
-            for layer, store in stores.items()
-        }
-        return maps.pop(LOGITS), maps
+        return self._read(stores, [sample.key for sample in samples], image.device)
 
-    @staticmethod
-    def _find(stores: dict[str, MapStore], key: bytes) -> dict[str, tuple[int, int]] | None:
-        found = {layer: store.find(key) for layer, store in stores.items()}
-        return None if None in found.values() else {layer: row for layer, row in found.items() if row is not None}
+    def _opened(self, input_shape: tuple[int, ...]) -> dict[str, OutputStore]:
+        """Return the stores for images of one shape by layer; a layer for which nothing was stored yet has none."""
+        if input_shape not in self._stores:
+            self._stores[input_shape] = {}
+        stores = self._stores[input_shape]
+        for layer in self._missing_layers(stores):
+            store = self.cache.open(self._facts(), layer, input_shape)
+            if store is not None:
+                stores[layer] = store
+        return stores
 
-    def make(
-        self, stores: dict[str, MapStore], key: bytes, tag: int, image: torch.Tensor
-    ) -> dict[str, tuple[int, int]]:
-        """Let the teacher look at one image ``[1, C, *spatial]``, keep what it makes of it and return where.
+    def _missing_layers(self, stores: Mapping[str, OutputStore]) -> list[str]:
+        return [layer for layer in (LOGITS, *self.teacher.layers) if layer not in stores]
 
-        Raises:
-            InputError: if there is no room.
-        """
+    def _facts(self) -> dict[str, Any]:
+        if self._identity is None:
+            self._identity = self.teacher.identity()
+        return self._identity
+
+    def _has(self, stores: Mapping[str, OutputStore], key: bytes) -> bool:
+        if self._missing_layers(stores):
+            return False
+        return all(store.find(key) is not None for store in stores.values())
+
+    def _compute(self, stores: dict[str, OutputStore], key: bytes, tag: int, image: torch.Tensor) -> None:
+        """Run the teacher on one image ``[1, C, *spatial]`` and store its outputs where they are missing."""
         logits, features = self.teacher(image, None)
-        made = {LOGITS: logits, **features}
-        for layer, store in stores.items():
-            store.set_shape(made[layer].shape[1:])
-        self._announce(stores, image.shape[1:])
+        outputs = {layer: output[0] for layer, output in {LOGITS: logits, **features}.items()}
+        self._prepare(stores, tuple(image.shape[1:]), outputs)
         for layer, store in stores.items():
             if store.find(key) is None:
-                store.put(key, tag, made[layer][0])
-            else:
-                store.describe()
-        found = self._find(stores, key)
-        if found is None:
+                store.append(key, tag, outputs[layer])
+        if not self._has(stores, key):
             raise InputError(f"the teacher cache {str(self.cache.cache_dir)!r} loses what is written: check the disk.")
-        return found
 
-    def _announce(self, stores: dict[str, MapStore], shape: Sequence[int]) -> None:
-        """Tell the size before anything is written, and refuse what the disk cannot hold."""
-        if tuple(shape) in self._announced:
-            return
-        self._announced.add(tuple(shape))
-        keys = _keys(self.dataset, getattr(self.dataset, "views", 8))
-        draws = self._draws
-        limits = [n for n in (draws, len(keys) if keys else None) if n is not None]
-        each = sum(store.row_bytes for store in stores.values())
-        free = shutil.disk_usage(_existing(self.cache.cache_dir)).free
-        told = f"teacher cache {str(self.cache.cache_dir)!r}: {_size(each)} for each view of a slice"
-        if limits:
-            missing = [min(limits[0], len(keys) - s.count(keys)) if keys else limits[0] for s in stores.values()]
-            needed = sum(n * store.row_bytes for n, store in zip(missing, stores.values(), strict=True))
-            told += f", at most {max(missing)} of them to come, {_size(needed)}"
-            if needed > free:
-                raise InputError(
-                    f"{told}, but {_size(free)} are free: make room, give another folder, set cache_dtype to "
-                    "float16, or leave terms out that compare features."
-                )
-        logger.info("%s; %s are free", told, _size(free))
+    def _prepare(
+        self, stores: dict[str, OutputStore], input_shape: tuple[int, ...], outputs: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Check once that there is space for what may come, then create the stores that are missing."""
+        if input_shape not in self._announced:
+            self._announced.add(input_shape)
+            keys = _all_keys(self._dataset)
+            demands = [self._demand(stores.get(layer), layer, output, keys) for layer, output in outputs.items()]
+            check_space(self.cache.cache_dir, demands)
+        for layer in self._missing_layers(stores):
+            stores[layer] = self.cache.create(self._facts(), layer, input_shape, outputs[layer].shape)
+
+    def _demand(self, store: OutputStore | None, layer: str, output: torch.Tensor, keys: list[bytes]) -> Demand:
+        missing = self._draws
+        if keys:
+            still = len(keys) - (0 if store is None else store.count(keys))
+            missing = still if missing is None else min(missing, still)
+        return Demand(self.cache.row_bytes(layer, output.shape), missing)
+
+    def _read(self, stores: Mapping[str, OutputStore], keys: list[bytes], device: torch.device) -> TeacherOutputs:
+        logits_store = stores[LOGITS]
+        read_logits = logits_store.read_decisions if self.labels_only else logits_store.read
+        features = {layer: stores[layer].read(keys, device) for layer in self.teacher.layers}
+        return read_logits(keys, device), features
 
 
-def _keys(dataset: Any, views: int) -> list[bytes]:
-    """Return the keys of the first views of all slices of a data set that tells them."""
-    volumes = getattr(dataset, "volume_keys", None)
-    if not volumes or not hasattr(dataset, "slices"):
+def _draws(trainer: SupervisedTrainer) -> int | None:
+    """Return how many images a run draws, None where that is unknown."""
+    size = getattr(trainer.data_loader, "batch_size", None)
+    length = trainer.state.epoch_length
+    epochs = trainer.state.max_epochs
+    return epochs * length * size if epochs and length and size else None
+
+
+def _all_keys(dataset: Any) -> list[bytes]:
+    """Return the keys of all views of all slices of a data set that identifies them."""
+    if not isinstance(dataset, IdentifiedSlices):
         return []
-    return [sample_key(str(volumes[int(c)]), int(p), view) for c, p in dataset.slices for view in range(views)]
+    keys = []
+    for volume, position in dataset.slices:
+        name = dataset.volume_keys[int(volume)]
+        keys += [sample_key(name, int(position), view) for view in range(dataset.views)]
+    return keys
 
 
-def _size(count: float) -> str:
-    """Return bytes with three digits.
-
-    Example:
-        >>> _size(313_344), _size(12), _size(7.5e12)
-        ('313 kB', '12 B', '7.5e+03 GB')
-    """
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= limit:
-            return f"{count / limit:.3g} {unit}"
-    return f"{count} B"
-
-
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-
-
-def _other_image(sample: SampleId) -> str:
-    return (
-        f"slice {sample.position} of {sample.name} in view {sample.view} is not the image that the teacher saw: a random "
-        "transform changes more than its place in the volume and its view tell. Leave out every random transform but flips "
-        "and quarter turns, or leave out teacher_cache."
-    )
+def _check_same_image(stores: Mapping[str, OutputStore], sample: SampleId, tag: int) -> None:
+    if any(store.find(sample.key) != tag for store in stores.values()):
+        raise InputError(
+            f"slice {sample.position} of {sample.name} in view {sample.view} is not the image that the teacher's stored "
+            "outputs were computed from: a random transform changes more than its place in the volume and its view tell. "
+            "Leave out every random transform but flips and quarter turns, or leave out teacher_cache."
+        )

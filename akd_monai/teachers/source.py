@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a distillation takes the teacher's maps from."""
+"""Where a distillation takes the teacher's outputs from."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from torch import nn
 from akd_monai.errors import InputError
 from akd_monai.losses import AdaptiveAffinityLoss, DistillationCriterion, LogitsKLLoss
 from akd_monai.teachers.cached import CachedTeacher
-from akd_monai.teachers.online import Maps, OnlineTeacher
+from akd_monai.teachers.online import OnlineTeacher, TeacherOutputs
 from akd_monai.teachers.options import TeacherOptions
+
+__all__ = ["TeacherSource", "teacher_source"]
 
 
 class TeacherSource(Protocol):
-    """What the trainer asks for the teacher's maps."""
+    """What a trainer asks for the teacher's outputs: :class:`OnlineTeacher`, :class:`CachedTeacher`, or your own."""
 
     @property
     def computed(self) -> int:
@@ -26,12 +28,12 @@ class TeacherSource(Protocol):
 
     @property
     def served(self) -> int:
-        """Number of images whose maps were returned."""
+        """Number of images for which outputs were returned."""
 
     def start(self, trainer: SupervisedTrainer) -> None:
-        """Get ready for a run."""
+        """Prepare for a run."""
 
-    def __call__(self, image: torch.Tensor, batch: Any) -> Maps:
+    def __call__(self, image: torch.Tensor, batch: Any) -> TeacherOutputs:
         """Return logits ``[B, K, *spatial]`` and features by layer for the images of a batch."""
 
     def shapes(self, input_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
@@ -45,18 +47,24 @@ def teacher_source(
     device: torch.device,
     ambient: torch.dtype | None = None,
 ) -> TeacherSource:
-    """Return the source of maps that ``options`` ask for.
+    """Return the source of outputs that ``options`` ask for.
 
     Args:
         teacher: the network, in ``eval`` mode on ``device``.
-        distillation: what the maps are wanted for.
-        options: see :class:`~akd_monai.teachers.options.TeacherOptions`.
+        distillation: the terms that need the outputs.
+        options: :class:`TeacherOptions`, or a mapping with its fields.
         device: of the run.
         ambient: type of the trainer's autocast, None when it has none.
 
     Raises:
-        InputError: if an option is wrong, or the cache cannot keep what a term needs.
+        InputError: if an option is wrong, or the cache cannot store what a term needs.
         UnknownNameError: for a layer or an option that does not exist.
+
+    Example:
+        >>> terms = DistillationCriterion([{"name": "soft", "loss": "logits", "weight": 0.2}])
+        >>> source = teacher_source(nn.Conv2d(1, 2, 1).eval(), terms, {"cache_dir": "cache"}, torch.device("cpu"))
+        >>> type(source).__name__
+        'CachedTeacher'
     """
     chosen = TeacherOptions.read(options)
     online = OnlineTeacher(teacher, distillation.teacher_layers, chosen, device, ambient)
@@ -64,7 +72,7 @@ def teacher_source(
     if cache is None:
         return online
     _check_terms(distillation, chosen.cache_dtype)
-    labels_only = all(t.teacher_layer is not None or _needs_labels(t) for t in distillation.active)
+    labels_only = all(term.teacher_layer is not None or _needs_labels(term) for term in distillation.active)
     return CachedTeacher(online, cache, labels_only=labels_only)
 
 

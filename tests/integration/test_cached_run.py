@@ -15,7 +15,7 @@ import pytest
 import torch
 from bundle_tools import small_bundle
 
-from akd_monai.bundle.run import distill
+from akd_monai.bundle import distill_bundle as distill
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_killed_while_the_cache_fills_and_resumed_ends_with_the_same_weights(
     shared = {"dataset_dir": str(data_dir), "sites": ["I2CVB"], "teacher_cache": str(tmp_path / "cache")}
     distill(teacher, whole, **shared)
     # 24 are drawn, of two slices in eight views; two float32 logits and a bit for 1024 pixels, 8 channels of 4 x 4
-    assert "8.83 kB for each view of a slice, at most 16 of them to come, 141 kB" in capfd.readouterr().out
+    assert "8.83 kB for each view of a slice, at most 16 still to be computed, 141 kB" in capfd.readouterr().out
 
     small_bundle("enet", killed, iterations_per_checkpoint=1)
     command = [

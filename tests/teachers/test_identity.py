@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from akd_monai.identity import code_facts, plain_text
-from akd_monai.teachers.identity import teacher_identity
+from akd_monai.teachers._identity import image_tags, teacher_identity
 
 CODE = """
 import torch
@@ -58,7 +58,7 @@ def test_it_is_the_same_in_every_process_and_folder(tmp_path):
     assert here == teacher_identity(network_of(tmp_path / "elsewhere" / "scaled_network.py", CODE))
     command = (
         "import sys; sys.path.insert(0, '.'); from scaled_network import Scaled;"
-        "from akd_monai.cache import teacher_identity; print(teacher_identity(Scaled()))"
+        "from akd_monai.teachers._identity import teacher_identity; print(teacher_identity(Scaled()))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
     done = subprocess.run(
@@ -143,3 +143,16 @@ def test_values_as_text(value, text):
 @pytest.mark.parametrize("make", [np.array, torch.tensor, lambda x: torch.tensor(x, dtype=torch.bfloat16)])
 def test_arrays_as_text_tell_their_numbers(make):
     assert plain_text(make([0, 1, 2])) == plain_text(make([0, 1, 2])) != plain_text(make([0, 1, 3]))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32, torch.float64])
+def test_every_changed_value_and_every_exchange_changes_the_tag_of_an_image(dtype):
+    image = torch.arange(12, dtype=dtype).reshape(1, 1, 3, 4)
+    changed = [image.flip(-1), image.transpose(-1, -2).reshape(image.shape)]
+    for number in range(12):
+        other = image.clone()
+        other.view(-1)[number] += 1
+        changed.append(other)
+    tags = image_tags(torch.cat([image, *changed]))
+    assert len(set(tags)) == 15
+    assert image_tags(image) == tags[:1]

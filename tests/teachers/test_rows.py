@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store of rows: whole rows only, whatever happens, for any number of processes."""
+"""The store of rows: complete rows only, whatever happens, for any number of processes."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-import pickle
 import signal
 import time
 
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from akd_monai.errors import InputError
-from akd_monai.teachers import rows as rows_module
-from akd_monai.teachers.rows import RowStore
+from akd_monai.teachers import _rows as rows_module
+from akd_monai.teachers._rows import RowStore
 
 BYTES = 40
 
@@ -36,18 +36,27 @@ def fill(store: RowStore, numbers) -> None:
 def check(store: RowStore, numbers) -> None:
     for number in numbers:
         found = store.find(key(number))
-        assert found is not None
-        assert found[1] == -number
-        np.testing.assert_array_equal(store.read([found[0]])[0], row(number))
+        assert found == -number
+        np.testing.assert_array_equal(store.read([key(number)])[0], row(number))
 
 
-def test_rows_come_back_in_another_process_and_part_by_part(tmp_path):
+def files(folder) -> list[str]:
+    return sorted(path.name for path in folder.glob("*/*"))
+
+
+def names(numbers) -> list[str]:
+    return sorted(f"{number:032x}.row" for number in numbers)
+
+
+def test_rows_come_back_part_by_part(tmp_path):
     fill(RowStore(tmp_path / "new", BYTES), range(5))
-    store = pickle.loads(pickle.dumps(RowStore(tmp_path / "new", BYTES)))
+    store = RowStore(tmp_path / "new", BYTES)
     check(store, range(5))
-    places = [store.find(key(n))[0] for n in (4, 1)]
-    np.testing.assert_array_equal(store.read(places, 8, 24), np.stack([row(4), row(1)])[:, 8:24])
+    np.testing.assert_array_equal(store.read([key(4), key(1)], 8, 24), np.stack([row(4), row(1)])[:, 8:24])
+    np.testing.assert_array_equal(store.read([key(2)], 37), row(2)[None, 37:])
     assert store.find(key(9)) is None
+    assert store.count(key(n) for n in (1, 3, 9)) == 2
+    assert RowStore(tmp_path / "none", BYTES).count([key(1)]) == 0
 
 
 def test_a_second_row_under_a_key_is_not_stored(tmp_path):
@@ -55,96 +64,169 @@ def test_a_second_row_under_a_key_is_not_stored(tmp_path):
     one.append(key(1), -1, row(1))
     other.append(key(1), 5, row(2))
     check(other, [1])
-    assert (tmp_path / "rows.bin").stat().st_size == BYTES
+    assert files(tmp_path) == names([1])
+
+
+def test_a_row_of_another_size_is_a_fault_of_the_program(tmp_path):
+    with pytest.raises(ValueError, match="a row has 40 bytes, got 3"):
+        RowStore(tmp_path, BYTES).append(key(1), 0, np.zeros(3, np.uint8))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="skipped: needs fork")
-@pytest.mark.parametrize(("write", "share"), [(0, 0.0), (6, 0.5), (6, 1.0), (7, 0.0), (7, 0.5), (7, 1.0)])
-def test_a_process_killed_inside_a_write_leaves_whole_rows(tmp_path, monkeypatch, write, share):
-    """Writes alternate between row and record: 6 is the fourth row, 7 its record."""
-    plain, count = rows_module._write_at, [0]
-
-    def lethal(file, content, offset):
-        if count[0] == write:
-            plain(file, content[: int(share * len(content))], offset)
-            os.kill(os.getpid(), signal.SIGKILL)
-        count[0] += 1
-        plain(file, content, offset)
-
+@pytest.mark.parametrize(
+    "moment", ["first byte", "header", "half a row", "before it has its name", "after it has its name"]
+)
+def test_a_process_killed_inside_a_write_leaves_complete_rows(tmp_path, monkeypatch, moment):
+    """The fourth row is the one in whose writing the process ends."""
     child = os.fork()
     if child == 0:
-        monkeypatch.setattr(rows_module, "_write_at", lethal)
+        die_in_fourth_write(monkeypatch, moment)
         fill(RowStore(tmp_path, BYTES), range(10))
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    complete = range(4 if moment == "after it has its name" else 3)
     store = RowStore(tmp_path, BYTES)
-    survived = [number for number in range(10) if store.find(key(number)) is not None]
-    assert survived == list(range(4 if (write, share) == (7, 1.0) else write // 2))
-    check(store, survived)
+    assert [number for number in range(10) if store.find(key(number)) is not None] == list(complete)
+    check(store, complete)
+    leftovers = [name for name in files(tmp_path) if name.startswith(".tmp-")]
+    assert len(leftovers) == (0 if moment == "after it has its name" else 1)
     fill(store, range(10))
-    check(store, range(10))
     check(RowStore(tmp_path, BYTES), range(10))
-    assert (tmp_path / "rows.bin").stat().st_size == 10 * BYTES
+    assert files(tmp_path) == names(range(10))
+
+
+def die_in_fourth_write(monkeypatch, moment):
+    calls = [0]
+
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def lethal_write(path, write, size):
+        calls[0] += 1
+        if calls[0] == 4 and not moment.endswith("name"):
+            write = cut(write, {"first byte": 1, "header": 12, "half a row": 12 + BYTES // 2}[moment])
+        return plain_write(path, write, size=size)
+
+    def cut(write, count):
+        def cut_write(stream):
+            content = bytearray()
+            write(type("Buffer", (), {"write": lambda _, data: content.extend(data)})())
+            stream.write(content[:count])
+            stream.flush()
+            die()
+
+        return cut_write
+
+    def lethal_replace(source, target):
+        last = calls[0] == 4 and moment.endswith("name")
+        if last and moment.startswith("before"):
+            die()
+        plain_replace(source, target)
+        if last:
+            die()
+
+    plain_write, plain_replace = rows_module.atomic_write, os.replace
+    monkeypatch.setattr(rows_module, "atomic_write", lethal_write)
+    monkeypatch.setattr("akd_monai.files.os.replace", lethal_replace)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="skipped: needs fork")
-def test_processes_that_fill_at_once_store_each_row_once(tmp_path, monkeypatch):
-    plain = rows_module._write_at
+def test_of_processes_that_fill_at_once_the_first_one_counts(tmp_path, monkeypatch):
+    """Each process stores rows of its own; what one has found, no other one may replace."""
+    plain = rows_module.atomic_write
 
-    def slow(file, content, offset):
-        time.sleep(0.001)  # so that processes meet between a row and its record
-        plain(file, content, offset)
+    def slow(*args, **options):
+        time.sleep(0.001)  # so that processes meet between looking for a row and storing it
+        return plain(*args, **options)
 
-    monkeypatch.setattr(rows_module, "_write_at", slow)
+    monkeypatch.setattr(rows_module, "atomic_write", slow)
     children = []
-    for start in range(3):
+    for process in range(3):
         child = os.fork()
         if child == 0:
-            fill(RowStore(tmp_path, BYTES), [(start * 20 + n) % 60 for n in range(60)])
-            os._exit(0)
+            os._exit(0 if keeps_what_it_found(RowStore(tmp_path, BYTES), tmp_path, process) else 1)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
-    check(RowStore(tmp_path, BYTES), range(60))
-    assert (tmp_path / "rows.bin").stat().st_size == 60 * BYTES
+    assert files(tmp_path) == names(range(60))
 
 
-def test_a_damaged_record_is_not_believed(tmp_path):
-    fill(RowStore(tmp_path, BYTES), range(4))
-    with open(tmp_path / "index.bin", "r+b") as stream:
-        stream.seek(2 * 32 + 16)  # the tag of the third
-        stream.write(b"\x01\x02")
-    store = RowStore(tmp_path, BYTES)
-    assert store.find(key(2)) is None
-    fill(store, range(4))
-    check(store, range(4))
-    check(RowStore(tmp_path, BYTES), range(4))
+def keeps_what_it_found(store, folder, process) -> bool:
+    found = {}
+    for number in range(60):
+        store.append(key(number), process, row(1000 * process + number))
+        found[number] = (store.find(key(number)), store.read([key(number)]).tobytes())
+    time.sleep(0.2)
+    fresh = RowStore(folder, BYTES)
+    return all(found[n] == (fresh.find(key(n)), fresh.read([key(n)]).tobytes()) for n in found)
 
 
-def test_a_damaged_row_is_reported_and_made_again(tmp_path, caplog):
+@pytest.mark.parametrize("place", [3, 8, 12, 51], ids=["tag", "checksum", "first byte of the row", "last byte"])
+def test_a_flipped_bit_is_reported_and_the_row_stored_again(tmp_path, caplog, place):
     fill(RowStore(tmp_path, BYTES), range(3))
-    with open(tmp_path / "rows.bin", "r+b") as stream:
-        stream.seek(BYTES + 3)
-        stream.write(b"\xff\x00\xff")
+    path = next(tmp_path.glob(f"*/{1:032x}.row"))
+    before = path.read_bytes()
+    assert len(before) == 52
+    path.write_bytes(before[:place] + bytes([before[place] ^ 4]) + before[place + 1 :])
     store = RowStore(tmp_path, BYTES)
     with caplog.at_level(logging.WARNING):
         assert store.find(key(1)) is None
-    assert "row 1 of the teacher cache" in caplog.text
-    assert "damaged" in caplog.text
+    assert f"{path} of the teacher cache is damaged and will be computed again" in caplog.text
     fill(store, range(3))
-    check(store, range(3))
     check(RowStore(tmp_path, BYTES), range(3))
+    assert path.read_bytes() == before
 
 
-def test_rows_behind_the_end_of_a_shortened_file_are_made_again(tmp_path):
-    fill(RowStore(tmp_path, BYTES), range(4))
-    os.truncate(tmp_path / "rows.bin", 2 * BYTES + 5)
+@pytest.mark.parametrize("size", [0, 5, 12, 51, 53])
+def test_a_file_of_another_length_is_a_damaged_row(tmp_path, size):
+    fill(RowStore(tmp_path, BYTES), range(2))
+    path = next(tmp_path.glob(f"*/{1:032x}.row"))
+    os.truncate(path, size)
     store = RowStore(tmp_path, BYTES)
-    assert [store.find(key(n)) is None for n in range(4)] == [False, False, True, True]
-    fill(store, range(4))
-    check(RowStore(tmp_path, BYTES), range(4))
+    assert store.find(key(1)) is None
+    fill(store, range(2))
+    check(RowStore(tmp_path, BYTES), range(2))
+
+
+@pytest.mark.parametrize("damage", ["deleted", "shortened"])
+def test_a_row_that_is_lost_while_it_is_used_is_said(tmp_path, damage):
+    store = RowStore(tmp_path, BYTES)
+    fill(store, range(2))
+    check(store, range(2))
+    path = next(tmp_path.glob(f"*/{1:032x}.row"))
+    if damage == "deleted":
+        path.unlink()
+    else:
+        os.truncate(path, 30)
+    with pytest.raises(
+        InputError, match=r"1\.row: was deleted or changed while a run was using it; start the run again"
+    ):
+        store.read([key(0), key(1)])
+
+
+def test_a_cache_can_be_read_without_the_right_to_write(tmp_path):
+    fill(RowStore(tmp_path, BYTES), range(2))
+    (tmp_path / ".lock").unlink()
+    check(RowStore(tmp_path, BYTES), range(2))
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(InputError, match=r"cannot write to the teacher cache .*file.*make room or give another folder"):
+    with pytest.raises(InputError, match=r"cannot write to the teacher cache .*file.*Not a directory.*choose another"):
         RowStore(tmp_path / "file" / "cache", BYTES).append(key(1), 0, row(1))
+
+
+def test_a_full_disk_is_explained_and_changes_nothing(tmp_path, monkeypatch):
+    fill(RowStore(tmp_path, BYTES), range(2))
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(rows_module, "atomic_write", full)
+    store = RowStore(tmp_path, BYTES)
+    with pytest.raises(
+        InputError, match=r"\(No space left on device\): free space or choose another folder; what is st"
+    ):
+        store.append(key(2), 0, row(2))
+    check(store, range(2))
+    assert store.find(key(2)) is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a cached map belongs to: the teacher, the volume, the slice and view, and the image itself."""
+"""What a stored output belongs to: the teacher, the volume, the slice and view, and the image itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from akd_monai.identity import code_facts, plain_text, tensor_bytes
+
+__all__ = ["image_tags", "sample_key", "teacher_identity"]
 
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -33,7 +35,7 @@ def teacher_identity(teacher: nn.Module) -> str:
 
 
 def sample_key(volume: str, position: int, view: int) -> bytes:
-    """Return the 16 bytes under which the map of one view of one slice is stored."""
+    """Return the 16 bytes under which the output for one view of one slice is stored."""
     return hashlib.blake2b(f"{volume} {position} {view}".encode(), digest_size=16).digest()
 
 
