@@ -1,2 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prostate MRI: its public sources, checks of prepared data, and a synthetic set."""
+"""Prostate MRI: prepare its public sources, check prepared data, make a synthetic set.
+
+Names are looked up when they are first used, so that ``import akd_monai.prostate`` loads neither torch nor MONAI.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from akd_monai._moved import moved_name
+
+if TYPE_CHECKING:
+    from akd_monai.prostate.phantom.make import make_phantom
+    from akd_monai.prostate.prepare.run import prepare_dataset
+    from akd_monai.prostate.verify.run import verify_dataset
+
+_HOMES = {
+    "make_phantom": "phantom.make",
+    "prepare_dataset": "prepare.run",
+    "verify_dataset": "verify.run",
+}
+
+__all__ = ["make_phantom", "prepare_dataset", "verify_dataset"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        return moved_name(__name__, name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

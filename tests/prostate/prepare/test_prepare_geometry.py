@@ -10,9 +10,9 @@ from prepare_tools import LPS, gland, grey, run, save, six_site, voxels
 
 from akd_monai.data.geometry import affine_problem, corner_distance_mm, orientation_of, turned_to
 from akd_monai.prostate.flip_evidence import flip_evidence
-from akd_monai.prostate.prepare.grid import resized, square_view
-from akd_monai.prostate.prepare.sources.base import Volume
-from akd_monai.prostate.prepare.sources.pairing import pair_corner_origin
+from akd_monai.prostate.prepare._grid import resized, squared
+from akd_monai.prostate.prepare._sources.base import Volume
+from akd_monai.prostate.prepare._sources.corner_origin import pair_corner_origin
 
 
 def test_size_keeps_the_physical_extent_and_pads_to_a_square(tmp_path):
@@ -38,8 +38,8 @@ def test_linear_values_and_nearest_labels_by_hand():
 
 
 @pytest.mark.parametrize("width", [4.0, 5.0, 5.5, 7.0])
-def test_square_view_keeps_every_voxel_in_its_place(width):
-    values, grid = square_view(grey(), LPS, width)
+def test_squared_keeps_every_voxel_in_its_place(width):
+    values, grid = squared(grey(), LPS, width)
     assert values.shape[:2] == (round(width / 0.5),) * 2
     for index in np.argwhere(values > 0)[::17]:
         old = np.rint(np.linalg.inv(LPS) @ grid @ [*index, 1])[:3].astype(int)

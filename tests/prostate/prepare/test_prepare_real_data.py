@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from nibabel.processing import resample_from_to
 
+from akd_monai.prostate import prepare_dataset, verify_dataset
 from akd_monai.prostate.flip_evidence import flip_evidence
-from akd_monai.prostate.prepare.run import prepare
-from akd_monai.prostate.prepare.sources.files import read_volume
-from akd_monai.prostate.verify.run import verify
+from akd_monai.prostate.prepare._sources.files import read_volume
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -31,7 +30,7 @@ def voxels(path):
 
 
 def run(source, root, out, **other):
-    return prepare(source, root, out, workers=1, progress=False, **other)
+    return prepare_dataset(source, root, out, workers=1, progress=False, **other)
 
 
 def overlap(prepared, known):
@@ -91,7 +90,7 @@ def test_i2cvb_gland_lies_on_the_image(tmp_path):
 @pytest.mark.parametrize("size", [None, 192])
 def test_six_site_prepared_is_found_good(tmp_path, size):
     run("six-site", real("six-site-mini192"), tmp_path, size=size)
-    report = verify(tmp_path, workers=1, progress=False)
+    report = verify_dataset(tmp_path, workers=1, progress=False)
     assert report.findings == []
     assert len(report.cases) == 7
     volumes = {case["case"]: case["gland_cm3"] for case in report.cases}
@@ -100,18 +99,18 @@ def test_six_site_prepared_is_found_good(tmp_path, size):
 
 @pytest.mark.parametrize("name", ["six-site-mini192", "six-site-mini384", "six-site-full"])
 def test_the_public_layout_is_found_good_zones_included(name):
-    assert verify(real(name), workers=1, progress=False).findings == []
+    assert verify_dataset(real(name), workers=1, progress=False).findings == []
 
 
 def test_zones_are_refused_where_they_were_not_asked_for():
-    report = verify(real("six-site-mini192"), workers=1, progress=False, label_values=(0, 1))
+    report = verify_dataset(real("six-site-mini192"), workers=1, progress=False, label_values=(0, 1))
     assert [(f.case, f.code) for f in report.findings] == [("RUNMC/Case00", "label-values")]
 
 
 def test_one_scan_in_two_public_sets_is_found(tmp_path):
     run("nci-isbi-2013", real("raw/nci-isbi-2013"), tmp_path)
     run("six-site", real("six-site-full"), tmp_path)
-    report = verify(tmp_path, workers=1, progress=False)
+    report = verify_dataset(tmp_path, workers=1, progress=False)
     (finding,) = report.findings
     assert finding.code == "duplicate"
     assert "RUNMC/Case01 and RUNMC/Case201 hold the same voxels" in finding.message
@@ -125,7 +124,7 @@ def test_whole_site_upside_down_is_noticed(tmp_path):
         target = tmp_path / "RUNMC" / path.name
         target.parent.mkdir(exist_ok=True)
         nib.save(nib.Nifti1Image(array[:, :, ::-1] if "_seg" in path.name else array, image.affine), target)
-    codes = {finding.code for finding in verify(tmp_path, workers=1, progress=False).findings}
+    codes = {finding.code for finding in verify_dataset(tmp_path, workers=1, progress=False).findings}
     assert codes == {"site-upside-down"}
 
 

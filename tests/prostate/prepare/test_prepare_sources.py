@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from akd_monai.errors import InputError, UnknownNameError
-from akd_monai.prostate.prepare.run import prepare
-from akd_monai.prostate.prepare.sources import SOURCES, get_source
-from akd_monai.prostate.prepare.sources.promise12 import promise12_site
+from akd_monai.prostate import prepare_dataset
+from akd_monai.prostate.prepare._sources import SOURCES, get_source
+from akd_monai.prostate.prepare._sources.promise12 import promise12_site
 
 SHAPE = (9, 8, 7)
 RAS = np.array([[0.5, 0, 0, 10], [0, 0.5, 0, 20], [0, 0, 3, 30], [0, 0, 0, 1.0]])
@@ -53,7 +53,7 @@ def write_promise12(folder, number, *, labelled=True):
 
 
 def run(source, root, out, **other):
-    return prepare(source, root, out, workers=1, progress=False, **other)
+    return prepare_dataset(source, root, out, workers=1, progress=False, **other)
 
 
 def records(out):
@@ -263,5 +263,7 @@ def test_a_folder_without_the_source_says_what_was_expected(tmp_path, name):
 
 
 def test_unknown_source_hints_at_the_near_one():
-    with pytest.raises(UnknownNameError, match=r"no source is called 'promise'; .*Did you mean 'promise12'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown source 'promise'\. Did you mean 'promise12', .*Known: .*folder"
+    ):
         get_source("promise")

@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 
 from akd_monai.names import is_volume, stem_of, visible
-from akd_monai.prostate.prepare.privacy import pseudonym
-from akd_monai.prostate.prepare.sources.base import CaseError, Pair, RawCase, Scan, Volume, no_cases
-from akd_monai.prostate.prepare.sources.dicom_slice import dicom_files
-from akd_monai.prostate.prepare.sources.files import read_volume
-from akd_monai.prostate.prepare.sources.pairing import pair_on_one_grid
-from akd_monai.prostate.prepare.sources.series import read_series
+from akd_monai.prostate._privacy import pseudonym
+from akd_monai.prostate.prepare._sources.base import CaseError, Listing, Pair, RawCase, Source, Volume, no_cases
+from akd_monai.prostate.prepare._sources.dicom_slice import dicom_files
+from akd_monai.prostate.prepare._sources.files import read_volume
+from akd_monai.prostate.prepare._sources.pairing import pair_on_one_grid
+from akd_monai.prostate.prepare._sources.series import read_series
+
+__all__ = ["Folder"]
 
 _LABEL_NAME = re.compile(
     r"(?:(?P<case>.+?)[ _.-])?(?:segmentation|seg|label|labels|labelmap|mask|gland|prostate|gt|truth)", re.IGNORECASE
@@ -23,21 +25,21 @@ _OTHER_SEQUENCE = re.compile(r"(?:.*[ _.-])?(?:adc|dwi|hbv|dce|ktrans|t1|t1w|cor
 _IMAGE_END = re.compile(r"[ _.-](?:image|img|t2|t2w|0000)", re.IGNORECASE)
 
 
-class Folder:
+class Folder(Source):
     """Reader of volumes (NIfTI, NRRD, MetaImage) or folders of DICOM slices, with masks told by their names.
 
     A mask is a volume named ``<case>_segmentation`` (also ``_seg``, ``_label``, ``_mask``, ``_gland``), a volume of
     that name alone in the case's own folder, or one with the image's name in a folder ``labels*`` or ``masks*`` beside
-    ``images*``. Image and mask must share one grid. Patient and case get pseudonyms (HMAC with a key kept in the output
-    folder), because names of folders may be names of people.
+    ``images*``. Image and mask must share one grid. Patient and case get pseudonyms (HMAC with a secret kept in the
+    output folder), because names of folders may be names of people.
     """
 
     name = "folder"
     layout = "volumes such as case1.nii.gz with case1_segmentation.nii.gz, or folders of DICOM slices"
-    sites: tuple[str, ...] = ()
+    private_names = True
 
-    def scan(self, root: Path, *, site: str | None = None, key: bytes = b"") -> Scan:
-        """Find images and pair them with masks by name; a patient is a folder right below ``root``, or a file there."""
+    def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
+        """List images with their masks by name; a patient is a folder right below ``root``, or a file there."""
         images, labels, skipped = _volumes(root)
         for folder in _dicom_folders(root):
             images.setdefault(_case_name(folder.relative_to(root), is_folder=True) or root.name, folder)
@@ -45,20 +47,21 @@ class Folder:
             raise no_cases(self.name, root, self.layout)
         masks = _masks_of(images, labels)
         patients = _patients(list(images))
-        cases = [
-            RawCase(
+        cases = []
+        for name, path in sorted(images.items()):
+            mask = masks.get(name)
+            case = RawCase(
                 source=self.name,
                 site=site or "LOCAL",
-                patient_id=pseudonym(patients[name], key),
+                patient_id=pseudonym(patients[name], secret),
                 images=(path,),
-                labels=(masks[name],) if name in masks else (),
-                scan_id=pseudonym(name, key),
+                labels=(mask,) if mask else (),
+                scan_id=pseudonym(name, secret),
             )
-            for name, path in sorted(images.items())
-        ]
+            cases.append(case)
         used = set(masks.values())
         skipped += [f"{path.name}: a mask without image" for path in labels.values() if path not in used]
-        return Scan(cases, skipped)
+        return Listing(cases, skipped)
 
     def read(self, case: RawCase) -> Pair:
         """Read one case; image and mask must share their grid."""
@@ -79,13 +82,17 @@ def _masks_of(images: dict[str, Path], labels: dict[str, Path]) -> dict[str, Pat
     masks = {name: labels[name] for name in images if name in labels}
     lonely = [name for name in labels if name not in masks]
     for mask in lonely:
-        ends = [name for name in images if name.rsplit("/", 1)[-1] == mask.rsplit("/", 1)[-1]]
+        ends = [name for name in images if _last_part(name) == _last_part(mask)]
         below = [name for name in images if name.startswith(f"{mask}/")]
         for candidates in (ends, below):
             if len(candidates) == 1 and candidates[0] not in masks:
                 masks[candidates[0]] = labels[mask]
                 break
     return masks
+
+
+def _last_part(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
 
 
 def _patients(names: list[str]) -> dict[str, str]:
@@ -99,12 +106,13 @@ def _patients(names: list[str]) -> dict[str, str]:
     """
     parts = {name: name.split("/") for name in names}
     depth = 1
-    while len(names) > 1 and len({tuple(p[:depth]) for p in parts.values()}) == 1:
+    while len(names) > 1 and len({tuple(part[:depth]) for part in parts.values()}) == 1:
         depth += 1
-    return {name: "/".join(p[:depth]) for name, p in parts.items()}
+    return {name: "/".join(part[:depth]) for name, part in parts.items()}
 
 
 def _volumes(root: Path) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
+    """Return images and masks by the name of their case, and what was skipped."""
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}
     skipped = []
@@ -112,17 +120,22 @@ def _volumes(root: Path) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
         if not path.is_file() or not is_volume(path):
             continue
         relative = path.relative_to(root)
-        is_label = _is_label(relative)
-        if not is_label and _OTHER_SEQUENCE.fullmatch(stem_of(path)):
+        if _is_label(relative):
+            _add(labels, relative, path)
+        elif _OTHER_SEQUENCE.fullmatch(stem_of(path)):
             skipped.append(f"{path.name}: by its name no axial T2-weighted volume")
-            continue
-        found, name = labels if is_label else images, _case_name(relative)
-        if name in found:
-            reason = f"{found[name].name} and {path.name} both belong to one case"
-            remedy = "keep one image and one mask a case, or give each scan its own folder"
-            raise CaseError(reason, remedy=remedy, where=relative.parent.as_posix(), code="several-files")
-        found[name] = path
+        else:
+            _add(images, relative, path)
     return images, labels, skipped
+
+
+def _add(found: dict[str, Path], relative: Path, path: Path) -> None:
+    name = _case_name(relative)
+    if name in found:
+        what = f"{found[name].name} and {path.name} both belong to one case"
+        remedy = "keep one image and one mask a case, or give each scan its own folder"
+        raise CaseError(what, remedy=remedy, where=relative.parent.as_posix(), code="several-files")
+    found[name] = path
 
 
 def _is_label(relative: Path) -> bool:

@@ -8,11 +8,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from akd_monai.prostate.prepare.privacy import redacted
-from akd_monai.prostate.prepare.sources.base import Pair, RawCase, Scan, no_cases
-from akd_monai.prostate.prepare.sources.files import read_volume
-from akd_monai.prostate.prepare.sources.pairing import pair_corner_origin
-from akd_monai.prostate.prepare.sources.series import choose_series, read_series
+from akd_monai.prostate._privacy import redacted
+from akd_monai.prostate.prepare._sources.base import Listing, Pair, RawCase, Source, no_cases
+from akd_monai.prostate.prepare._sources.corner_origin import pair_corner_origin
+from akd_monai.prostate.prepare._sources.files import read_volume
+from akd_monai.prostate.prepare._sources.series import choose_series, read_series
+
+__all__ = ["NciIsbi2013"]
 
 _PATIENT = re.compile(r"Prostate(3T|Dx)-(0[123])-(\d{4})", re.IGNORECASE)
 _SITES = {"3t": "RUNMC", "dx": "BMC"}
@@ -20,10 +22,13 @@ _PREFIX = {"3t": "Prostate3T", "dx": "ProstateDx"}
 # Training patients in the order in which the six-site set numbers them (inferred, checked by slice count on 12).
 _DX_NUMBERS = "1 5 6 11 13 14 19 21 23 28 35 38 42 43 44 52 54 55 56 58 59 60 63 71 73 74 75 76 80 82"
 _DX_TRAINING = tuple(int(number) for number in _DX_NUMBERS.split())
-_LEADERBOARD, _TEST, _UNLISTED = 100, 200, 300
+# Added to the numbers of cases that the six-site set does not hold.
+_LEADERBOARD = 100
+_TEST = 200
+_UNLISTED = 300
 
 
-class NciIsbi2013:
+class NciIsbi2013(Source):
     """Reader of ``<collection>/<patient>/<study>/<series>/*.dcm`` and ``<part>/<patient>*.nrrd``.
 
     Label values are 1 (peripheral zone) and 2 (central gland); the gland is both. Training cases get their number in
@@ -34,15 +39,15 @@ class NciIsbi2013:
     layout = "folders such as Prostate3T-01-0001 with DICOM files, and labels such as Prostate3T-01-0001.nrrd"
     sites = ("RUNMC", "BMC")
 
-    def scan(self, root: Path, *, site: str | None = None, key: bytes = b"") -> Scan:
-        """Find patients by the names of folders, labels by the names of files."""
+    def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
+        """List patients by the names of folders, labels by the names of files."""
         folders, labels = _find(root)
         if not folders:
             raise no_cases(self.name, root, self.layout)
         cases = [self._case(patient, folders[patient], labels.get(patient, [])) for patient in sorted(folders)]
         lonely = [patient for patient in sorted(labels) if patient not in folders]
         skipped = [f"{len(lonely)} label(s) without images, first {lonely[0]}"] if lonely else []
-        return Scan(cases, skipped)
+        return Listing(cases, skipped)
 
     def _case(self, patient: str, folders: list[Path], labels: list[Path]) -> RawCase:
         corrected = [path for path in labels if "corrected" in path.name.lower()]
@@ -65,11 +70,12 @@ class NciIsbi2013:
         label = read_volume(case.labels[0]) if case.labels else None
         folder, files = choose_series(case.images, label.array.shape if label else None)
         image = read_series(files, folder.name)
-        if label is None:
-            pair = Pair(image, None)
-        else:
-            truth = "_truth" in case.labels[0].name.lower()
-            pair = pair_corner_origin(image, label, case.labels[0].name, both_orders=truth)
+        pair = Pair(image, None)
+        if label is not None:
+            label_file = case.labels[0].name
+            # Labels of this name (leaderboard and test set) may be stored upside down.
+            truth = "_truth" in label_file.lower()
+            pair = pair_corner_origin(image, label, label_file, both_orders=truth)
         return replace(pair, series=redacted(_below(folder, case.images)))
 
 

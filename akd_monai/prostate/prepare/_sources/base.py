@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every reader of a source speaks: cases found, volumes read, and errors that name case, file, reason and remedy."""
+"""What every reader of a source shares: cases that are listed, volumes that are read, and the error of a single case."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from akd_monai.data.geometry import Array
 from akd_monai.errors import InputError
+
+__all__ = ["CaseError", "Listing", "Pair", "RawCase", "Source", "Volume", "binary", "no_cases"]
 
 
 class CaseError(InputError):
@@ -23,12 +26,16 @@ class Volume:
     """A volume in memory: ``array[i, j, k]``, RAS ``affine`` in mm, and what its header says of the scanner.
 
     Args:
+        array: the voxels.
+        affine: 4x4, from voxel indices to mm.
+        files: the files read, for their checksum.
+        scanner: maker, model, field strength and coil, where the header names them.
         positions: for DICOM, the place of each slice along the slice normal in mm; empty where the file gives none.
         instances: for DICOM, the InstanceNumber of each slice.
-        files: the files read, for their checksum.
+        warnings: what is odd about the file.
     """
 
-    array: NDArray
+    array: NDArray[Any]
     affine: Array
     files: tuple[Path, ...] = ()
     scanner: dict[str, str | float] = field(default_factory=dict)
@@ -36,7 +43,7 @@ class Volume:
     instances: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def with_array(self, array: NDArray, affine: Array | None = None) -> Volume:
+    def with_array(self, array: NDArray[Any], affine: Array | None = None) -> Volume:
         """Return a copy with other voxels, and another grid if given."""
         return replace(self, array=array, affine=self.affine if affine is None else affine)
 
@@ -48,7 +55,7 @@ class RawCase:
     Args:
         source: name of the reader.
         site: folder of the prepared case.
-        patient_id: pseudonymous id; cases of one patient share it.
+        patient_id: pseudonymous ID; cases of one patient share it.
         images: the image file, or the folders and files that hold its DICOM slices.
         labels: the same for the label; empty for a case without one.
         case: the name it should get (``Case07``), or ``None`` for the next free number of its site.
@@ -70,16 +77,19 @@ class RawCase:
     warnings: tuple[str, ...] = ()
 
     @property
-    def key(self) -> str:
+    def identity(self) -> str:
         """Identity of the case within all sources; it must not depend on which other cases are there."""
         return f"{self.source}/{self.site}/{self.scan_id or self.patient_id}"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its binary label (0 background, 1 gland, uint8) on one grid; ``label`` may be missing.
+    """An image and its binary label (0 background, 1 gland, uint8) on one grid.
 
     Args:
+        image: the image.
+        label: the label, ``None`` if there is none.
+        warnings: what is odd about the two together.
         flips: axes turned to bring both together, in words.
         series: where the image lay below the patient's folder, redacted.
     """
@@ -92,36 +102,56 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What a source holds: cases to prepare, and in words what was left aside."""
+class Listing:
+    """What a source holds.
+
+    Args:
+        cases: the cases to prepare.
+        skipped: what was found but is no case, in words.
+    """
 
     cases: list[RawCase]
     skipped: list[str] = field(default_factory=list)
 
 
-class Source(Protocol):
-    """A reader of one source: ``scan`` finds cases by names alone, ``read`` loads one."""
+class Source(ABC):
+    """A reader of one source: it finds cases by names alone, and reads one at a time.
 
-    @property
-    def name(self) -> str:
-        """Name of the source."""
+    Attributes:
+        name: name of the source.
+        layout: what a folder of this source looks like, in words.
+        sites: sites the source knows; one without any writes a single site whose name the user may choose.
+        private_names: whether names of files and folders may be names of people, so that only pseudonyms are stored.
+    """
 
-    @property
-    def layout(self) -> str:
-        """What a folder of this source looks like, in words."""
+    name: ClassVar[str]
+    layout: ClassVar[str]
+    sites: ClassVar[tuple[str, ...]] = ()
+    private_names: ClassVar[bool] = False
 
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Sites the source knows; one without any writes a single site whose name the user may choose."""
+    @abstractmethod
+    def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
+        """List the cases below ``root``.
 
-    def scan(self, root: Path, *, site: str | None = None, key: bytes = b"") -> Scan:
-        """Find the cases below ``root``."""
+        Args:
+            root: folder with the raw files.
+            site: name of the site, for a source that lets the user choose it.
+            secret: what pseudonyms are made with.
 
+        Raises:
+            InputError: if there is no case.
+        """
+
+    @abstractmethod
     def read(self, case: RawCase) -> Pair:
-        """Read one case; raises :class:`CaseError`."""
+        """Read one case.
+
+        Raises:
+            CaseError: if it cannot be read, or image and label do not fit.
+        """
 
 
-def binary(values: NDArray) -> NDArray[np.uint8]:
+def binary(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Merge a label map to background 0 and gland 1.
 
     Raises:
@@ -133,10 +163,11 @@ def binary(values: NDArray) -> NDArray[np.uint8]:
     """
     found = np.unique(values)
     if not np.isfinite(found).all() or (found < 0).any() or (found != np.round(found)).any():
-        shown = ", ".join(f"{v:g}" for v in found[:6])
+        shown = ", ".join(f"{value:g}" for value in found[:6])
+        more = ", ..." if len(found) > 6 else ""
         raise CaseError(
-            f"the label holds values that are no classes ({shown}{', ...' if len(found) > 6 else ''})",
-            remedy="export the label as whole numbers, 0 for background, with nearest-neighbour interpolation",
+            f"the label holds values that are no classes ({shown}{more})",
+            remedy="export the label as integers, 0 for background, with nearest-neighbour interpolation",
             code="label-values",
         )
     return (values > 0).astype(np.uint8)
@@ -144,6 +175,5 @@ def binary(values: NDArray) -> NDArray[np.uint8]:
 
 def no_cases(name: str, root: Path, layout: str) -> InputError:
     """Return the error of a source that holds nothing of its layout."""
-    return InputError(
-        f"no case of source '{name}' below {root}: expected {layout}; check the path and the source's name."
-    )
+    what = f"no case of source '{name}' below {root}: expected {layout}"
+    return InputError(what, remedy="check the path and the name of the source")

@@ -8,19 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from akd_monai.data.geometry import spacing_of
-from akd_monai.names import NIFTI_SUFFIXES, stem_of, visible
-from akd_monai.prostate.prepare.sources.base import Pair, RawCase, Scan, no_cases
-from akd_monai.prostate.prepare.sources.files import read_volume
-from akd_monai.prostate.prepare.sources.pairing import pair_by_index
+from akd_monai.data.sites import SITES
+from akd_monai.names import is_nifti, stem_of, visible
+from akd_monai.prostate._plausible import FIELD_OF_VIEW_MM, SLICE_DISTANCE_MM, ZONE_SITES, within
+from akd_monai.prostate.prepare._sources.base import Listing, Pair, RawCase, Source, Volume, no_cases
+from akd_monai.prostate.prepare._sources.files import read_volume
+from akd_monai.prostate.prepare._sources.pairing import pair_by_index
 
-SIX_SITES = ("RUNMC", "BMC", "I2CVB", "UCL", "BIDMC", "HK")
+__all__ = ["SixSite"]
+
 _CASE = re.compile(r"case(\d+)(_segmentation)?", re.IGNORECASE)
-# Sites whose public masks keep the zones of NCI-ISBI 2013.
-ZONE_SITES = ("RUNMC", "BMC")
 _ZONES = "gland = label > 0 (1 = peripheral zone, 2 = central gland)"
 
 
-class SixSite:
+class SixSite(Source):
     """Reader of ``SITE/CaseNN.nii.gz`` and ``SITE/CaseNN_segmentation.nii.gz``; sites and numbers are kept.
 
     Names match without regard to case, because one site writes ``_Segmentation``. Directions in these headers are not
@@ -29,30 +30,31 @@ class SixSite:
 
     name = "six-site"
     layout = "files such as RUNMC/Case00.nii.gz and RUNMC/Case00_segmentation.nii.gz"
-    sites = SIX_SITES
+    sites = tuple(site.name for site in SITES)
 
-    def scan(self, root: Path, *, site: str | None = None, key: bytes = b"") -> Scan:
-        """Find the cases in ``root`` (one site) and in the folders right below it."""
-        volumes = (path for pattern in ("*", "*/*") for path in visible(root, pattern))
-        files = [path for path in volumes if path.name.lower().endswith(NIFTI_SUFFIXES)]
+    def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
+        """List the cases in ``root`` (one site) and in the folders right below it."""
         images: dict[tuple[Path, int], Path] = {}
         labels: dict[tuple[Path, int], Path] = {}
         skipped = []
-        for path in files:
+        for path in (*visible(root, "*"), *visible(root, "*/*")):
+            if not is_nifti(path):
+                continue
             match = _CASE.fullmatch(stem_of(path))
             if match is None:
                 skipped.append(f"{path.parent.name}/{path.name}: neither CaseNN nor CaseNN_segmentation")
                 continue
-            (labels if match[2] else images)[path.parent, int(match[1])] = path
+            group = labels if match[2] else images
+            group[path.parent, int(match[1])] = path
         if not images:
             raise no_cases(self.name, root, self.layout)
-        skipped += [f"{p.parent.name}/{p.name}: a label without image" for k, p in labels.items() if k not in images]
-        cases = [self._case(path, place[1], labels.get(place)) for place, path in images.items()]
-        return Scan(cases, skipped)
+        lonely = [path for place, path in labels.items() if place not in images]
+        skipped += [f"{path.parent.name}/{path.name}: a label without image" for path in lonely]
+        return Listing([self._case(path, place[1], labels.get(place)) for place, path in images.items()], skipped)
 
     def _case(self, path: Path, number: int, label: Path | None) -> RawCase:
         folder = path.parent.resolve().name
-        site = next((known for known in SIX_SITES if known.lower() == folder.lower()), folder)
+        site = next((known for known in self.sites if known.lower() == folder.lower()), folder)
         return RawCase(
             source=self.name,
             site=site,
@@ -68,21 +70,21 @@ class SixSite:
     def read(self, case: RawCase) -> Pair:
         """Read one case; image and label pair by index."""
         image = read_volume(case.images[0])
-        doubts = tuple(_spacing_doubts(image.array.shape, spacing_of(image.affine)))
+        doubts = _spacing_doubts(image)
         if not case.labels:
             return Pair(image, None, doubts)
         pair = pair_by_index(image, read_volume(case.labels[0]), case.labels[0].name)
         return replace(pair, warnings=(*pair.warnings, *doubts))
 
 
-def _spacing_doubts(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> list[str]:
+def _spacing_doubts(image: Volume) -> tuple[str, ...]:
     """Say what of a header's spacing cannot be true of a prostate MRI; these files were resized in plane by others."""
-    widths = [n * mm for n, mm in zip(shape[:2], spacing[:2], strict=True)]
+    spacing = spacing_of(image.affine)
+    width = image.array.shape[0] * spacing[0]
+    height = image.array.shape[1] * spacing[1]
     doubts = []
-    if not all(80 <= width <= 450 for width in widths):
-        doubts.append(
-            f"field of view of {widths[0]:.0f} x {widths[1]:.0f} mm by the header: do not trust distances in mm"
-        )
-    if not 0.8 <= spacing[2] <= 8:
+    if not within(width, FIELD_OF_VIEW_MM) or not within(height, FIELD_OF_VIEW_MM):
+        doubts.append(f"field of view of {width:.0f} x {height:.0f} mm by the header: do not trust distances in mm")
+    if not within(spacing[2], SLICE_DISTANCE_MM):
         doubts.append(f"slice distance of {spacing[2]:.2f} mm by the header: do not trust distances in mm")
-    return doubts
+    return tuple(doubts)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep people out of manifests: pseudonyms for names, and folder names without dates and identifiers.
 
-Text burnt into the pixels is out of reach here; prostate MRI shows no face.
+Names burnt into the pixels cannot be found here; prostate MRI shows no face.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import re
 import secrets
 from pathlib import Path
 
-KEY_FILE = ".prepare-key"
+__all__ = ["SECRET_FILE", "known_secret", "looks_personal", "made_secret", "pseudonym", "redacted"]
+
+SECRET_FILE = ".prepare-key"
+
 _DATES = re.compile(
     r"(?<!\d)(?:(?:19|20)\d{6}|\d{1,2}[-./]\d{1,2}[-./](?:19|20)\d{2}|(?:19|20)\d{2}[-./]\d{1,2}[-./]\d{1,2})(?!\d)"
 )
@@ -28,12 +31,16 @@ def redacted(text: str) -> str:
         >>> redacted("07-27-2003-NA-MR prostate/2-t2tsetra")
         'DATE-NA-MR prostate/2-t2tsetra'
     """
-    text = _UID.sub(lambda match: "uid-" + hashlib.sha256(match[0].encode()).hexdigest()[:8], text)
-    return _NAME.sub("NAME", _DATES.sub("DATE", text))
+    without_uids = _UID.sub(_hashed_uid, text)
+    return _NAME.sub("NAME", _DATES.sub("DATE", without_uids))
+
+
+def _hashed_uid(match: re.Match[str]) -> str:
+    return "uid-" + hashlib.sha256(match[0].encode()).hexdigest()[:8]
 
 
 def looks_personal(text: str) -> bool:
-    """Tell whether ``text`` holds a date, a DICOM-style name or a word such as "patient id".
+    """Return whether ``text`` holds a date, a DICOM-style name or a word such as "patient id".
 
     Example:
         >>> looks_personal("DOE^JOHN"), looks_personal("FSL 6.0")
@@ -42,27 +49,27 @@ def looks_personal(text: str) -> bool:
     return any(pattern.search(text) for pattern in (_DATES, _UID, _NAME, _WORDS))
 
 
-def known_key(folder: Path) -> bytes:
-    """Return the secret of ``folder``, or nothing if it has none yet."""
-    path = folder / KEY_FILE
+def known_secret(folder: Path) -> bytes:
+    """Return the secret of a prepared folder, empty if it has none yet."""
+    path = folder / SECRET_FILE
     return path.read_bytes() if path.is_file() else b""
 
 
-def local_key(folder: Path) -> bytes:
-    """Return the secret of ``folder``, made on first use, readable by its owner alone."""
-    path = folder / KEY_FILE
-    if not known_key(folder):
+def made_secret(folder: Path) -> bytes:
+    """Return the secret of a prepared folder, made on first use, readable by its owner alone."""
+    path = folder / SECRET_FILE
+    if not known_secret(folder):
         folder.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         path.write_bytes(secrets.token_bytes(16))
-    return known_key(folder)
+    return known_secret(folder)
 
 
-def pseudonym(name: str, key: bytes) -> str:
-    """Return an identifier that cannot be traced back to ``name`` without ``key`` (HMAC-SHA256).
+def pseudonym(name: str, secret: bytes) -> str:
+    """Return an identifier that cannot be traced back to ``name`` without ``secret`` (HMAC-SHA256).
 
     Example:
         >>> pseudonym("DOE^JOHN", b"0" * 16)
         'P-5ee6b15a29'
     """
-    return "P-" + hmac.new(key, name.encode(), hashlib.sha256).hexdigest()[:10]
+    return "P-" + hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:10]

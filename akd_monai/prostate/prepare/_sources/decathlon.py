@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
-from akd_monai.names import NIFTI_SUFFIXES, stem_of, visible
-from akd_monai.prostate.prepare.sources.base import CaseError, Pair, RawCase, Scan, no_cases
-from akd_monai.prostate.prepare.sources.files import read_volume
-from akd_monai.prostate.prepare.sources.pairing import pair_on_one_grid
+from akd_monai.errors import InputError
+from akd_monai.files import read_json
+from akd_monai.names import is_nifti, stem_of, visible
+from akd_monai.prostate.prepare._sources.base import CaseError, Listing, Pair, RawCase, Source, no_cases
+from akd_monai.prostate.prepare._sources.pairing import read_on_one_grid
+
+__all__ = ["Decathlon"]
 
 _CASE = re.compile(r"prostate_(\d+)", re.IGNORECASE)
 
 
-class Decathlon:
+class Decathlon(Source):
     """Reader of ``imagesTr/prostate_NN.nii.gz`` and ``labelsTr/prostate_NN.nii.gz``; ``imagesTs`` has no labels.
 
     The T2 channel is the one that ``dataset.json`` names, else the first. Patients of this set also occur in
@@ -24,41 +26,37 @@ class Decathlon:
 
     name = "decathlon"
     layout = "folders imagesTr and labelsTr with prostate_NN.nii.gz"
-    sites: tuple[str, ...] = ()
 
-    def scan(self, root: Path, *, site: str | None = None, key: bytes = b"") -> Scan:
-        """Find images by folder and file name."""
+    def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
+        """List images by folder and file name."""
         images: dict[str, Path] = {}
         for folder in ("imagesTr", "imagesTs"):
             for path in visible(root, f"**/{folder}/*"):
                 match = _CASE.fullmatch(stem_of(path))
-                if match and path.name.lower().endswith(NIFTI_SUFFIXES):
+                if match and is_nifti(path):
                     images.setdefault(match[1], path)
         if not images:
             raise no_cases(self.name, root, self.layout)
-        return Scan([self._case(number, path, site or "MSD") for number, path in sorted(images.items())])
+        return Listing([self._case(number, path, site or "MSD") for number, path in sorted(images.items())])
 
     def _case(self, number: str, path: Path, site: str) -> RawCase:
         training = path.parent.name == "imagesTr"
         label = path.parent.parent / "labelsTr" / path.name
-        found = training and label.is_file()
+        labelled = training and label.is_file()
         return RawCase(
             source=self.name,
             site=site,
             patient_id=f"msd-prostate-{number}",
             images=(path,),
-            labels=(label,) if found else (),
+            labels=(label,) if labelled else (),
             case=f"Case{number}",
             label_rule="gland = label > 0 (1 = peripheral zone, 2 = transition zone)",
-            warnings=("the label is missing",) if training and not found else (),
+            warnings=("the label is missing",) if training and not labelled else (),
         )
 
     def read(self, case: RawCase) -> Pair:
         """Read the T2 volume of one case and its label."""
-        image = read_volume(case.images[0], channel=_t2_channel(case.images[0].parent.parent))
-        if not case.labels:
-            return Pair(image, None)
-        return pair_on_one_grid(image, read_volume(case.labels[0]), case.labels[0].name)
+        return read_on_one_grid(case, channel=_t2_channel(case.images[0].parent.parent))
 
 
 def _t2_channel(root: Path) -> int:
@@ -67,8 +65,11 @@ def _t2_channel(root: Path) -> int:
     if not path.is_file():
         return 0
     try:
-        modalities = {int(index): str(name) for index, name in json.loads(path.read_text())["modality"].items()}
-        return next(index for index, name in sorted(modalities.items()) if "t2" in name.lower())
+        modalities = read_json(path)["modality"]
+        names = {int(index): str(name).lower() for index, name in modalities.items()}
+        return next(index for index, name in sorted(names.items()) if "t2" in name)
+    except InputError as error:
+        raise CaseError(error.what, remedy=error.remedy, where=path.name, code="channel") from None
     except (ValueError, KeyError, AttributeError, StopIteration):
         remedy = "restore the entry 'modality' that names a T2 channel"
         raise CaseError("names no T2 channel", remedy=remedy, where=path.name, code="channel") from None

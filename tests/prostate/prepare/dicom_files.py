@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from akd_monai.prostate.prepare.run import prepare
+from akd_monai.prostate import prepare_dataset
 
 UID = "1.2.826.0.1.3680043.10.9999"
 # 12 degrees of tilt, as an axial series of the prostate has.
@@ -128,7 +128,7 @@ def zones():
 
 
 def run(source, root, out, **other):
-    return prepare(source, root, out, workers=1, progress=False, **other)
+    return prepare_dataset(source, root, out, workers=1, progress=False, **other)
 
 
 def record_of(out, name):

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.prostate.prepare.sources.base import CaseError
-from akd_monai.prostate.prepare.sources.files import itk_image, last_line
+from akd_monai.prostate.prepare._sources.base import CaseError
+from akd_monai.prostate.prepare._sources.itk_files import itk_image, last_line
 
-SCANNER_TAGS = {
+__all__ = ["Slice", "dicom_files", "read_slice"]
+
+_SUFFIXES = (".dcm", ".ima")
+_SCANNER_TAGS = {
     "manufacturer": "0008|0070",
     "model": "0008|1090",
     "field_strength_t": "0018|0087",
@@ -27,27 +30,33 @@ class Slice:
     """One DICOM file with the header fields that matter here; geometry the file does not give is NaN.
 
     Args:
+        path: the file.
         pixels: ``[row, column]``, rescaled.
+        series_uid: SeriesInstanceUID.
+        description: SeriesDescription.
+        modality: ``"MR"`` for MRI.
+        instance: InstanceNumber.
         position: centre of the first pixel in mm, LPS.
         orientation: direction of a row (3 numbers) and of a column (3), LPS.
         pixel_spacing: mm between rows, mm between columns.
         thickness: SliceThickness in mm.
+        scanner: maker, model, field strength and coil, where the header names them.
     """
 
     path: Path
-    pixels: NDArray
+    pixels: NDArray[Any]
     series_uid: str
     description: str
     modality: str
     instance: int
-    position: NDArray
-    orientation: NDArray
-    pixel_spacing: NDArray
+    position: NDArray[Any]
+    orientation: NDArray[Any]
+    pixel_spacing: NDArray[Any]
     thickness: float
     scanner: dict[str, str | float]
 
     @property
-    def normal(self) -> NDArray:
+    def normal(self) -> NDArray[Any]:
         """Unit vector of the slice normal, LPS."""
         return np.cross(self.orientation[:3], self.orientation[3:])
 
@@ -55,9 +64,9 @@ class Slice:
     def located(self) -> bool:
         """Whether position, direction and pixel spacing are all there and describe a plane."""
         numbers = np.concatenate([self.position, self.orientation, self.pixel_spacing])
-        return bool(
-            np.isfinite(numbers).all() and abs(np.linalg.norm(self.normal) - 1) < 1e-2 and self.pixel_spacing.min() > 0
-        )
+        if not np.isfinite(numbers).all() or self.pixel_spacing.min() <= 0:
+            return False
+        return bool(abs(np.linalg.norm(self.normal) - 1) < 1e-2)
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -65,9 +74,15 @@ def dicom_files(folder: Path) -> list[Path]:
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(parent, name) for name in sorted(names) if not name.startswith(".") and name != "DICOMDIR")
-        found += [path for path in paths if path.suffix.lower() in (".dcm", ".ima") or _has_magic(path)]
+        for name in sorted(names):
+            path = Path(parent, name)
+            if not name.startswith(".") and name != "DICOMDIR" and _is_dicom(path):
+                found.append(path)
     return found
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES or _has_magic(path)
 
 
 def _has_magic(path: Path) -> bool:
@@ -85,12 +100,11 @@ def read_slice(path: Path) -> Slice:
     """
     import itk
 
-    damaged = "the file is truncated or damaged: copy it again"
     io = itk.GDCMImageIO.New()
     io.SetLoadPrivateTags(False)
     io.SetFileName(str(path))
     if not io.CanReadFile(str(path)):
-        raise CaseError("is no readable DICOM image", remedy=damaged, where=path.name, code="unreadable")
+        raise _unreadable(path, "is no readable DICOM image")
     try:
         io.ReadImageInformation()
         if io.GetNumberOfComponents() != 1:
@@ -98,12 +112,16 @@ def read_slice(path: Path) -> Slice:
             raise CaseError("holds colours, not grey values", remedy=remedy, where=path.name, code="voxel-type")
         pixels = itk.array_from_image(itk_image(io, path))
     except (RuntimeError, TypeError) as error:
-        reason = f"cannot be read ({last_line(error, path)})"
-        raise CaseError(reason, remedy=damaged, where=path.name, code="unreadable") from None
+        raise _unreadable(path, f"cannot be read ({last_line(error, path)})") from None
     if pixels.ndim == 3 and pixels.shape[0] != 1:
         remedy = "convert it to NIfTI (for instance with dcm2niix) and use the source 'folder'"
         raise CaseError(f"holds {pixels.shape[0]} frames in one file", remedy=remedy, where=path.name, code="frames")
     return _slice(path, pixels.reshape(pixels.shape[-2:]), _tags(io))
+
+
+def _unreadable(path: Path, what: str) -> CaseError:
+    remedy = "the file is truncated or damaged: copy it again"
+    return CaseError(what, remedy=remedy, where=path.name, code="unreadable")
 
 
 def _tags(io: Any) -> dict[str, str]:
@@ -111,28 +129,39 @@ def _tags(io: Any) -> dict[str, str]:
     return {key: str(dictionary[key]).strip(" \0") for key in dictionary.GetKeys() if "|" in key}
 
 
-def _slice(path: Path, pixels: NDArray, tags: dict[str, str]) -> Slice:
-    scanner: dict[str, str | float] = {name: tags[tag] for name, tag in SCANNER_TAGS.items() if tags.get(tag)}
-    strength = _numbers(str(scanner.pop("field_strength_t", "")), 1)[0]
-    if strength > 0:
-        # Some makers write gauss.
-        scanner["field_strength_t"] = float(strength / 10000 if strength > 100 else strength)
+def _slice(path: Path, pixels: NDArray[Any], tags: dict[str, str]) -> Slice:
     return Slice(
         path=path,
         pixels=pixels,
         series_uid=tags.get("0020|000e", ""),
         description=tags.get("0008|103e", ""),
         modality=tags.get("0008|0060", ""),
-        instance=int(np.nan_to_num(_numbers(tags.get("0020|0013", ""), 1)[0])),
+        instance=int(_number(tags.get("0020|0013", ""))),
         position=_numbers(tags.get("0020|0032", ""), 3),
         orientation=_numbers(tags.get("0020|0037", ""), 6),
         pixel_spacing=_numbers(tags.get("0028|0030", ""), 2),
-        thickness=float(np.nan_to_num(_numbers(tags.get("0018|0050", ""), 1)[0])),
-        scanner=scanner,
+        thickness=_number(tags.get("0018|0050", "")),
+        scanner=_scanner(tags),
     )
 
 
-def _numbers(text: str, count: int) -> NDArray:
+def _scanner(tags: dict[str, str]) -> dict[str, str | float]:
+    scanner: dict[str, str | float] = {name: tags[tag] for name, tag in _SCANNER_TAGS.items() if tags.get(tag)}
+    strength = _number(str(scanner.pop("field_strength_t", "")))
+    if strength > 100:
+        # Some makers write gauss.
+        strength /= 10000
+    if strength > 0:
+        scanner["field_strength_t"] = strength
+    return scanner
+
+
+def _number(text: str) -> float:
+    """Return the number of a DICOM decimal string, 0 where it holds something else."""
+    return float(np.nan_to_num(_numbers(text, 1)[0]))
+
+
+def _numbers(text: str, count: int) -> NDArray[Any]:
     """Return ``count`` numbers of a DICOM decimal string, NaN where it holds something else."""
     try:
         values = np.array([float(part) for part in text.split("\\")])

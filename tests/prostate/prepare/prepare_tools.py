@@ -6,7 +6,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 
-from akd_monai.prostate.prepare.run import prepare
+from akd_monai.prostate import prepare_dataset
 
 LPS = np.diag([-0.5, -0.5, 3.0, 1.0])
 
@@ -34,7 +34,7 @@ def six_site(root, *names):
 
 
 def run(root, out, source="six-site", workers=1, **other):
-    return prepare(source, root, out, workers=workers, progress=False, **other)
+    return prepare_dataset(source, root, out, workers=workers, progress=False, **other)
 
 
 def voxels(path):

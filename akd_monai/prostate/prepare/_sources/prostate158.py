@@ -6,12 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from akd_monai.names import visible
-from akd_monai.prostate.prepare.sources.base import Pair, RawCase, Scan, no_cases
-from akd_monai.prostate.prepare.sources.files import read_volume
-from akd_monai.prostate.prepare.sources.pairing import pair_on_one_grid
+from akd_monai.prostate.prepare._sources.base import Listing, Pair, RawCase, Source, no_cases
+from akd_monai.prostate.prepare._sources.pairing import read_on_one_grid
+
+__all__ = ["Prostate158"]
 
 
-class Prostate158:
+class Prostate158(Source):
     """Reader of ``train/NNN/t2.nii.gz`` and ``t2_anatomy_reader1.nii.gz``.
 
     Its zones are numbered the other way round than elsewhere (1 = central gland, 2 = peripheral zone); the gland is
@@ -20,32 +21,31 @@ class Prostate158:
 
     name = "prostate158"
     layout = "folders such as train/020 with t2.nii.gz and t2_anatomy_reader1.nii.gz"
-    sites: tuple[str, ...] = ()
 
-    def scan(self, root: Path, *, site: str | None = None, key: bytes = b"") -> Scan:
-        """Find the folders with a T2 volume."""
+    def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
+        """List the folders with a T2 volume."""
         images = list(visible(root, "**/t2.nii.gz"))
         if not images:
             raise no_cases(self.name, root, self.layout)
-        return Scan([self._case(path, site or "PROSTATE158") for path in images])
+        return Listing([self._case(path, site or "PROSTATE158") for path in images])
 
     def _case(self, path: Path, site: str) -> RawCase:
+        number = path.parent.name
+        # Test patients are numbered from the start again.
+        part = "test-" if "test" in path.parent.parent.name.lower() else ""
         label = path.with_name("t2_anatomy_reader1.nii.gz")
-        number, test = path.parent.name, "test" in path.parent.parent.name.lower()
+        labelled = label.is_file()
         return RawCase(
             source=self.name,
             site=site,
-            patient_id=f"prostate158-{'test-' if test else ''}{number}",
+            patient_id=f"prostate158-{part}{number}",
             images=(path,),
-            labels=(label,) if label.is_file() else (),
+            labels=(label,) if labelled else (),
             case=f"Case{number}" if number.isdigit() else None,
             label_rule="gland = label > 0 (1 = central gland, 2 = peripheral zone)",
-            warnings=() if label.is_file() else ("no anatomy label of reader 1",),
+            warnings=() if labelled else ("no anatomy label of reader 1",),
         )
 
     def read(self, case: RawCase) -> Pair:
         """Read one case; image and label must share their grid."""
-        image = read_volume(case.images[0])
-        if not case.labels:
-            return Pair(image, None)
-        return pair_on_one_grid(image, read_volume(case.labels[0]), case.labels[0].name)
+        return read_on_one_grid(case)
