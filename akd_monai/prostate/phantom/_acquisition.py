@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SYNTHETIC acquisition: what each of the six sites' scanners would make of the same anatomy.
+"""SYNTHETIC acquisition: how each of the six sites' scanners would image the same anatomy.
 
 The numbers imitate the table of sites (field strength, coil, sampling); they are chosen by eye, not measured.
 """
@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How a site samples and sees: all lengths in mm, all signals relative to the bladder's.
+    """How a site samples and images: all lengths in mm, all signals relative to the bladder's.
 
     Args:
         field_of_view: side of the square slice.
@@ -53,6 +53,7 @@ class Acquisition:
     contrast: Mapping[str, float] = field(default_factory=dict)
 
 
+# One row a site is easier to compare than one line a value.
 ACQUISITIONS: dict[str, Acquisition] = {
     "RUNMC": Acquisition(200, 72, 20, 3.6, 0.6, 0.016, 0.5, 900),
     "BMC": Acquisition(
@@ -78,23 +79,8 @@ ACQUISITIONS: dict[str, Acquisition] = {
 }  # fmt: skip
 
 
-def in_plane_mm(name: str, size: int) -> float:
-    """Return the pixel size at ``size`` pixels a side: the field of view stays that of the site.
-
-    Example:
-        >>> round(in_plane_mm("BMC", 400), 2)
-        0.4
-    """
-    return ACQUISITIONS[name].field_of_view / size
-
-
-def through_plane_mm(name: str, slices: int) -> float:
-    """Return the distance between ``slices`` slices that share the slab of the site."""
-    return ACQUISITIONS[name].slab / slices
-
-
 def is_endorectal(site: Site) -> bool:
-    """Say whether the site scans with an endorectal coil."""
+    """Return whether the site scans with an endorectal coil."""
     return ACQUISITIONS[site.name].near_field > 0
 
 
@@ -106,16 +92,16 @@ def acquire(
     coil: Callable[[float], tuple[float, float, float]],
     generator: np.random.Generator,
 ) -> NDArray[np.int16]:
-    """Turn a clean volume ``[X, Y, D]`` into what the site's scanner stores.
+    """Return a clean volume ``[X, Y, D]`` as the site's scanner would store it.
 
-    In this order: weighting, blur in the plane, coil sensitivity, ghosts, Rician noise, gain.
+    Applied are, in this order: weighting, blur in the plane, coil sensitivity, ghosts, Rician noise, gain.
 
     Args:
         clean: signal in tissue units.
         name: name of the site.
         axis: positions along x and y in mm.
         heights: position of each slice in mm.
-        coil: gives x, y and half height of the rectum at a height.
+        coil: returns x, y and half height of the rectum at a height, all in mm.
         generator: source of all random numbers of the case.
     """
     model = ACQUISITIONS[name]
@@ -139,10 +125,11 @@ def acquire(
 
 
 def _sensitivity(
-    model: Acquisition, axis: Array, coil: tuple[float, float, float], strength: float, tilt: NDArray
+    model: Acquisition, axis: Array, coil: tuple[float, float, float], strength: float, tilt: NDArray[np.float64]
 ) -> Array:
     half = model.field_of_view / 2
-    front, back = np.exp(-(axis + half) / 45), np.exp(-(half - axis) / 45)
+    front = np.exp(-(axis + half) / 45)
+    back = np.exp(-(half - axis) / 45)
     surface = 1 + model.surface * strength * (front + back)
     bias = 1 + tilt[0] * axis[:, None] + tilt[1] * axis[None, :]
     total = bias * surface[None, :]
@@ -150,4 +137,5 @@ def _sensitivity(
         cx, cy, radius = coil
         distance = np.hypot(axis[:, None] - cx, axis[None, :] - cy) - radius
         total = total * (1 + model.near_field * strength * np.exp(-np.maximum(distance, 0) / model.reach))
-    return total.astype(np.float32)
+    sensitivity: Array = total.astype(np.float32)
+    return sensitivity

@@ -63,7 +63,7 @@ def make_case(
     anatomy = Anatomy(gland, is_endorectal(place), generator, tissues, axis, model.slab + model.thickness)
     image, label = _drawn(place, anatomy, axis, heights, generator)
 
-    affine = np.diag([-pixel, -pixel, step, 1.0])
+    affine: NDArray[np.float64] = np.diag([-pixel, -pixel, step, 1.0]).astype(np.float64)
     affine[:3, 3] = -float(axis[0]), -float(axis[0]), float(heights[0])
     return image, label, affine
 
