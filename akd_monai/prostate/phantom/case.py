@@ -63,7 +63,9 @@ def make_case(
     anatomy = Anatomy(gland, is_endorectal(place), generator, tissues, axis, model.slab + model.thickness)
     image, label = _drawn(place, anatomy, axis, heights, generator)
 
-    affine: NDArray[np.float64] = np.diag([-pixel, -pixel, step, 1.0]).astype(np.float64)
+    affine = np.eye(4)
+    # axes to the left and to the back run against those of RAS
+    affine[[0, 1, 2], [0, 1, 2]] = -pixel, -pixel, step
     affine[:3, 3] = -float(axis[0]), -float(axis[0]), float(heights[0])
     return image, label, affine
 
