@@ -63,9 +63,8 @@ def make_case(
     anatomy = Anatomy(gland, is_endorectal(place), generator, tissues, axis, model.slab + model.thickness)
     image, label = _drawn(place, anatomy, axis, heights, generator)
 
-    affine = np.eye(4)
-    # axes to the left and to the back run against those of RAS
-    affine[[0, 1, 2], [0, 1, 2]] = -pixel, -pixel, step
+    # Axes to the left and to the back run against those of RAS.
+    affine = np.diag([-pixel, -pixel, step, 1.0])
     affine[:3, 3] = -float(axis[0]), -float(axis[0]), float(heights[0])
     return image, label, affine
 
@@ -78,7 +77,7 @@ def _tissues(model: Acquisition, generator: np.random.Generator) -> dict[str, fl
 
 
 def _centred(count: int) -> NDArray[np.float64]:
-    return np.arange(count) - (count - 1) / 2
+    return np.arange(count, dtype=np.float64) - (count - 1) / 2
 
 
 def _drawn(
