@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 _MODULES = {
     "cache": "teachers",
     "cache.code_facts": "identity",
-    "cache.coding": "teachers._coding",
     "cache.identity": "teachers._identity",
     "cache.rows": "teachers._rows",
     "cache.teacher_cache": "teachers.cache",
+    "data.find_view": "data.views",
     "data.flip_evidence": "prostate.flip_evidence",
     "data.mask_writer": "data.writer",
     "data.phantom": "prostate.phantom",
@@ -54,6 +54,9 @@ _MODULES = {
 
 # old name: new name, both below akd_monai
 _NAMES = {
+    "cache.RowStore": "teachers._rows.RowStore",
+    "cache.teacher_identity": "teachers._identity.teacher_identity",
+    "cache.volume_key": "identity.volume_key",
     "data.make_phantom": "prostate.make_phantom",
     "handlers.NonFiniteError": "errors.NonFiniteError",
     "prostate.prepare.prepare": "prostate.prepare_dataset",
@@ -103,7 +106,12 @@ class _MovedModule(Loader):
         """Look every name up in the new place."""
         new = importlib.import_module(self._new)
         logger.warning("%s is now %s; change the name, the old one will be removed.", module.__name__, self._new)
-        module.__dict__["__getattr__"] = lambda name: getattr(new, name)
+
+        def find(name: str) -> Any:
+            # what is no longer in the module's new place may have another one
+            return getattr(new, name) if hasattr(new, name) else moved_name(module.__name__, name)
+
+        module.__dict__["__getattr__"] = find
 
 
 class MovedModules(MetaPathFinder):
