@@ -177,7 +177,12 @@ def check_number(what: str, value: object, *, above: float | None = None, at_lea
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 def _in_range(value: float, above: float | None, at_least: float | None) -> bool:
