@@ -191,7 +191,7 @@ def times(slow: Timing, fast: Timing) -> float:
 
 def machine_facts() -> dict[str, str | int]:
     """Return what timings depend on, without anything that names the computer."""
-    from akd_monai.networks.profile.machine import machine_facts as facts
+    from akd_monai.networks.profile import machine_facts as facts
 
     wanted = ("system", "cpu", "cores", "threads", "gpu", "python", "torch", "monai", "numpy")
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from akd_monai.tables import markdown_table
 
 HEAD = """# Benchmarks
 
@@ -28,28 +30,13 @@ timed, its result is compared with the others'. Networks have random weights and
 """
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table.
-
-    Example:
-        >>> print(table(["a", "b"], [["1", "2"]]))
-        | a | b |
-        |---|---|
-        | 1 | 2 |
-    """
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(
-        "|" + "|".join(cell if n == 1 else f" {cell} " for cell in line) + "|" for n, line in enumerate(lines)
-    )
-
-
 def section(result: Mapping[str, Any]) -> str:
     """Return one table with its title, notes and the machine it was measured on."""
     facts = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
     measured = [f"Measured on: {facts}; rounds {result['rounds']}, device {result['device']}."]
     parts = [f"## {result['title']}", result["about"]]
     if result["rows"]:
-        parts.append(table(result["columns"], result["rows"]))
+        parts.append(markdown_table(result["columns"], result["rows"]))
     return "\n\n".join([*parts, *result["notes"], *(measured if result["rows"] else [])])
 
 
@@ -64,7 +51,7 @@ def goals(results: Mapping[str, Mapping[str, Any]]) -> str:
             if not goal["reached"]:
                 found = value or "not run"
                 missed.append(f"- {goal['what']} ({found}, {sign} {goal['limit']:.3g} wanted): {goal['floor']}.")
-    parts = ["## Goals", table(["goal", "wanted", "measured", ""], rows)] if rows else []
+    parts = ["## Goals", markdown_table(["goal", "wanted", "measured", ""], rows)] if rows else []
     if missed:
         parts += ["What falls short or was not run, and why:", "\n".join(missed)]
     return "\n\n".join(parts)

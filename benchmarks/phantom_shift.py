@@ -32,6 +32,7 @@ from akd_monai.data.sites import SITES, Site, site
 from akd_monai.keys import random_key
 from akd_monai.networks.nets.enet import ENet
 from akd_monai.prostate.phantom import make_case
+from akd_monai.tables import markdown_table
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def shift_table(
 def markdown(table: dict[str, dict[str, list[float]]], about: dict[str, Any]) -> str:
     """Return the table of means, rows trained on, columns judged on."""
     names = list(table)
-    lines = ["| trained on | " + " | ".join(names) + " | others |", "|---" * (len(names) + 2) + "|"]
+    rows = []
     own, other = [], []
     for source in names:
         means = {name: float(np.mean(table[source][name])) for name in names}
@@ -115,12 +116,12 @@ def markdown(table: dict[str, dict[str, list[float]]], about: dict[str, Any]) ->
         own.append(means[source])
         other += others
         cells = [f"**{value:.2f}**" if name == source else f"{value:.2f}" for name, value in means.items()]
-        lines.append(f"| {source} | {' | '.join(cells)} | {np.mean(others):.2f} |")
+        rows.append([source, *cells, f"{np.mean(others):.2f}"])
     return "\n".join(
         [
             "SYNTHETIC images: Dice on test cases (mean) of ENet trained on one site, judged on each.",
             "",
-            *lines,
+            markdown_table(["trained on", *names, "others"], rows),
             "",
             f"Own site {np.mean(own):.2f}, other sites {np.mean(other):.2f}. {about['train_cases']} training and"
             f" {about['test_cases']} test cases a site, {about['epochs']} epochs, {_SIZE} x {_SIZE} pixels,"

@@ -25,8 +25,8 @@ from akd_monai.data.views import apply_view
 from akd_monai.losses import LogitsKLLoss
 from akd_monai.networks.nets import UNetPlusPlus
 from akd_monai.prostate import make_phantom
-from akd_monai.teachers._coding import LogitsCoding
 from akd_monai.tables import markdown_table
+from akd_monai.teachers._coding import LogitsCoding
 from benchmarks.common import machine_facts
 from benchmarks.pipeline import prepare
 
@@ -130,7 +130,12 @@ def main(steps: int = 450) -> int:
             found = network(others).argmax(1).bool()
         dice = (2 * (found & truth[:, 0].bool()).sum() / (found.sum() + truth.sum())).item()
         print(f"\nTeacher trained {'with' if warped else 'without'} rotations, Dice {dice:.2f} against the labels\n")
-        header = ["in place of the teacher", "decisions that differ, %", "Dice of the two", "change of the logits gradient"]
+        header = [
+            "in place of the teacher",
+            "decisions that differ, %",
+            "Dice of the two",
+            "change of the logits gradient",
+        ]
         print(markdown_table(header, list(rows(network, others))))
     print(f"\n{machine_facts()}")
     return 0

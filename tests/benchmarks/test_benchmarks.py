@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 from benchmarks import common  # noqa: E402
 from benchmarks.affinity import naive  # noqa: E402
-from benchmarks.page import goals, page, table  # noqa: E402
+from benchmarks.page import goals, page  # noqa: E402
 
 
 def benchmarks(*words):
@@ -196,7 +196,6 @@ def test_goals(value, at_most, reached):
     assert "| speed |" in line
     assert ("**missed**" in line) != reached
     assert "at most 1.5" in line if at_most else "at least 1.5" in line
-    assert table(["a"], [["b"]]) == "| a |\n|---|\n| b |"
 
 
 def test_a_goal_that_was_not_run_says_so():
