@@ -48,7 +48,7 @@ class CheckpointFolder:
         """Return the newest file that can be read and its content, on the CPU; None if there is no file at all.
 
         Raises:
-            InputError: if there are files, but none can be read: to start from scratch without a word could replace a
+            InputError: if there are files, but none can be read: to start from the beginning without a word could replace a
                 better model.
         """
         present = [path for path in (self.path, self.previous) if path.exists()]
@@ -59,7 +59,7 @@ class CheckpointFolder:
         if present:
             raise InputError(
                 f"none of the checkpoints in {str(self.path.parent)!r} can be read: restore {self.path.name} from a "
-                "copy, or set resume to 'never' to start from scratch."
+                "copy, or set resume to 'never' to start from the beginning."
             )
         return None
 

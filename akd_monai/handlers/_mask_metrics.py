@@ -61,7 +61,7 @@ def mask_metrics(predicted: torch.Tensor, reference: torch.Tensor, spacing: Sequ
     r = _for_monai(reference)
     scores["dice"] = float(compute_dice(p, r, ignore_empty=False))
     if inside_predicted and inside_reference:
-        # MONAI crops to the box of both masks before it looks for surfaces.
+        # MONAI crops to the box of both masks before it searches for surfaces.
         hd95 = compute_hausdorff_distance(p, r, include_background=True, percentile=95, spacing=mm)
         asd = compute_average_surface_distance(p, r, include_background=True, symmetric=True, spacing=mm)
         scores["hd95_mm"] = float(hd95)

@@ -60,7 +60,7 @@ def restore(
 
 
 def start_members(engine: SupervisedTrainer) -> None:
-    """Tell every member of the run to start from scratch."""
+    """Tell every member of the run to start from the beginning."""
     for member in _members(engine).values():
         member.start_run(None)
 

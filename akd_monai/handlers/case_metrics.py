@@ -188,5 +188,5 @@ def _finite(volume: torch.Tensor) -> bool:
 def _not_finite(names: Sequence[str]) -> NonFiniteError:
     cases = ", ".join(repr(name) for name in names)
     return NonFiniteError(
-        f"the prediction holds NaN or infinite values for {cases}; look for NaN in the weights or in the image."
+        f"the prediction holds NaN or infinite values for {cases}; check the weights and the image for NaN."
     )

@@ -23,9 +23,9 @@ from akd_monai.handlers._run_state import capture, restore, start_members
 from akd_monai.handlers._stop_signals import StopSignals
 from akd_monai.networks import unwrap
 
-__all__ = ["ResumableCheckpoint"]
+__all__ = ["ResumableCheckpoint", "Resume"]
 
-_Resume = Literal["auto", "never"]
+Resume = Literal["auto", "never"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ class ResumableCheckpoint:
         fingerprint: whatever must not change between start and resume, as JSON values: seed, data, teacher, settings.
             A resume with other values is refused, naming them; name them well and nest them in mappings, not lists.
         interval: iterations between two files; by default one is written at the end of each epoch.
-        resume: ``"auto"`` resumes from the newest readable file; ``"never"`` deletes the files and starts from scratch.
+        resume: ``"auto"`` resumes from the newest readable file; ``"never"`` deletes the files and starts from the
+            beginning.
         lr_scheduler: one or a list; by default those of every ``LrScheduleHandler`` of the trainer.
         extra: further objects with ``state_dict`` and ``load_state_dict``, by name.
 
@@ -73,11 +74,11 @@ class ResumableCheckpoint:
         *,
         fingerprint: Mapping[str, Any] | None = None,
         interval: int | None = None,
-        resume: _Resume = "auto",
+        resume: Resume = "auto",
         lr_scheduler: Any = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        check_choice("resume", resume, get_args(_Resume))
+        check_choice("resume", resume, get_args(Resume))
         if interval is not None and interval < 1:
             raise InputError(f"interval must be at least 1 iteration, or None for each epoch, got {interval}.")
         self.output_dir = Path(output_dir)
@@ -152,7 +153,7 @@ class ResumableCheckpoint:
         if different:
             raise InputError(
                 f"{path} belongs to another run, which differs in {'; '.join(different)}: choose another output "
-                "folder, or set resume to 'never' to start from scratch."
+                "folder, or set resume to 'never' to start from the beginning."
             )
         if saved["epoch"] > engine.state.max_epochs:
             raise InputError(

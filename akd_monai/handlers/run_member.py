@@ -34,4 +34,4 @@ class RunMember(ABC):
 
     @abstractmethod
     def start_run(self, state: Mapping[str, Any] | None) -> None:
-        """Continue from ``state``, which may lack entries, or start from scratch when it is None."""
+        """Continue from ``state``, which may lack entries, or start from the beginning when it is None."""

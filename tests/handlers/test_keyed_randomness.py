@@ -47,9 +47,9 @@ def test_an_epoch_holds_every_sample_once_under_its_own_number():
 
 @pytest.mark.parametrize("epoch_length", [5, 3, 8, 10])
 def test_any_start_continues_the_same_run(epoch_length):
-    whole = watch(epoch_length=epoch_length)
+    uninterrupted = watch(epoch_length=epoch_length)
     for done in range(3 * epoch_length):
-        assert watch(done, epoch_length=epoch_length) == {i: v for i, v in whole.items() if i > done}
+        assert watch(done, epoch_length=epoch_length) == {i: v for i, v in uninterrupted.items() if i > done}
 
 
 def test_workers_change_nothing():
@@ -62,7 +62,7 @@ def test_seed_and_rank_change_the_numbers():
     assert len(set(numbers[0])) == len(numbers[0])
 
 
-def test_second_run_of_one_engine_starts_from_scratch():
+def test_second_run_of_one_engine_starts_from_the_beginning():
     sampler, seen = KeyedSampler(Keys(), seed=1), []
     engine = Engine(lambda engine, batch: seen.append(batch.tolist()))
     KeyedRandomness(1, sampler).attach(engine)

@@ -71,8 +71,8 @@ def test_averages_are_there_for_handlers_listed_before():
 
 def test_interrupted_epoch_gives_the_same_average():
     handlers = [LossTerms(), LossTerms()]
-    whole = trainer_of_terms([handlers[0]], epochs=1)
-    whole.run()
+    complete = trainer_of_terms([handlers[0]], epochs=1)
+    complete.run()
     cut = trainer_of_terms([handlers[1]], epochs=1)
     cut.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda e: e.terminate())
     cut.run()
@@ -81,7 +81,7 @@ def test_interrupted_epoch_gives_the_same_average():
     resumed.start_run(state)
     rest.state.iteration = 1
     rest.run()
-    assert rest.state.metrics == whole.state.metrics
+    assert rest.state.metrics == complete.state.metrics
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -182,13 +182,3 @@ def test_progress_closes_its_bar_on_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError):
         trainer.run()
     assert progress._bar is None
-
-
-def test_names_of_the_version_before_lead_to_the_new_ones():
-    import importlib
-
-    handlers = importlib.import_module("akd_monai.handlers")
-    assert handlers.NonFiniteError is NonFiniteError
-    assert importlib.import_module("akd_monai.handlers.run_state").RunMember is handlers.RunMember
-    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
-        _ = handlers.Nothing

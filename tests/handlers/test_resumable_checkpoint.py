@@ -53,9 +53,9 @@ def test_finished_run_started_again_trains_nothing(tmp_path):
 def test_more_epochs_continue_as_if_planned(tmp_path):
     train(tmp_path / "two_steps", epochs=2)
     grown = train(tmp_path / "two_steps", epochs=4)
-    whole = train(tmp_path / "one_step", epochs=4)
+    uninterrupted = train(tmp_path / "one_step", epochs=4)
     assert grown.state.iteration == 20
-    expected = whole.network.state_dict()
+    expected = uninterrupted.network.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in grown.network.state_dict().items())
 
 
@@ -98,7 +98,7 @@ def test_another_architecture_is_refused(tmp_path):
         trainer.run()
 
 
-def test_never_starts_from_scratch(tmp_path):
+def test_never_starts_from_the_beginning(tmp_path):
     train(tmp_path, epochs=2)
     again = build(tmp_path, seed=6, epochs=1, resume="never")
     again.run()
@@ -145,8 +145,8 @@ def test_starting_weights_do_not_overwrite_resumed_ones(tmp_path):
 
     train(tmp_path / "hit", epochs=2, first=[Load()])
     resumed = train(tmp_path / "hit", epochs=4, first=[Load()])
-    whole = train(tmp_path / "whole", epochs=4, first=[Load()])
-    expected = whole.network.state_dict()
+    uninterrupted = train(tmp_path / "uninterrupted", epochs=4, first=[Load()])
+    expected = uninterrupted.network.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in resumed.network.state_dict().items())
 
 

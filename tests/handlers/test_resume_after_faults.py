@@ -15,7 +15,7 @@ KILLED = -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
-def whole(run_toy, tmp_path_factory):
+def uninterrupted(run_toy, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     assert run_toy(folder) == 0
     return folder
@@ -30,62 +30,64 @@ def batches(folder):
     return seen
 
 
-def assert_same_end(folder, whole):
-    expected, got = (torch.load(f / "final.pt", weights_only=True) for f in (whole, folder))
+def assert_same_end(folder, uninterrupted):
+    expected, got = (torch.load(f / "final.pt", weights_only=True) for f in (uninterrupted, folder))
     assert all(torch.equal(expected[key], got[key]) for key in expected)
-    assert json.loads((folder / "finished.json").read_text()) == json.loads((whole / "finished.json").read_text())
+    assert json.loads((folder / "finished.json").read_text()) == json.loads(
+        (uninterrupted / "finished.json").read_text()
+    )
     for name in ("history.jsonl", "best.json"):
-        assert (folder / name).read_text() == (whole / name).read_text()
-    assert sha256_of(folder / "model.pt") == sha256_of(whole / "model.pt")
-    assert batches(folder) == batches(whole)
+        assert (folder / name).read_text() == (uninterrupted / name).read_text()
+    assert sha256_of(folder / "model.pt") == sha256_of(uninterrupted / "model.pt")
+    assert batches(folder) == batches(uninterrupted)
     assert not list(folder.glob(".tmp-*"))
     assert {p.name for p in folder.glob("*.pt")} == {"final.pt", "model.pt", "resume.pt", "resume-previous.pt"}
 
 
 @pytest.mark.parametrize("interval", [None, 1, 2, 7])
-def test_sigkill(run_toy, whole, tmp_path, interval):
+def test_sigkill(run_toy, uninterrupted, tmp_path, interval):
     assert run_toy(tmp_path, {"at_iteration": 13}, interval=interval) == KILLED
     assert run_toy(tmp_path, interval=interval) == 0
-    assert_same_end(tmp_path, whole)
+    assert_same_end(tmp_path, uninterrupted)
 
 
-def test_sigkill_again_and_again(run_toy, whole, tmp_path):
+def test_sigkill_again_and_again(run_toy, uninterrupted, tmp_path):
     for iteration in (3, 9, 12, 18):
         assert run_toy(tmp_path, {"at_iteration": iteration}, interval=1) == KILLED
     assert run_toy(tmp_path, interval=1) == 0
-    assert_same_end(tmp_path, whole)
+    assert_same_end(tmp_path, uninterrupted)
 
 
-def test_sigkill_with_worker_processes(run_toy, whole, tmp_path):
+def test_sigkill_with_worker_processes(run_toy, uninterrupted, tmp_path):
     assert run_toy(tmp_path, {"at_iteration": 13}, interval=1, workers=2) == KILLED
     assert run_toy(tmp_path, interval=1, workers=2) == 0
-    assert_same_end(tmp_path, whole)
+    assert_same_end(tmp_path, uninterrupted)
 
 
 @pytest.mark.parametrize("number", [*range(1, 9), 11, 14])
-def test_sigkill_while_a_file_is_half_written(run_toy, whole, tmp_path, number):
+def test_sigkill_while_a_file_is_half_written(run_toy, uninterrupted, tmp_path, number):
     assert run_toy(tmp_path, {"at_sync": number}) == KILLED
     assert run_toy(tmp_path) == 0
-    assert_same_end(tmp_path, whole)
+    assert_same_end(tmp_path, uninterrupted)
 
 
 @pytest.mark.parametrize("number", range(1, 9))
-def test_sigkill_before_a_file_is_renamed(run_toy, whole, tmp_path, number):
+def test_sigkill_before_a_file_is_renamed(run_toy, uninterrupted, tmp_path, number):
     assert run_toy(tmp_path, {"at_replace": number}) == KILLED
     assert run_toy(tmp_path) == 0
-    assert_same_end(tmp_path, whole)
+    assert_same_end(tmp_path, uninterrupted)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("iteration", [1, 13, 15, 20])
-def test_stop_signal_saves_and_leaves(run_toy, whole, tmp_path, number, code, iteration):
+def test_stop_signal_saves_and_leaves(run_toy, uninterrupted, tmp_path, number, code, iteration):
     assert run_toy(tmp_path, {"at_iteration": iteration, "signal": number}) == code
     saved = torch.load(tmp_path / "resume.pt", weights_only=True)
     assert saved["iteration"] == iteration
     assert "the same command resumes the run" in (tmp_path / "log.txt").read_text()
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
     assert run_toy(tmp_path) == 0
-    assert_same_end(tmp_path, whole)
+    assert_same_end(tmp_path, uninterrupted)
     assert len((tmp_path / "batches.txt").read_text().splitlines()) == 20  # no step was done twice
 
 
@@ -94,27 +96,27 @@ def test_second_sigterm_does_not_hurry(run_toy, tmp_path):
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["iteration"] == 13
 
 
-def test_second_interrupt_exits_at_once(run_toy, whole, tmp_path):
+def test_second_interrupt_exits_at_once(run_toy, uninterrupted, tmp_path):
     assert run_toy(tmp_path, {"at_iteration": 13, "signal": signal.SIGINT, "times": 2}) == 130
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["iteration"] == 10
     assert run_toy(tmp_path) == 0
-    assert_same_end(tmp_path, whole)
+    assert_same_end(tmp_path, uninterrupted)
 
 
 def test_no_save_between_accumulated_batches(run_toy, tmp_path):
     options = {"trainer": {"accumulation_steps": 2}}
-    assert run_toy(tmp_path / "whole", **options) == 0
+    assert run_toy(tmp_path / "uninterrupted", **options) == 0
     assert run_toy(tmp_path / "hit", {"at_iteration": 13, "signal": signal.SIGTERM}, **options) == 143
     assert torch.load(tmp_path / "hit" / "resume.pt", weights_only=True)["iteration"] == 14
     assert run_toy(tmp_path / "hit", **options) == 0
-    assert_same_end(tmp_path / "hit", tmp_path / "whole")
+    assert_same_end(tmp_path / "hit", tmp_path / "uninterrupted")
 
 
 @pytest.mark.parametrize("length", [3, 8])
 def test_epoch_shorter_or_longer_than_the_loader(run_toy, tmp_path, length):
     options = {"trainer": {"epoch_length": length}, "interval": 1}
-    assert run_toy(tmp_path / "whole", **options) == 0
+    assert run_toy(tmp_path / "uninterrupted", **options) == 0
     for iteration in (2, length + 2, 2 * length + length - 1):
         assert run_toy(tmp_path / "hit", {"at_iteration": iteration}, **options) == KILLED
     assert run_toy(tmp_path / "hit", **options) == 0
-    assert_same_end(tmp_path / "hit", tmp_path / "whole")
+    assert_same_end(tmp_path / "hit", tmp_path / "uninterrupted")
