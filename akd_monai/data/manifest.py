@@ -128,6 +128,10 @@ def _check(content: dict[str, Any], path: str | os.PathLike[str], *wanted: str) 
         raise InputError(what, where=where, remedy="use another folder")
     names = set(wanted or ["case_id"])
     cases = content.get("cases")
-    if not isinstance(cases, list) or not all(isinstance(case, dict) and names <= case.keys() for case in cases):
+    if not isinstance(cases, list) or not all(_is_record(case, names) for case in cases):
         what = f"is damaged: 'cases' must be a list of records with {' and '.join(sorted(names))}"
         raise InputError(what, where=where, remedy=_REMEDY)
+
+
+def _is_record(case: Any, names: set[str]) -> bool:
+    return isinstance(case, dict) and names <= case.keys() and isinstance(case["case_id"], str)
