@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from akd_monai.losses._affinity.triton_kernel import program_shape
+from akd_monai.losses._affinity.triton_launch import ignored_mark, program_shape
 from benchmarks.affinity import CUDA_GOALS
 from benchmarks.common import Goal, Result, Settings
 
@@ -31,17 +31,17 @@ def compiled(channels: int, radius: int, capability: int = CAPABILITY) -> bytes:
     from triton.compiler import ASTSource
     from triton.compiler import compile as build
 
-    from akd_monai.losses._affinity.triton_kernel import _affinity_kernel, _mark
+    from akd_monai.losses._affinity.triton_kernel import affinity_kernel
 
     shape = program_shape(channels)
     warps = shape.pop("num_warps")
     # A launch makes constants of numbers that are 1, and passes on which are multiples of 16.
-    fixed = _FIXED | {"R": radius, "IGNORED": _mark(torch.empty(0, dtype=torch.int32))} | shape
+    fixed = _FIXED | {"R": radius, "IGNORED": ignored_mark(torch.empty(0, dtype=torch.int32))} | shape
     types = _POINTERS | _NUMBERS | dict.fromkeys(fixed, "constexpr")
-    names = _affinity_kernel.arg_names
+    names = affinity_kernel.arg_names
     aligned = [*_POINTERS, "H", "W", *(["C"] if channels % 16 == 0 else [])]
     source = ASTSource(
-        _affinity_kernel,
+        affinity_kernel,
         {name: types[name] for name in names},
         constexprs={(names.index(name),): value for name, value in fixed.items()},
         attrs={(names.index(name),): _ALIGNED for name in aligned},

@@ -7,6 +7,7 @@ from akd_monai.losses.affinity import AdaptiveAffinityLoss
 from akd_monai.losses.criterion import DistillationCriterion
 from akd_monai.losses.functional import affinity_loss, affinity_terms, gram_loss, logits_kl
 from akd_monai.losses.gram import GramKernelLoss
+from akd_monai.losses.interface import DistillationLoss, TeacherNeeds
 from akd_monai.losses.logits import LogitsKLLoss
 from akd_monai.losses.registry import LOSSES, get_loss, loss_names
 from akd_monai.losses.terms import DistillationTerm
@@ -15,9 +16,11 @@ __all__ = [
     "LOSSES",
     "AdaptiveAffinityLoss",
     "DistillationCriterion",
+    "DistillationLoss",
     "DistillationTerm",
     "GramKernelLoss",
     "LogitsKLLoss",
+    "TeacherNeeds",
     "affinity_loss",
     "affinity_terms",
     "get_loss",

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import ClassVar
 
-from akd_monai.errors import InputError, check_choice
-from akd_monai.losses._affinity.pairs import AffinityOptions, resize_labels
+from torch import Tensor
+
+from akd_monai.errors import InputError
 from akd_monai.losses._checks import check_map, plain
-from akd_monai.losses.functional import ALGORITHMS, affinity_loss
+from akd_monai.losses.functional.affinity import AffinityAlgorithm, affinity_of_logits, affinity_options
+from akd_monai.losses.interface import DistillationLoss, TeacherNeeds
 
-VOID_LABEL = 255
+__all__ = ["AdaptiveAffinityLoss"]
+
+_VOID_LABEL = 255
 
 
-class AdaptiveAffinityLoss(nn.Module):
+class AdaptiveAffinityLoss(DistillationLoss):
     r"""Pull neighbouring pixels of one teacher label together, push those of different label apart.
 
     .. math:: \frac{1}{|P^+|} \sum_{P^+} W_{ij} + \frac{1}{|P^-|} \sum_{P^-} \max(0, m - W_{ij}), \qquad
@@ -21,7 +25,7 @@ class AdaptiveAffinityLoss(nn.Module):
 
     The labels are the teacher's own decision: arg-max over its channels, or logit above 0 where it has one channel.
     It is not a matching loss: it is not 0 where student and teacher agree. For the two terms apart, and for labels
-    from elsewhere, use :func:`~akd_monai.losses.functional.affinity_terms`.
+    from elsewhere, use :func:`~akd_monai.losses.functional.affinity_terms`, which also explains ``P+`` and ``P-``.
 
     Args:
         kernel: side of the window in pixels, odd, at least 3.
@@ -45,6 +49,8 @@ class AdaptiveAffinityLoss(nn.Module):
     arXiv:1803.10335.
     """
 
+    teacher_needs: ClassVar[TeacherNeeds] = "labels"
+
     def __init__(
         self,
         kernel: int = 3,
@@ -52,13 +58,16 @@ class AdaptiveAffinityLoss(nn.Module):
         margin: float = 3.0,
         ignore_index: int | None = 255,
         class_balanced: bool = False,
-        algorithm: str = "auto",
+        algorithm: AffinityAlgorithm = "auto",
     ) -> None:
         super().__init__()
-        AffinityOptions(kernel, dilation, margin, ignore_index, class_balanced)
-        check_choice("algorithm", algorithm, ALGORITHMS)
-        self.kernel, self.dilation, self.margin = kernel, dilation, margin
-        self.ignore_index, self.class_balanced, self.algorithm = ignore_index, class_balanced, algorithm
+        affinity_options(kernel, dilation, margin, ignore_index, class_balanced, algorithm)
+        self.kernel = kernel
+        self.dilation = dilation
+        self.margin = margin
+        self.ignore_index = ignore_index
+        self.class_balanced = class_balanced
+        self.algorithm: AffinityAlgorithm = algorithm
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the loss of the student's scores ``[B, C, *spatial]`` under labels from the teacher's logits.
@@ -70,38 +79,33 @@ class AdaptiveAffinityLoss(nn.Module):
         Raises:
             InputError: if the shapes do not fit, or the void label 255 is one of the teacher's classes.
         """
-        check_map("the student's map", student)
-        check_map("the teacher's logits", teacher)
-        if teacher.dim() == student.dim():
-            # Before the decision, which costs more than the loss on a map of full size.
-            teacher = resize_labels(plain(teacher.detach()), tuple(student.shape[2:]), first_axis=2)
-        return affinity_loss(
-            student,
-            self.labels(teacher),
-            kernel=self.kernel,
-            dilation=self.dilation,
-            margin=self.margin,
-            ignore_index=self.ignore_index,
-            class_balanced=self.class_balanced,
-            algorithm=self.algorithm,
+        # The attributes may have been changed since the module was built.
+        options = affinity_options(
+            self.kernel, self.dilation, self.margin, self.ignore_index, self.class_balanced, self.algorithm
         )
+        return affinity_of_logits(student, teacher, self.labels, options, self.algorithm)
 
     def labels(self, teacher: Tensor) -> Tensor:
-        """Return the label map ``[B, *spatial]`` that the teacher's logits ``[B, K, *spatial]`` decide."""
+        """Return the label map ``[B, *spatial]`` that the teacher's logits ``[B, K, *spatial]`` decide.
+
+        Raises:
+            InputError: if they are no map, or the void label 255 is one of the teacher's classes.
+        """
         check_map("the teacher's logits", teacher)
-        if self.ignore_index == VOID_LABEL and teacher.shape[1] > VOID_LABEL:
+        classes = teacher.shape[1]
+        if self.ignore_index == _VOID_LABEL and classes > _VOID_LABEL:
             raise InputError(
-                f"the teacher has {teacher.shape[1]} classes, so that ignore_index {VOID_LABEL} is one of them: "
-                "set ignore_index to None."
+                f"the teacher has {classes} classes, so that ignore_index {_VOID_LABEL} is one of them: set ignore_index "
+                "to None."
             )
         logits = plain(teacher.detach())
-        if logits.shape[1] == 1:
+        if classes == 1:
             return (logits[:, 0] > 0).byte()
-        if logits.shape[1] == 2:
+        if classes == 2:
             # A tenth of the time of arg-max on a CPU, and the same: of equal ones the first wins.
             return (logits[:, 1] > logits[:, 0]).byte()
         labels = logits.argmax(dim=1)
-        return labels.byte() if logits.shape[1] <= VOID_LABEL else labels
+        return labels.byte() if classes <= _VOID_LABEL else labels
 
     def extra_repr(self) -> str:
         """Show the options in ``print(module)``."""

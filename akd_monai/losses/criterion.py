@@ -9,10 +9,13 @@ from typing import TypeVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from akd_monai.errors import InputError, near_matches
+from akd_monai.errors import InputError, unknown_name
 from akd_monai.keys import random_key
-from akd_monai.losses.gram import GramKernelLoss
-from akd_monai.losses.terms import CONV1X1, DistillationTerm, conv1x1, naming_term, read_term
+from akd_monai.losses._adapters import conv1x1, plain_weight
+from akd_monai.losses._statements import adapter_path
+from akd_monai.losses.terms import DistillationTerm, naming_term, read_term
+
+__all__ = ["DistillationCriterion"]
 
 T = TypeVar("T")
 
@@ -23,8 +26,8 @@ class DistillationCriterion(nn.Module):
     Terms of weight 0 are checked, but neither built nor computed. Without an active term the criterion returns ``{}``.
 
     Args:
-        terms: :class:`DistillationTerm` objects or mappings with the same keys, as a config gives them. There ``loss``
-            may be a name of the registry, with the arguments of its class under ``options``.
+        terms: :class:`DistillationTerm` objects or mappings with the same entries, as a config gives them. There
+            ``loss`` may be a name of the registry, with the arguments of its class under ``options``.
 
     Attributes:
         active: the terms of positive weight, in the given order.
@@ -34,8 +37,8 @@ class DistillationCriterion(nn.Module):
         losses: the loss modules, by name of the term.
 
     Raises:
-        InputError: if names repeat, or a key or value of a term is wrong.
-        UnknownNameError: if a loss is unknown.
+        InputError: if names repeat, or an entry of a term is wrong.
+        UnknownNameError: if a loss, one of its options or an entry of a term is unknown.
 
     Example:
         >>> import torch
@@ -51,18 +54,7 @@ class DistillationCriterion(nn.Module):
 
     def __init__(self, terms: Sequence[DistillationTerm | Mapping[str, object]]) -> None:
         super().__init__()
-        if isinstance(terms, (str, Mapping)) or not isinstance(terms, Sequence):
-            raise InputError(f"terms must be a list, got {type(terms).__name__}.")
-        names: set[str] = set()
-        self.active: list[DistillationTerm] = []
-        for position, entry in enumerate(terms):
-            term = read_term(entry, position)
-            name = entry.name if isinstance(entry, DistillationTerm) else str(entry["name"])
-            if name in names:
-                raise InputError(f"two terms are called {name!r}: give each a name of its own.")
-            names.add(name)
-            if term is not None:
-                self.active.append(term)
+        self.active = _read_terms(terms)
         self.student_layers = sorted({t.student_layer for t in self.active if t.student_layer is not None})
         self.teacher_layers = sorted({t.teacher_layer for t in self.active if t.teacher_layer is not None})
         self.losses = nn.ModuleDict({t.name: t.loss for t in self.active})
@@ -73,8 +65,8 @@ class DistillationCriterion(nn.Module):
     ) -> None:
         """Make the ``"conv1x1"`` adapters, before the optimiser is made and a checkpoint is loaded.
 
-        Weights are a function of ``seed`` and the term's name alone; the global random state is not used. Calling it
-        again starts the adapters anew.
+        Weights are a function of ``seed`` and the term's name alone; the global random state is not used. A second call
+        replaces the adapters by untrained ones.
 
         Args:
             student_channels: channels of the student's map by module path; ``""`` is the network itself, its logits.
@@ -83,16 +75,19 @@ class DistillationCriterion(nn.Module):
             seed: seed of the run.
 
         Raises:
-            InputError: if a layer's channels are missing or ``spatial_dims`` is neither 2 nor 3.
+            InputError: if ``spatial_dims`` is neither 2 nor 3.
+            UnknownNameError: if the channels of a layer are missing.
         """
         if spatial_dims not in (2, 3):
             raise InputError(f"spatial_dims must be 2 or 3, got {spatial_dims!r}.")
         for term in self.active:
-            if term.adapter == CONV1X1:
-                n_in = _look_up(term.name, "student", term.student_layer or "", student_channels, "channels")
-                n_out = _look_up(term.name, "teacher", term.teacher_layer or "", teacher_channels, "channels")
-                key = random_key(seed, "adapter", term.name)
-                self.adapters[term.name] = conv1x1(spatial_dims, n_in, n_out, key)
+            if term.adapter != "conv1x1":
+                continue
+            with naming_term(term.name):
+                in_channels = _look_up("channels of the student", term.student_layer or "", student_channels)
+                out_channels = _look_up("channels of the teacher", term.teacher_layer or "", teacher_channels)
+            key = random_key(seed, "adapter", term.name)
+            self.adapters[term.name] = conv1x1(spatial_dims, in_channels, out_channels, key)
 
     def forward(
         self,
@@ -110,80 +105,100 @@ class DistillationCriterion(nn.Module):
             teacher_features: maps by module path; at least :attr:`teacher_layers`.
 
         Raises:
-            InputError: if a feature is missing, adapters were not built, or a loss refuses its maps; the message names
-                the term.
+            InputError: if adapters were not built, or a loss refuses its maps; the message names the term.
+            UnknownNameError: if a feature is missing.
         """
         values = {}
         for term in self.active:
-            student = _pick(term.name, "student", term.student_layer, student_logits, student_features)
-            teacher = _pick(term.name, "teacher", term.teacher_layer, teacher_logits, teacher_features).detach()
-            values[term.name] = term.weight * self._compare(term, student, teacher)
+            with naming_term(term.name):
+                student = _pick("features of the student", term.student_layer, student_logits, student_features)
+                teacher = _pick("features of the teacher", term.teacher_layer, teacher_logits, teacher_features)
+                value = self._compare(term, student, teacher.detach())
+            values[term.name] = term.weight * value
         return values
 
     def _compare(self, term: DistillationTerm, student: Tensor, teacher: Tensor) -> Tensor:
-        loss, weight = self.losses[term.name], None
+        loss = self.losses[term.name]
+        adapter = self._adapter(term)
+        value = None if adapter is None else _with_weight(term, loss, adapter, student, teacher)
+        if value is None:
+            adapted = student if adapter is None else adapter(student)
+            value = loss(*_of_one_size(term, adapted, teacher))
+        return _scalar(value)
+
+    def _adapter(self, term: DistillationTerm) -> nn.Module | None:
         if term.name in self.adapters:
-            weight = fused_weight(loss, self.adapters[term.name])
-            if weight is None:
-                student = self.adapters[term.name](student)
-        elif term.adapter is not None:
-            raise InputError(f"term {term.name!r} has no adapter yet: call build_adapters before the first step.")
-        with naming_term(term.name):
-            if term.resize:
-                # A fused 1x1 convolution comes after the pooling, which is the same.
-                student, teacher = pool_to_smaller(student, teacher)
-            value = loss(student, teacher) if weight is None else loss(student, teacher, weight)
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(f"term {term.name!r}: the loss must return a scalar, got {got}: use a reducing loss.")
-        return value.reshape(())
-
-
-def fused_weight(loss: nn.Module, adapter: nn.Module) -> Tensor | None:
-    """Return the weights ``[K, C]`` of an adapter that a loss computes with itself, sooner than the adapter would.
-
-    That is a Gram matrix of samples behind a plain 1x1 convolution to more channels, without hooks, bias or stride.
-    """
-    if type(loss) is not GramKernelLoss or loss.mode != "batch":
+            return self.adapters[term.name]
+        if term.adapter is not None:
+            raise InputError("its adapter is not built yet: call build_adapters before the first step.")
         return None
-    # A derived class, such as a parametrized one, may compute anything.
-    if not isinstance(adapter, (nn.Conv2d, nn.Conv3d)) or type(adapter) not in (nn.Conv2d, nn.Conv3d):
+
+
+def _read_terms(entries: object) -> list[DistillationTerm]:
+    """Return the terms of positive weight, after a check of all."""
+    if isinstance(entries, (str, Mapping)) or not isinstance(entries, Sequence):
+        raise InputError(f"terms must be a list, got {type(entries).__name__}.")
+    names: set[str] = set()
+    active = []
+    for position, entry in enumerate(entries):
+        term = read_term(entry, position)
+        name = entry.name if isinstance(entry, DistillationTerm) else entry["name"]
+        if name in names:
+            raise InputError(f"two terms are called {name!r}: give each a name of its own.")
+        names.add(name)
+        if term is not None:
+            active.append(term)
+    return active
+
+
+def _with_weight(
+    term: DistillationTerm, loss: nn.Module, adapter: nn.Module, student: Tensor, teacher: Tensor
+) -> Tensor | None:
+    """Return the loss without the adapted map, ``None`` where loss or adapter do not offer that."""
+    compute = adapter_path(loss)
+    if compute is None:
         return None
-    plain = adapter.bias is None and adapter.groups == 1 and adapter.out_channels > adapter.in_channels
-    single = all(set(n) == {1} for n in (adapter.kernel_size, adapter.stride)) and set(adapter.padding) == {0}
-    hooks = (adapter._forward_hooks, adapter._forward_pre_hooks, adapter._backward_hooks, adapter._backward_pre_hooks)
-    return adapter.weight.flatten(1) if plain and single and not any(hooks) else None
+    weight = plain_weight(adapter)
+    if weight is None:
+        return None
+    # A mean over pixels and a matrix product of channels may change places: pooling comes first here.
+    return compute(*_of_one_size(term, student, teacher), weight)
 
 
-def pool_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring two maps ``[B, C, *spatial]`` to one size, along each axis the smaller, by adaptive average pooling.
-
-    Example:
-        >>> import torch
-        >>> small, large = pool_to_smaller(torch.zeros(1, 2, 3, 3), torch.ones(1, 5, 6, 6))
-        >>> list(large.shape), large.mean().item()
-        ([1, 5, 3, 3], 1.0)
-    """
+def _of_one_size(term: DistillationTerm, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both maps, where the term asks for it each pooled to the smaller size along each axis."""
+    if not term.resize:
+        return student, teacher
     if student.dim() != teacher.dim() or student.dim() not in (4, 5):
         raise InputError(
             f"only maps of one number of dimensions can be resized: student {list(student.shape)}, "
             f"teacher {list(teacher.shape)}."
         )
     size = tuple(min(s, t) for s, t in zip(student.shape[2:], teacher.shape[2:], strict=True))
+    return _pooled(student, size), _pooled(teacher, size)
+
+
+def _pooled(value: Tensor, size: tuple[int, ...]) -> Tensor:
+    if value.shape[2:] == size:
+        return value
     pool: Callable[..., Tensor] = F.adaptive_avg_pool2d if len(size) == 2 else F.adaptive_avg_pool3d
-    shrunk = (x if x.shape[2:] == size else pool(x, size) for x in (student, teacher))
-    return next(shrunk), next(shrunk)
+    return pool(value, size)
 
 
-def _pick(name: str, who: str, layer: str | None, logits: Tensor, features: Mapping[str, Tensor]) -> Tensor:
-    return logits if layer is None else _look_up(name, who, layer, features, "features")
+def _scalar(value: object) -> Tensor:
+    """Return what a loss has returned, if it is one number."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.reshape(())
+    got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    raise InputError(f"the loss must return a scalar, got {got}: use a reducing loss.")
 
 
-def _look_up(name: str, who: str, layer: str, known: Mapping[str, T], what: str) -> T:
-    if layer not in known:
-        listed = ", ".join(map(repr, known)) or "none"
-        where = repr(layer) if layer else "'' (the logits)"
-        raise InputError(
-            f"term {name!r} needs the {what} of the {who}'s layer {where}; given: {listed}.{near_matches(layer, known)}"
-        )
-    return known[layer]
+def _pick(what: str, layer: str | None, logits: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+    return logits if layer is None else _look_up(what, layer, features)
+
+
+def _look_up(what: str, layer: str, known: Mapping[str, T]) -> T:
+    if layer in known:
+        return known[layer]
+    remedy = "" if layer else "'' is the network itself, its logits"
+    raise unknown_name("layer", layer, known, where=f"among the {what}", remedy=remedy)

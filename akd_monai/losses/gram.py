@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from akd_monai.errors import check_choice, check_number
-from akd_monai.losses.functional import GRAM_MODES, GRAM_NORMALIZE, GRAM_REDUCTIONS, gram_loss
+from akd_monai.losses.functional.gram import GramMode, GramNormalize, GramReduction, check_gram_options, gram_loss
+from akd_monai.losses.interface import DistillationLoss
+
+__all__ = ["GramKernelLoss"]
 
 
-class GramKernelLoss(nn.Module):
+class GramKernelLoss(DistillationLoss):
     r"""Bring the Gram matrix of the student's features to that of the teacher's.
 
     .. math:: \mathrm{mean}(D^2) + \lambda \, \mathrm{mean}(|D|), \qquad D = K_S - K_T
 
     Args:
-        mode: vectors are whole samples (``"batch"``), channels (``"channel"``) or pixels (``"spatial"``).
+        mode: vectors are samples (``"batch"``), channels (``"channel"``) or pixels (``"spatial"``).
         normalize: ``"l2"``, ``"dim"`` or ``"none"``.
         reduction: ``"mean"`` or ``"paper"``.
         l1_weight: factor of the absolute differences, at least 0.
@@ -34,14 +36,18 @@ class GramKernelLoss(nn.Module):
     """
 
     def __init__(
-        self, mode: str = "batch", normalize: str = "l2", reduction: str = "mean", l1_weight: float = 1.0
+        self,
+        mode: GramMode = "batch",
+        normalize: GramNormalize = "l2",
+        reduction: GramReduction = "mean",
+        l1_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        check_choice("mode", mode, GRAM_MODES)
-        check_choice("normalize", normalize, GRAM_NORMALIZE)
-        check_choice("reduction", reduction, GRAM_REDUCTIONS)
-        check_number("l1_weight", l1_weight, at_least=0)
-        self.mode, self.normalize, self.reduction, self.l1_weight = mode, normalize, reduction, l1_weight
+        check_gram_options(mode, normalize, reduction, l1_weight)
+        self.mode: GramMode = mode
+        self.normalize: GramNormalize = normalize
+        self.reduction: GramReduction = reduction
+        self.l1_weight = l1_weight
 
     def forward(self, student: Tensor, teacher: Tensor, adapter: Tensor | None = None) -> Tensor:
         """Compare features ``[B, C, *spatial]``. No gradient reaches ``teacher``.
@@ -63,6 +69,18 @@ class GramKernelLoss(nn.Module):
             l1_weight=self.l1_weight,
             adapter=adapter,
         )
+
+    def forward_with_adapter(self, student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor | None:
+        """Compare samples without the adapted map; ``None`` in the other modes, and where it has fewer channels.
+
+        Args:
+            student: features of the student before the adapter, ``[B, C, *spatial]``.
+            teacher: features of the teacher.
+            weight: the adapter's weights ``[K, C]``.
+        """
+        if self.mode != "batch" or weight.shape[0] <= weight.shape[1]:
+            return None
+        return self.forward(student, teacher, weight)
 
     def extra_repr(self) -> str:
         """Show the options in ``print(module)``."""

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import ClassVar
 
-from akd_monai.errors import check_choice, check_number
-from akd_monai.losses.functional import KL_DIRECTIONS, logits_kl
+from torch import Tensor
+
+from akd_monai.losses.functional.logits import KLDirection, check_kl_options, logits_kl
+from akd_monai.losses.interface import DistillationLoss, TeacherNeeds
+
+__all__ = ["LogitsKLLoss"]
 
 
-class LogitsKLLoss(nn.Module):
+class LogitsKLLoss(DistillationLoss):
     r"""Pull the student's class probabilities towards the teacher's.
 
     .. math:: T^2 \, \mathrm{mean}_{b,i} \sum_c p^S_c (\log p^S_c - \log p^T_c), \qquad
@@ -33,14 +37,21 @@ class LogitsKLLoss(nn.Module):
     Source: arXiv:2404.02738, section 2 (logits module), equation 7.
     """
 
-    def __init__(self, direction: str = "student_teacher", temperature: float = 1.0) -> None:
+    # Softmax does not see a constant that is added to the logits of a pixel.
+    teacher_needs: ClassVar[TeacherNeeds] = "differences"
+
+    def __init__(self, direction: KLDirection = "student_teacher", temperature: float = 1.0) -> None:
         super().__init__()
-        check_choice("direction", direction, KL_DIRECTIONS)
-        check_number("temperature", temperature, above=0)
-        self.direction, self.temperature = direction, temperature
+        check_kl_options(direction, temperature)
+        self.direction: KLDirection = direction
+        self.temperature = temperature
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Compare logits ``[B, C, *spatial]``, C >= 2. No gradient reaches ``teacher``.
+
+        Args:
+            student: logits of the student.
+            teacher: logits of the teacher, of the same shape.
 
         Raises:
             InputError: if the shapes differ or there is one channel only.

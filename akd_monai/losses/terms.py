@@ -6,15 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
-import torch
 from torch import nn
 
-from akd_monai.errors import InputError, check_choice, check_number, near_matches
+from akd_monai.errors import InputError, UnknownNameError, check_choice, check_mapping, check_number
+from akd_monai.losses._statements import stated_needs
+from akd_monai.losses.interface import TeacherNeeds
 from akd_monai.losses.registry import check_loss_name, get_loss
 
-CONV1X1 = "conv1x1"
+__all__ = ["Adapter", "DistillationTerm"]
+
+Adapter = Literal["conv1x1"]
+
 _RESERVED = frozenset(dir(nn.ModuleDict()))
 
 
@@ -24,7 +28,8 @@ class DistillationTerm:
 
     Args:
         name: unique in the criterion; names the term in logs and its adapter in checkpoints.
-        loss: module called as ``loss(student, teacher)`` that returns a scalar.
+        loss: module called as ``loss(student, teacher)`` that returns a scalar; see
+            :class:`~akd_monai.losses.interface.DistillationLoss` for what it may state about itself.
         weight: factor of the loss, finite and at least 0; 0 turns the term off.
         student_layer: module path of the student's map, ``None`` for its final logits.
         teacher_layer: module path of the teacher's map, ``None`` for its final logits.
@@ -45,72 +50,60 @@ class DistillationTerm:
     weight: float = 1.0
     student_layer: str | None = None
     teacher_layer: str | None = None
-    adapter: nn.Module | str | None = None
+    adapter: nn.Module | Adapter | None = None
     resize: bool = False
 
     def __post_init__(self) -> None:
-        check_term_name(self.name)
+        _check_term_name(self.name)
+        _check_fields(vars(self))
         if not isinstance(self.loss, nn.Module):
             raise InputError(f"term {self.name!r}: loss must be a module, got {type(self.loss).__name__}.")
-        check_number(f"term {self.name!r}: weight", self.weight, at_least=0)
-        for key in ("student_layer", "teacher_layer"):
-            value = getattr(self, key)
-            if value is not None and (not isinstance(value, str) or not value):
-                raise InputError(f"term {self.name!r}: {key} must be a module path or null (logits), got {value!r}.")
-        if not isinstance(self.resize, bool):
-            raise InputError(f"term {self.name!r}: resize must be true or false, got {self.resize!r}.")
-        if self.adapter is not None and not isinstance(self.adapter, nn.Module):
-            check_choice(f"term {self.name!r}: adapter, unless null or a module,", self.adapter, [CONV1X1])
+        with naming_term(self.name):
+            stated_needs(self.loss)
 
+    @property
+    def teacher_needs(self) -> TeacherNeeds | None:
+        """What the term reads of the teacher's logits; ``None`` if it compares another layer.
 
-def check_term_name(name: object) -> None:
-    """Raise ``InputError`` unless ``name`` can name a term, a sub-module and a logged value."""
-    if not isinstance(name, str) or not name or any(c in name for c in "./") or name in _RESERVED:
-        raise InputError(f"a term needs a name without '.' and '/' that is no attribute of modules, got {name!r}.")
+        Resized logits are averaged, which takes the numbers as they are, whatever the loss needs.
+
+        Example:
+            >>> from akd_monai.losses import AdaptiveAffinityLoss
+            >>> DistillationTerm("borders", AdaptiveAffinityLoss()).teacher_needs
+            'labels'
+        """
+        if self.teacher_layer is not None:
+            return None
+        return "logits" if self.resize else stated_needs(self.loss)
 
 
 def read_term(entry: object, position: int) -> DistillationTerm | None:
-    """Turn an entry of a config into a term; ``None`` where its weight is 0, whose loss is then not built.
+    """Return the term of an entry of a config; ``None`` where its weight is 0, whose loss is then not built.
 
     Args:
         entry: a term, or a mapping with its fields and, where ``loss`` is a name, ``"options"`` for its class.
         position: place of the entry in the list, for messages.
 
     Raises:
-        InputError: if a key is missing, unknown or of the wrong kind.
-        UnknownNameError: if no loss has the given name.
+        InputError: if an entry is missing or of the wrong kind.
+        UnknownNameError: if an entry is unknown, or no loss has the given name.
     """
     if isinstance(entry, DistillationTerm):
         return entry if entry.weight > 0 else None
-    if not isinstance(entry, Mapping):
-        raise InputError(f"term {position} must be a mapping or a DistillationTerm, got {type(entry).__name__}.")
-    values: dict[str, Any] = dict(entry)
-    known = [*(f.name for f in fields(DistillationTerm)), "options"]
-    for key in values:
-        if key not in known:
-            hint = near_matches(str(key), known)
-            raise InputError(f"term {position} has an unknown key {key!r}; known: {', '.join(known)}.{hint}")
-    for key in ("name", "loss"):
-        if key not in values:
-            raise InputError(f"term {position} lacks the key {key!r}.")
-    check_term_name(values["name"])
-    name, loss, options = values["name"], values["loss"], values.pop("options", None) or {}
-    if isinstance(loss, nn.Module):
-        if options:
-            raise InputError(f"term {name!r}: options go with the name of a loss; this loss is already built.")
-    else:
-        with naming_term(name):
-            check_loss_name(loss)
-        if not isinstance(options, Mapping):
-            raise InputError(f"term {name!r}: options must be a mapping, got {type(options).__name__}.")
-    # The rest is checked for terms of weight 0 as well, so that a typing error does not wait for its turn.
-    term = DistillationTerm(**{**values, "loss": loss if isinstance(loss, nn.Module) else nn.Identity()})
-    if term.weight == 0:
+    values = _known_entries(entry, position)
+    name = values["name"]
+    options = values.pop("options", None) or {}
+    _check_term_name(name)
+    # A term of weight 0 is checked as well, so that a typing error does not wait until it is turned on.
+    with naming_term(name):
+        _check_loss(values["loss"], options)
+    _check_fields(values)
+    if values.get("weight", 1.0) == 0:
         return None
-    if not isinstance(loss, nn.Module):
+    if not isinstance(values["loss"], nn.Module):
         with naming_term(name):
-            term.loss = get_loss(loss, **options)
-    return term
+            values["loss"] = get_loss(values["loss"], **options)
+    return DistillationTerm(**values)
 
 
 @contextmanager
@@ -119,17 +112,50 @@ def naming_term(name: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise type(error)(f"term {name!r}: {error}") from error
+        kind = UnknownNameError if isinstance(error, UnknownNameError) else InputError
+        raise kind(f"term {name!r}: {error}", code=error.code) from error
 
 
-def conv1x1(spatial_dims: int, in_channels: int, out_channels: int, seed: int) -> nn.Module:
-    """Return a 1x1 convolution without bias, initialised as PyTorch does but from ``seed`` alone.
+def _known_entries(entry: object, position: int) -> dict[str, Any]:
+    """Return a mapping of a config as a dictionary, if it has all entries that a term needs and no other."""
+    if not isinstance(entry, Mapping):
+        raise InputError(f"term {position} must be a mapping or a DistillationTerm, got {type(entry).__name__}.")
+    known = [*(field.name for field in fields(DistillationTerm)), "options"]
+    values = check_mapping(f"term {position}", entry, known)
+    for required in ("name", "loss"):
+        if required not in values:
+            raise InputError(f"term {position} lacks the entry {required!r}.")
+    return values
 
-    The global random state stays as it is, so that a run with an adapter draws the same batches as one without.
-    """
-    convolution = nn.utils.skip_init(
-        (nn.Conv2d, nn.Conv3d)[spatial_dims - 2], in_channels, out_channels, kernel_size=1, bias=False
-    )
-    generator = torch.Generator().manual_seed(seed)
-    nn.init.kaiming_uniform_(convolution.weight, a=5**0.5, generator=generator)
-    return convolution
+
+def _check_term_name(name: object) -> None:
+    """Raise ``InputError`` unless ``name`` can name a term, a sub-module and a logged value."""
+    if not isinstance(name, str) or not name or any(c in name for c in "./") or name in _RESERVED:
+        raise InputError(f"a term needs a name without '.' and '/' that is no attribute of modules, got {name!r}.")
+
+
+def _check_loss(loss: object, options: object) -> None:
+    """Raise ``InputError`` unless a loss is built, or known by its name and given its options as a mapping."""
+    if isinstance(loss, nn.Module):
+        if options:
+            raise InputError("options go with the name of a loss; this loss is already built.")
+        return
+    check_loss_name(loss)
+    if not isinstance(options, Mapping):
+        raise InputError(f"options must be a mapping, got {type(options).__name__}.")
+
+
+def _check_fields(values: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` if a field of a term, other than name and loss, is of the wrong kind or out of range."""
+    term = f"term {values['name']!r}"
+    check_number(f"{term}: weight", values.get("weight", 1.0), at_least=0)
+    for key in ("student_layer", "teacher_layer"):
+        layer = values.get(key)
+        if layer is not None and (not isinstance(layer, str) or not layer):
+            raise InputError(f"{term}: {key} must be a module path or null (logits), got {layer!r}.")
+    resize = values.get("resize", False)
+    if not isinstance(resize, bool):
+        raise InputError(f"{term}: resize must be true or false, got {resize!r}.")
+    adapter = values.get("adapter")
+    if adapter is not None and not isinstance(adapter, nn.Module):
+        check_choice(f"{term}: adapter, unless null or a module,", adapter, get_args(Adapter))

@@ -21,14 +21,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from akd_monai.losses._affinity.pairs import LabelPairs
+from akd_monai.losses._affinity.label_pairs import LabelPairs
 from akd_monai.losses._affinity.same_label import SameLabelGraph, box_sum
 from akd_monai.losses._affinity.two_channels import two_channels
+
+__all__ = ["box_affinity"]
 
 # Numbers in one temporary on a CPU: 512 KiB in float32, so that the few that are alive at once stay in the cache.
 _BLOCK = 2**17
 # Numbers in a sample up to which both its logarithms and its probabilities are kept: 1.5 MiB each in float32. Beyond,
-# the logarithms are made from the scores where they are needed, and the probabilities twice.
+# the logarithms are computed from the scores where they are needed, and the probabilities twice.
 _KEPT = 3 * 2**17
 # Range of scores, times window pairs over equal-label pairs, up to which float32 keeps a value to 1e-5: rounding is
 # 6e-8 of a sum, and its terms deviate from their mean by at most twice the range.
@@ -96,7 +98,8 @@ def _many_channels(scores: Tensor, graph: SameLabelGraph, weight: Tensor, factor
     w = torch.zeros_like(log_sum)
     blocks = [slice(None)] if small or scores.is_cuda else _blocks(scores)
     for block in blocks:
-        values, q = log_p[block] if small else scores[block] - log_sum, p[block]
+        values = log_p[block] if small else scores[block] - log_sum
+        q = p[block]
         if graph.inside is not None:
             q.mul_(graph.inside)
         d = graph.spread(graph.centred_(values)).mul_(q)
@@ -105,7 +108,9 @@ def _many_channels(scores: Tensor, graph: SameLabelGraph, weight: Tensor, factor
             torch.add(d, graph.spread(q), out=values if small else q)
     if out is not None:
         for block in blocks:
-            rest, again = (log_p, p) if small else (out[block], (scores[block] - log_sum).exp_())
+            # The probabilities have lost their place to the gradient where the map is large.
+            rest = log_p if small else out[block]
+            again = p if small else (scores[block] - log_sum).exp_()
             torch.addcmul(rest, again, w, value=-1, out=out[block]).mul_(-weight)
         out.flatten(1).index_add_(1, graph.here, pushes[0]).index_add_(1, graph.there, pushes[1])
     return missing - (w * weight).sum()
@@ -123,10 +128,12 @@ def _repel(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return the value of the ordered pairs of different label, and their gradient at the first and second pixels."""
     margin = graph.options.margin
-    flat, sums = scores.flatten(1), log_sum.flatten()
+    flat = scores.flatten(1)
+    sums = log_sum.flatten()
     log_p = flat.index_select(1, graph.here).sub_(sums.index_select(0, graph.here))
     difference = log_p.sub_(flat.index_select(1, graph.there).sub_(sums.index_select(0, graph.there)))
-    here, there = (p.flatten(1).index_select(1, index) for index in (graph.here, graph.there))
+    here = p.flatten(1).index_select(1, graph.here)
+    there = p.flatten(1).index_select(1, graph.there)
     w = (here * difference).sum(0)
     # Scaling a Boolean mask by a float would make it float32 in a float64 graph.
     slope = (w < margin).to(w.dtype) * -factor

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The affinity terms written down plainly: shifted maps and autograd. Slow; the measure of the fast algorithms."""
+"""The affinity terms by shifted maps and autograd: slow and plain, for the fast algorithms to be compared with."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from akd_monai.losses._affinity.pairs import (
-    AffinityOptions,
-    balanced_weights,
-    half_windows,
-    same_and_different,
-    valid_pixels,
-)
+from akd_monai.losses._affinity.class_weights import balanced_weights
+from akd_monai.losses._affinity.options import AffinityOptions
+from akd_monai.losses._affinity.windows import half_windows, same_and_different, valid_pixels
+
+__all__ = ["reference_terms"]
+
+_EVERY = slice(None)
 
 
 def reference_terms(scores: Tensor, labels: Tensor, options: AffinityOptions) -> tuple[Tensor, Tensor]:
@@ -33,15 +33,14 @@ def reference_terms(scores: Tensor, labels: Tensor, options: AffinityOptions) ->
     repel = attract
     same_pairs = torch.zeros((), dtype=torch.int64, device=scores.device)
     different_pairs = same_pairs
-    every = slice(None)
     for i, j in half_windows(size, options):
-        difference = log_p[(every, every, *i)] - log_p[(every, every, *j)]
-        forth = (p[(every, every, *i)] * difference).sum(1)
-        back = -(p[(every, every, *j)] * difference).sum(1)
+        difference = log_p[(_EVERY, _EVERY, *i)] - log_p[(_EVERY, _EVERY, *j)]
+        forth = (p[(_EVERY, _EVERY, *i)] * difference).sum(1)
+        back = -(p[(_EVERY, _EVERY, *j)] * difference).sum(1)
         same, different = same_and_different(labels, valid, i, j)
         pulled = forth + back
         if weight is not None:
-            pulled = pulled * weight[(every, *i)]
+            pulled = pulled * weight[(_EVERY, *i)]
         attract = attract + pulled.where(same, 0).sum()
         pushed = (options.margin - forth).relu() + (options.margin - back).relu()
         repel = repel + pushed.where(different, 0).sum()

@@ -6,7 +6,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from akd_monai.losses._affinity.pairs import LabelPairs
+from akd_monai.losses._affinity.label_pairs import LabelPairs
+
+__all__ = ["SameLabelGraph", "box_sum"]
 
 
 def box_sum(values: Tensor, radius: int, dilation: int, dims: int) -> Tensor:
@@ -21,27 +23,32 @@ def box_sum(values: Tensor, radius: int, dilation: int, dims: int) -> Tensor:
         >>> box_sum(ones, radius=1, dilation=4, dims=1) is ones  # nothing to add, and still a copy
         False
     """
-    given = values
+    total = values
     for axis in range(-dims, 0):
         n = values.shape[axis]
         shifts = [dilation * step for step in range(1, radius + 1) if dilation * step < n]
-        if not shifts:
-            continue
-        total = torch.empty_like(values)
-        first = shifts[0]
-        # The first shift writes instead of adding to a copy: one pass over the memory less.
-        torch.add(
-            values.narrow(axis, first, n - first),
-            values.narrow(axis, 0, n - first),
-            out=total.narrow(axis, first, n - first),
-        )
-        total.narrow(axis, 0, first).copy_(values.narrow(axis, 0, first))
-        total.narrow(axis, 0, n - first).add_(values.narrow(axis, first, n - first))
-        for shift in shifts[1:]:
-            total.narrow(axis, shift, n - shift).add_(values.narrow(axis, 0, n - shift))
-            total.narrow(axis, 0, n - shift).add_(values.narrow(axis, shift, n - shift))
-        values = total
-    return values.clone() if values is given else values
+        if shifts:
+            total = _axis_sum(total, axis, shifts)
+    return values.clone() if total is values else total
+
+
+def _axis_sum(values: Tensor, axis: int, shifts: list[int]) -> Tensor:
+    """Return the sum of a map and of its copies shifted both ways along an axis."""
+    n = values.shape[axis]
+    total = torch.empty_like(values)
+    first = shifts[0]
+    # The first shift writes instead of adding to a copy: one pass over the memory less.
+    torch.add(
+        values.narrow(axis, first, n - first),
+        values.narrow(axis, 0, n - first),
+        out=total.narrow(axis, first, n - first),
+    )
+    total.narrow(axis, 0, first).copy_(values.narrow(axis, 0, first))
+    total.narrow(axis, 0, n - first).add_(values.narrow(axis, first, n - first))
+    for shift in shifts[1:]:
+        total.narrow(axis, shift, n - shift).add_(values.narrow(axis, 0, n - shift))
+        total.narrow(axis, 0, n - shift).add_(values.narrow(axis, shift, n - shift))
+    return total
 
 
 class SameLabelGraph:
@@ -61,8 +68,10 @@ class SameLabelGraph:
     def __init__(
         self, pairs: LabelPairs, border: tuple[Tensor, Tensor], window: Tensor, inside: Tensor | None = None
     ) -> None:
-        self.options, self.inside = pairs.options, inside
-        self.here, self.there = torch.cat(border), torch.cat(border[::-1])
+        self.options = pairs.options
+        self.inside = inside
+        self.here = torch.cat(border)
+        self.there = torch.cat(border[::-1])
         # Subtracting first: index_add_ with a factor takes many times as long.
         lost = torch.zeros_like(window)
         lost.flatten().index_add_(0, self.here, torch.ones_like(self.here, dtype=window.dtype))

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from akd_monai.losses._affinity.same_label import SameLabelGraph
 
+__all__ = ["two_channels"]
+
 
 def two_channels(scores: Tensor, graph: SameLabelGraph, weight: Tensor, factor: float, out: Tensor | None) -> Tensor:
     """Return the value of one sample ``[2, *spatial]`` and write its gradient to ``out``.
@@ -48,7 +50,10 @@ def two_channels(scores: Tensor, graph: SameLabelGraph, weight: Tensor, factor: 
 def _repel(delta: Tensor, p: Tensor, graph: SameLabelGraph, factor: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the value of the ordered pairs of different label, and its slopes by delta at their two pixels."""
     margin = graph.options.margin
-    d_here, d_there, here, there = (v.index_select(0, i) for v in (delta, p) for i in (graph.here, graph.there))
+    d_here = delta.index_select(0, graph.here)
+    d_there = delta.index_select(0, graph.there)
+    here = p.index_select(0, graph.here)
+    there = p.index_select(0, graph.there)
     difference = d_here - d_there
     w = F.logsigmoid(-d_here) - F.logsigmoid(-d_there) + here * difference
     slope = (w < margin).to(w.dtype) * -factor

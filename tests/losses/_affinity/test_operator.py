@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.profiler import ProfilerActivity, profile
 
 from akd_monai.losses import AdaptiveAffinityLoss, affinity_loss
-from akd_monai.losses._affinity.dispatch import _affinity
+from akd_monai.losses._affinity.operator import affinity_operator
 
 
 def maps(*shape, seed=0, noise=0.0):
@@ -56,7 +56,7 @@ def test_the_operator_keeps_its_promises():
     for algorithm in ("auto", "box", "dense"):
         for want in (True, False):
             arguments = (scores, labels, 3, 1, 3.0, 255, False, algorithm, 1.0, 1.0, want)
-            torch.library.opcheck(_affinity, arguments, test_utils=("test_schema", "test_faketensor"))
+            torch.library.opcheck(affinity_operator, arguments, test_utils=("test_schema", "test_faketensor"))
 
 
 def test_gradients_of_a_kept_graph_are_tensors_of_their_own():

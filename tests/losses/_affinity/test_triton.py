@@ -25,9 +25,9 @@ CASES = [
 INTERPRETED = """
 import torch
 from akd_monai.losses import affinity_terms
-from akd_monai.losses._affinity.pairs import AffinityOptions
-from akd_monai.losses._affinity.self_test import kernel_serves
-from akd_monai.losses._affinity.triton_kernel import triton_affinity
+from akd_monai.losses._affinity.options import AffinityOptions
+from akd_monai.losses._affinity.self_test import kernel_works
+from akd_monai.losses._affinity.triton_launch import triton_affinity
 
 for shape, options in {cases}:
     rng = torch.Generator().manual_seed(0)
@@ -51,7 +51,7 @@ for far in ([-(2**31), 0, 2**31 - 1], [0, 2**32, 1], [5, -1, 2**40]):
         moved = torch.tensor(far, dtype=dtype)[plain]
         value, _ = triton_affinity(scores, moved, AffinityOptions(ignore_index=None), 1.0, 1.0, False)
         torch.testing.assert_close(value, expected)
-assert kernel_serves(torch.device("cpu"))
+assert kernel_works(torch.device("cpu"))
 """
 
 

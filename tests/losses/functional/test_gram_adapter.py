@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from akd_monai.errors import InputError
-from akd_monai.losses import DistillationCriterion, GramKernelLoss, gram_loss
-from akd_monai.losses.criterion import fused_weight
+from akd_monai.losses import gram_loss
 
 NORMALIZE = ("l2", "dim", "none")
 
@@ -81,57 +79,6 @@ def test_dead_samples_get_no_gradient():
     assert not gradient[0].any()
     assert gradient[1:].abs().sum() > 0
     assert by_weight.isfinite().all()
-
-
-def criterion(adapter="conv1x1", **options):
-    term = {"name": "gram", "loss": "gram", "student_layer": "s", "teacher_layer": "t", "adapter": adapter, **options}
-    made = DistillationCriterion([term])
-    if adapter == "conv1x1":
-        made.build_adapters({"s": 3}, {"t": 5}, spatial_dims=2, seed=0)
-    return made
-
-
-def test_the_criterion_gives_one_value_and_gradient_either_way():
-    maps = {"s": torch.randn(2, 3, 4, 4, requires_grad=True)}, {"t": torch.randn(2, 5, 4, 4)}
-    logits = torch.zeros(2, 2, 4, 4)
-    found = []
-    for hooked in (False, True):
-        made, calls = criterion(), []
-        if hooked:  # a hook wants the adapter to run
-            made.adapters["gram"].register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        value = made(logits, logits, *maps)["gram"]
-        found.append((value, *torch.autograd.grad(value, (maps[0]["s"], made.adapters["gram"].weight))))
-        assert len(calls) == hooked
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
-
-
-@pytest.mark.parametrize(
-    ("loss", "adapter", "expected"),
-    [
-        (GramKernelLoss(), nn.Conv2d(3, 5, 1, bias=False), True),
-        (GramKernelLoss(), nn.Conv3d(3, 5, 1, bias=False), True),
-        (GramKernelLoss(), nn.Conv2d(3, 3, 1, bias=False), False),  # nothing to gain
-        (GramKernelLoss(), nn.Conv2d(3, 5, 1), False),
-        (GramKernelLoss(), nn.Conv2d(3, 5, 3, padding=1, bias=False), False),
-        (GramKernelLoss(), nn.Conv2d(3, 5, 1, stride=2, bias=False), False),
-        (GramKernelLoss(), nn.Conv2d(3, 5, 1, padding=1, bias=False), False),
-        (GramKernelLoss(), nn.Conv2d(3, 6, 1, groups=3, bias=False), False),
-        (GramKernelLoss(), nn.Sequential(nn.Conv2d(3, 5, 1, bias=False)), False),
-        (GramKernelLoss(), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 5, 1, bias=False)), False),
-        (GramKernelLoss(mode="channel"), nn.Conv2d(3, 5, 1, bias=False), False),
-        (nn.MSELoss(), nn.Conv2d(3, 5, 1, bias=False), False),
-    ],
-)
-def test_what_is_computed_inside(loss, adapter, expected):
-    assert (fused_weight(loss, adapter) is not None) == expected
-
-
-def test_pooling_may_come_before_the_adapter():
-    maps = {"s": torch.randn(2, 3, 4, 4)}, {"t": torch.randn(2, 5, 2, 2)}
-    logits, made = torch.zeros(2, 2, 4, 4), criterion(resize=True)
-    adapted = nn.functional.avg_pool2d(made.adapters["gram"](maps[0]["s"]), 2)
-    torch.testing.assert_close(made(logits, logits, *maps)["gram"], gram_loss(adapted, maps[1]["t"]))
 
 
 @pytest.mark.parametrize(

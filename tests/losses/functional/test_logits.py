@@ -87,16 +87,17 @@ def test_gradcheck_and_no_gradient_for_the_teacher(direction):
 
 
 @pytest.mark.parametrize("direction", ["student_teacher", "teacher_student"])
-def test_one_map_is_kept_and_a_kept_graph_gives_its_gradient_again(direction):
+def test_three_maps_are_kept_and_a_kept_graph_gives_its_gradient_again(direction):
     rng = torch.Generator().manual_seed(0)
     student, teacher = (
         torch.randn(2, 3, 8, 8, generator=rng, requires_grad=True),
         torch.randn(2, 3, 8, 8, generator=rng),
     )
-    saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.nbytes) or t, lambda t: t):
+    saved = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.update({t.data_ptr(): t.nbytes}) or t, lambda t: t):
         loss = logits_kl(student, teacher, direction=direction)
-    assert sum(saved) <= student.nbytes
+    # The student's probabilities, their logarithms, and the difference from the teacher's logarithms.
+    assert sum(saved.values()) <= 3 * student.nbytes
     (one,) = torch.autograd.grad(loss, student, torch.tensor(2.0), retain_graph=True)
     before = one.clone()
     (batch,) = torch.autograd.grad(loss, student, torch.tensor([3.0, -1.0]), is_grads_batched=True, retain_graph=True)
@@ -104,6 +105,52 @@ def test_one_map_is_kept_and_a_kept_graph_gives_its_gradient_again(direction):
     assert torch.equal(one, before)
     torch.testing.assert_close(2 * two, 3 * one)
     torch.testing.assert_close(batch, torch.stack([two, -one / 2]))
+
+
+@pytest.mark.parametrize("direction", ["student_teacher", "teacher_student"])
+def test_a_second_derivative(direction):
+    rng = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 2, 3, 2, 2, dtype=torch.float64, generator=rng)
+    student.requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: logits_kl(x, teacher, direction=direction, temperature=2.0), student)
+
+
+@pytest.mark.parametrize("direction", ["student_teacher", "teacher_student"])
+def test_certain_networks_stay_finite_and_exact(direction):
+    # A margin of d nats makes the other class exp(-d): 0 in float32 from 104 on, and 0 * (log 0 - log 0) must not appear.
+    margins = [0.0, 1.0, 80.0, 104.0, 1e4]
+    for ours in margins:
+        for theirs in margins:
+            student = pixel(ours, 0.0).requires_grad_()
+            loss = logits_kl(student, pixel(0.0, theirs), direction=direction)
+            (gradient,) = torch.autograd.grad(loss, student)
+            sure, other = (ours, theirs) if direction == "student_teacher" else (theirs, ours)
+            assert loss.item() == pytest.approx(swapped_divergence(sure, other), rel=1e-6, abs=1e-6)
+            assert gradient.isfinite().all()
+            assert gradient.sum().abs() <= 1e-6 * max(1, gradient.abs().max())
+
+
+def swapped_divergence(first, second):
+    """Return the divergence of softmax([first, 0]) from softmax([0, second]), in doubles."""
+    p = 1 / (1 + math.exp(-first))
+    rest = math.exp(-first) * p
+    log_sums = math.log1p(math.exp(-first)), math.log1p(math.exp(-second))
+    # log p - log q is first - (log-sum first) + (log-sum second) for the first class, the other way for the second
+    return p * (second - log_sums[0] + log_sums[1]) + rest * (-first - log_sums[0] + log_sums[1])
+
+
+def test_one_hot_logits_of_three_classes():
+    # Teacher sure of class 0, student of class 0 or 1, at 1e4: the divergence is 0 or the margin.
+    sure, other = pixel(1e4, 0.0, 0.0), pixel(0.0, 1e4, 0.0)
+    assert logits_kl(sure, sure).item() == 0
+    assert logits_kl(other, sure).item() == 1e4
+    assert logits_kl(other, sure, direction="teacher_student").item() == 1e4
+
+
+def test_the_result_has_the_type_of_the_student():
+    student, teacher = pixel(0.0, 2.0), pixel(2.0, 0.0)
+    assert logits_kl(student, teacher.double()).dtype == torch.float32
+    assert logits_kl(student.double(), teacher).dtype == torch.float64
 
 
 def test_a_compiled_graph_has_no_break():

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which algorithm computes the affinity loss, and the trial of the fused kernel before it is taken."""
+"""Which algorithm computes the affinity loss, and the self-test of the fused kernel before its first use."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from akd_monai.losses import affinity_fast, affinity_trial, affinity_triton
+from akd_monai.losses._affinity import AffinityOptions, algorithm, self_test, triton_kernel
+from akd_monai.losses._affinity.algorithm import choose_algorithm, is_reference
 from akd_monai.losses._affinity.dense import dense_affinity
-from akd_monai.losses._affinity.dispatch import choose_algorithm
-from akd_monai.losses._affinity.pairs import AffinityOptions, LabelPairs
-from akd_monai.losses._affinity.self_test import kernel_serves
+from akd_monai.losses._affinity.label_pairs import LabelPairs
+from akd_monai.losses._affinity.self_test import kernel_works
 
 
 def test_auto_takes_box_on_smooth_labels_and_dense_on_ragged_ones():
@@ -22,11 +22,12 @@ def test_auto_takes_box_on_smooth_labels_and_dense_on_ragged_ones():
     assert choose_algorithm(scores, smooth, options)[0] == "box"
     assert choose_algorithm(scores[:, :8], smooth, options)[0] == "dense"  # 8192 numbers: small
     assert choose_algorithm(scores, ragged, options)[0] == "dense"
-    assert choose_algorithm(scores.to("meta"), ragged, options)[0] == "reference"
+    assert not is_reference("auto", scores)
+    assert is_reference("auto", scores.to("meta"))
 
 
 @pytest.mark.parametrize(
-    ("trial", "kind", "channels", "expected"),
+    ("works", "kind", "channels", "expected"),
     [
         (True, torch.float32, 256, "triton"),
         (False, torch.float32, 256, "dense"),
@@ -34,15 +35,15 @@ def test_auto_takes_box_on_smooth_labels_and_dense_on_ragged_ones():
         (True, torch.float32, 257, "dense"),
     ],
 )
-def test_auto_takes_the_fused_kernel_on_a_gpu_where_it_can_serve(monkeypatch, trial, kind, channels, expected):
+def test_auto_takes_the_fused_kernel_on_a_gpu_where_it_is_applicable(monkeypatch, works, kind, channels, expected):
     class Elsewhere(torch.Tensor):
         """A map that says it is on a GPU."""
 
         is_cpu, is_cuda = False, True
 
     scores = torch.zeros(1, channels, 2, 2, dtype=kind).as_subclass(Elsewhere)
-    monkeypatch.setattr(affinity_triton, "triton", object())
-    monkeypatch.setattr(affinity_fast, "kernel_serves", lambda _: trial)
+    monkeypatch.setattr(triton_kernel, "triton", object())
+    monkeypatch.setattr(algorithm, "kernel_works", lambda _: works)
     assert choose_algorithm(scores, torch.zeros(1, 2, 2).int(), AffinityOptions()) == (expected, None)
 
 
@@ -68,13 +69,13 @@ def without_compiler(*_):
     ],
     ids=["right", "wrong", "broken"],
 )
-def test_the_fused_kernel_is_tried_before_it_is_trusted(monkeypatch, caplog, kernel, warning):
-    monkeypatch.setattr(affinity_trial, "triton_affinity", kernel)
-    kernel_serves.cache_clear()
+def test_the_fused_kernel_is_tested_before_its_first_use(monkeypatch, caplog, kernel, warning):
+    monkeypatch.setattr(self_test, "triton_affinity", kernel)
+    kernel_works.cache_clear()
     try:
-        assert [kernel_serves(torch.device("cpu")) for _ in range(2)] == [not warning] * 2
+        assert [kernel_works(torch.device("cpu")) for _ in range(2)] == [not warning] * 2
     finally:
-        kernel_serves.cache_clear()
+        kernel_works.cache_clear()
     assert caplog.text.count("does not work") == bool(warning)
     assert warning in caplog.text
     if warning:

@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-TINY = 1e-12
+__all__ = ["GramMode", "GramNormalize", "GramReduction", "gram_matrix"]
+
+GramMode = Literal["batch", "channel", "spatial"]
+GramNormalize = Literal["l2", "dim", "none"]
+GramReduction = Literal["mean", "paper"]
+
+_TINY = 1e-12
 
 
 def _to_unit(kernel: Tensor) -> tuple[Tensor, Tensor]:
     """Return the products of vectors scaled to length 1, and the factors that backward needs."""
     length = kernel.diagonal(dim1=1, dim2=2).sqrt()
-    scale = 1 / length.clamp(min=TINY)
+    scale = 1 / length.clamp(min=_TINY)
     # Autograd would multiply the gradient of a row of zeros, such as a dead channel, by 1e12.
-    return kernel * scale[:, :, None] * scale[:, None, :], scale.where(length > TINY, 0)
+    return kernel * scale[:, :, None] * scale[:, None, :], scale.where(length > _TINY, 0)
 
 
 def _row_factors(grad: Tensor, kernel: Tensor, inverse: Tensor | None) -> Tensor:
@@ -38,7 +44,8 @@ class _Gram(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, rows: Tensor, unit: bool) -> Tensor:
-        kernel, inverse = rows @ rows.transpose(1, 2), None
+        kernel = rows @ rows.transpose(1, 2)
+        inverse = None
         if unit:
             kernel, inverse = _to_unit(kernel)
         ctx.save_for_backward(rows, kernel, inverse)  # type: ignore[arg-type]
@@ -63,7 +70,8 @@ class _AdaptedGram(torch.autograd.Function):
         mapped = (weight.T @ weight) @ features
         kernel = features.flatten(1) @ mapped.flatten(1).T
         # Symmetric but for rounding, which the gradient must not see.
-        kernel, inverse = ((kernel + kernel.T) / 2).unsqueeze(0), None
+        kernel = ((kernel + kernel.T) / 2).unsqueeze(0)
+        inverse = None
         if unit:
             kernel, inverse = _to_unit(kernel)
         ctx.save_for_backward(features, weight, mapped, kernel, inverse)  # type: ignore[arg-type]
@@ -73,7 +81,8 @@ class _AdaptedGram(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> Any:
         features, weight, mapped, kernel, inverse = ctx.saved_tensors  # type: ignore[attr-defined]
-        by_features, by_weight = None, None
+        by_features = None
+        by_weight = None
         (factors,) = _row_factors(grad, kernel, inverse)
         if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
             by_features = (factors @ mapped.flatten(1)).view_as(features)
@@ -83,8 +92,8 @@ class _AdaptedGram(torch.autograd.Function):
         return by_features, by_weight, None
 
 
-def gram_matrix(features: Tensor, mode: str, normalize: str, weight: Tensor | None = None) -> Tensor:
-    """Return the inner products of the vectors that ``mode`` makes of ``[B, C, *spatial]``: ``[1 or B, n, n]``.
+def gram_matrix(features: Tensor, mode: GramMode, normalize: GramNormalize, weight: Tensor | None = None) -> Tensor:
+    """Return the inner products of the vectors of maps ``[B, C, *spatial]``: ``[1 or B, n, n]``.
 
     Args:
         features: float32 or float64.
@@ -105,14 +114,20 @@ def gram_matrix(features: Tensor, mode: str, normalize: str, weight: Tensor | No
                  [ 40.,  20.]]])
     """
     kernel: Tensor
-    if weight is not None:
-        kernel, length = _AdaptedGram.apply(features.flatten(2), weight, normalize == "l2"), len(weight)
-        return kernel / (length * features[0, 0].numel()) if normalize == "dim" else kernel
-    if mode == "batch":
-        rows = features.flatten(1).unsqueeze(0)
-    elif mode == "channel":
-        rows = features.flatten(2)
+    if weight is None:
+        rows = _vectors(features, mode)
+        entries = rows.shape[-1]
+        kernel = _Gram.apply(rows, normalize == "l2")
     else:
-        rows = features.flatten(2).transpose(1, 2)
-    kernel = _Gram.apply(rows, normalize == "l2")
-    return kernel / rows.shape[-1] if normalize == "dim" else kernel
+        entries = len(weight) * features[0, 0].numel()
+        kernel = _AdaptedGram.apply(features.flatten(2), weight, normalize == "l2")
+    return kernel / entries if normalize == "dim" else kernel
+
+
+def _vectors(features: Tensor, mode: GramMode) -> Tensor:
+    """Return the vectors to be multiplied, as the rows of ``[1 or B, n, L]``."""
+    if mode == "batch":
+        return features.flatten(1).unsqueeze(0)
+    if mode == "channel":
+        return features.flatten(2)
+    return features.flatten(2).transpose(1, 2)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The distance of two Gram matrices of feature maps."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from akd_monai.errors import InputError, check_choice, check_number
+from akd_monai.losses._checks import check_pair, full_precision, wide
+from akd_monai.losses.functional._gram_matrix import GramMode, GramNormalize, GramReduction, gram_matrix
+
+__all__ = ["GramMode", "GramNormalize", "GramReduction", "check_gram_options", "gram_loss"]
+
+
+def gram_loss(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    mode: GramMode = "batch",
+    normalize: GramNormalize = "l2",
+    reduction: GramReduction = "mean",
+    l1_weight: float = 1.0,
+    adapter: Tensor | None = None,
+) -> Tensor:
+    r"""Return the distance of two Gram matrices, which hold the similarities of samples, channels or pixels.
+
+    .. math:: D = K_S - K_T, \qquad \mathrm{mean}(D^2) + \lambda \, \mathrm{mean}(|D|)
+
+    with :math:`K_{bc} = \langle x_b, x_c \rangle`, where a vector is
+
+    * mode ``"batch"``: a sample with all its ``C * H * W`` numbers; one matrix ``B x B``. The maps may differ in
+      channels and size. With one sample and ``"l2"`` it is 0.
+    * mode ``"channel"``: one channel of one sample; ``C x C`` per sample. Channels must agree.
+    * mode ``"spatial"``: one pixel of one sample; ``HW x HW`` per sample (pool large maps first). Sizes must agree.
+
+    On CUDA the products obey PyTorch's TF32 switch, off by default; with it on, differences below 1e-3 are noise.
+
+    Args:
+        student: the student's features after the adapter, ``[B, C, *spatial]``.
+        teacher: the teacher's features.
+        mode: see above.
+        normalize: ``"l2"`` scales every vector to length 1 (divides by max(length, 1e-12); a vector of zeros receives
+            no gradient), ``"dim"`` divides the matrix by the vectors' number of entries, ``"none"`` changes nothing.
+        reduction: ``"mean"`` over all entries of all matrices; ``"paper"``: ``sum(D^2) / n + sum(|D|)``, n the order
+            of the matrix, averaged over the samples in the modes that have one matrix per sample.
+        l1_weight: factor of the second term, at least 0.
+        adapter: weights ``[K, C]`` of a 1x1 convolution without bias that comes before the student's matrix, in mode
+            ``"batch"``: the same as to convolve first, by products of C channels instead of K.
+
+    Raises:
+        InputError: if an argument is unknown or out of range, or shapes do not fit.
+
+    Example:
+        >>> student = torch.tensor([[3.0, 4.0], [1.0, 0.0]]).reshape(2, 1, 1, 2)
+        >>> teacher = torch.eye(2).reshape(2, 1, 1, 2)
+        >>> round(gram_loss(student, teacher).item(), 4)  # cosines 0.6 and 0: (2 * 0.36 + 2 * 0.6) / 4
+        0.48
+
+    Source: arXiv:2404.02738, section 2 (kernel matrix module), equations 5 and 6; ``"paper"`` with ``"none"`` is the
+    printed form, the defaults make it independent of batch size and feature scale.
+    """
+    check_gram_options(mode, normalize, reduction, l1_weight)
+    remedy = 'set "adapter": "conv1x1" on the term'
+    check_pair(student, teacher, channels=mode == "channel", spatial=mode == "spatial", remedy=remedy)
+    _check_adapter(adapter, student, mode)
+    with full_precision(student):
+        with torch.no_grad():
+            target = gram_matrix(wide(teacher.detach()), mode, normalize)
+        ours = wide(student)
+        weight = None if adapter is None else adapter.to(ours.dtype)
+        kernel = gram_matrix(ours, mode, normalize, weight)
+        return _distance(kernel, target.to(kernel.dtype), reduction, l1_weight)
+
+
+def check_gram_options(mode: str, normalize: str, reduction: str, l1_weight: float) -> None:
+    """Raise ``InputError`` unless the options of :func:`gram_loss` are known and in their range."""
+    check_choice("mode", mode, get_args(GramMode))
+    check_choice("normalize", normalize, get_args(GramNormalize))
+    check_choice("reduction", reduction, get_args(GramReduction))
+    check_number("l1_weight", l1_weight, at_least=0)
+
+
+def _check_adapter(adapter: Tensor | None, student: Tensor, mode: GramMode) -> None:
+    if adapter is None:
+        return
+    if mode != "batch" or adapter.dim() != 2 or adapter.shape[1] != student.shape[1]:
+        raise InputError(
+            f"adapter must be weights [K, {student.shape[1]}] in mode 'batch', got shape {list(adapter.shape)} in mode "
+            f"{mode!r}: apply the convolution first in other modes."
+        )
+
+
+def _distance(kernel: Tensor, target: Tensor, reduction: GramReduction, l1_weight: float) -> Tensor:
+    """Return the distance of matrices ``[M, n, n]``."""
+    difference = kernel - target
+    squares = difference.square()
+    absolutes = difference.abs()
+    if reduction == "mean":
+        return squares.mean() + l1_weight * absolutes.mean()
+    matrices, order = difference.shape[:2]
+    return squares.sum() / (order * matrices) + l1_weight * absolutes.sum() / matrices
