@@ -17,7 +17,7 @@ class VectorizedPReLU(nn.PReLU):
 
     .. math:: \max(0, x) + a \min(0, x)
 
-    with a learnt slope :math:`a`. Weights, output and gradient by ``x`` are those of :class:`torch.nn.PReLU`, bit for bit;
+    with a learned slope :math:`a`. Weights, output and gradient by ``x`` are those of :class:`torch.nn.PReLU`, bit for bit;
     the gradient by ``a`` is summed in another order. On other devices, and in scripted, traced, compiled and exported
     graphs, it is PyTorch's.
 

@@ -181,7 +181,10 @@ class _ASPP(nn.Module):
     def __init__(self, inputs: int, dilations: Sequence[int], dropout: float) -> None:
         super().__init__()
         self.local = _conv_bn_act(inputs, _ASPP_WIDTH, 1)
-        self.near, self.middle, self.far = (_conv_bn_act(inputs, _ASPP_WIDTH, 3, d) for d in dilations)
+        near, middle, far = dilations
+        self.near = _conv_bn_act(inputs, _ASPP_WIDTH, 3, near)
+        self.middle = _conv_bn_act(inputs, _ASPP_WIDTH, 3, middle)
+        self.far = _conv_bn_act(inputs, _ASPP_WIDTH, 3, far)
         self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), _conv_bn_act(inputs, _ASPP_WIDTH, 1))
         self.project = nn.Sequential(_conv_bn_act(5 * _ASPP_WIDTH, _ASPP_WIDTH, 1), nn.Dropout(dropout))
 

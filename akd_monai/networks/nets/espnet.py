@@ -13,7 +13,7 @@ from akd_monai.networks.nets._checks import check_arguments, check_input
 
 __all__ = ["ESPNet"]
 
-_DILATIONS = (1, 2, 4, 8, 16)
+_BRANCHES = 5  # of dilations 1, 2, 4, 8, 16
 _EPS = 1e-3
 
 
@@ -54,7 +54,7 @@ class ESPNet(nn.Module):
         super().__init__()
         check_arguments("ESPNet", spatial_dims, in_channels, out_channels, [dropout])
         self.in_channels = in_channels
-        width = max(out_channels, len(_DILATIONS))
+        width = max(out_channels, _BRANCHES)
         self.shrink = nn.AvgPool2d(3, stride=2, padding=1)
         self.stage1 = nn.Sequential(_conv(in_channels, 16, 3, stride=2), *_bn_act(16))
         self.merge1 = nn.Sequential(*_bn_act(16 + in_channels))
@@ -109,12 +109,14 @@ class _Pyramid(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, dropout: float, stride: int = 1, residual: bool = False) -> None:
         super().__init__()
-        narrow = outputs // len(_DILATIONS)
-        wide = outputs - narrow * (len(_DILATIONS) - 1)
+        narrow = outputs // _BRANCHES
+        wide = outputs - narrow * (_BRANCHES - 1)
         self.reduce = _conv(inputs, narrow, 1 if stride == 1 else 3, stride=stride)
-        self.d1, self.d2, self.d4, self.d8, self.d16 = (
-            _conv(narrow, wide if d == 1 else narrow, 3, dilation=d) for d in _DILATIONS
-        )
+        self.d1 = _conv(narrow, wide, 3, dilation=1)
+        self.d2 = _conv(narrow, narrow, 3, dilation=2)
+        self.d4 = _conv(narrow, narrow, 3, dilation=4)
+        self.d8 = _conv(narrow, narrow, 3, dilation=8)
+        self.d16 = _conv(narrow, narrow, 3, dilation=16)
         self.residual = residual
         self.act = nn.Sequential(*_bn_act(outputs), nn.Dropout2d(dropout))
 

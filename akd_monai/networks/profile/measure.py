@@ -54,13 +54,19 @@ def profile_network(
         (18, 3600)
     """
     _check(input_shape, repeats)
+    parameters = list(network.parameters())
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
     facts = {
         "input_shape": list(input_shape),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "trainable_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "parameters": _size(parameters),
+        "trainable_parameters": _size(trainable),
     }
     facts |= _run(network, input_shape, repeats, torch.device(device))
     return facts | {"checkpoint_bytes": _saved_bytes(network)}
+
+
+def _size(parameters: Sequence[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
 
 
 def _check(input_shape: Sequence[int], repeats: int) -> None:
