@@ -39,3 +39,9 @@ def run(root, out, source="six-site", workers=1, **other):
 
 def voxels(path):
     return np.asanyarray(nib.load(path).dataobj)
+
+
+def state(folder):
+    """Return the files of a folder, but for the lock, whose content is the number of the process."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

@@ -37,8 +37,35 @@ def test_linear_values_and_nearest_labels_by_hand():
     np.testing.assert_array_equal(resized(steps, LPS, 3, is_label=True)[0][:, 0, 0], [0, 1, 2])
 
 
+@pytest.mark.parametrize(("shape", "size"), [((12, 12, 5), 24), ((9, 9, 2), 13), ((30, 30, 3), 8)])
+def test_the_resampled_grid_keeps_the_outer_edges(shape, size):
+    tilt = np.array([[1, 0, 0], [0, np.cos(0.3), -np.sin(0.3)], [0, np.sin(0.3), np.cos(0.3)]])
+    affine = np.eye(4)
+    affine[:3, :3] = tilt @ np.diag([-0.37, -0.37, 3.3])
+    affine[:3, 3] = [101.3, -7.7, 33.1]
+    _, grid = resized(np.ones(shape, dtype=np.int16), affine, size)
+    # Corners of the volume lie half a voxel outside the centres of its first and last voxels.
+    first, last = np.array([-0.5, -0.5, 0, 1]), np.array([shape[0] - 0.5, shape[1] - 0.5, shape[2] - 1, 1])
+    new_last = np.array([size - 0.5, size - 0.5, shape[2] - 1, 1])
+    np.testing.assert_allclose(grid @ first, affine @ first, atol=1e-12)
+    np.testing.assert_allclose(grid @ new_last, affine @ last, atol=1e-12)
+
+
+@pytest.mark.parametrize(("count", "first"), [(5, 1), (6, 1), (7, 2)])
+def test_a_crop_to_four_starts_where_it_did_in_the_first_version(count, first):
+    values = np.arange(1, count + 1)[:, None, None] * np.ones((1, count, 1), dtype=int)
+    np.testing.assert_array_equal(squared(values, LPS, 2.0)[0][:, 0, 0], np.arange(first, first + 4) + 1)
+
+
+def test_padding_takes_the_darkest_value_of_the_volume_even_if_it_is_cut_off():
+    values = np.full((8, 2, 1), 7)
+    values[0] = 3
+    square, _ = squared(values, LPS, 2.0)
+    np.testing.assert_array_equal(square[:, :, 0], [[3, 7, 7, 3]] * 4)
+
+
 @pytest.mark.parametrize("width", [4.0, 5.0, 5.5, 7.0])
-def test_squared_keeps_every_voxel_in_its_place(width):
+def test_a_square_keeps_every_voxel_in_its_place(width):
     values, grid = squared(grey(), LPS, width)
     assert values.shape[:2] == (round(width / 0.5),) * 2
     for index in np.argwhere(values > 0)[::17]:

@@ -4,36 +4,17 @@
 from __future__ import annotations
 
 import json
+import typing
 
 import nibabel as nib
 import numpy as np
 import pytest
+from source_tools import RAS, SHAPE, grey, label, records, run, save, voxels
 
 from akd_monai.errors import InputError, UnknownNameError
-from akd_monai.prostate import prepare_dataset
-from akd_monai.prostate.prepare._sources import SOURCES, get_source
+from akd_monai.prostate import verify_dataset
+from akd_monai.prostate.prepare._sources import SOURCES, SourceName, get_source
 from akd_monai.prostate.prepare._sources.promise12 import promise12_site
-
-SHAPE = (9, 8, 7)
-RAS = np.array([[0.5, 0, 0, 10], [0, 0.5, 0, 20], [0, 0, 3, 30], [0, 0, 0, 1.0]])
-
-
-def grey(seed=0):
-    return np.random.default_rng(seed).integers(1, 2000, SHAPE).astype(np.int16)
-
-
-def label(values=(1, 2)):
-    result = np.zeros(SHAPE, dtype=np.uint8)
-    result[2:5, 1:6, 1:4] = values[0]
-    result[3:5, 2:4, 2:6] = values[-1]
-    return result
-
-
-def save(path, array, affine=RAS):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = nib.Nifti1Image(array, affine)
-    image.header["descrip"] = b"made for DOE^JOHN"
-    nib.save(image, path)
 
 
 def write_mhd(path, array, kind="MET_SHORT", origin=(-10, -20, 30)):
@@ -50,18 +31,6 @@ def write_promise12(folder, number, *, labelled=True):
     write_mhd(folder / f"Case{number:02d}.mhd", grey(number))
     if labelled:
         write_mhd(folder / f"Case{number:02d}_segmentation.mhd", (label() > 0).astype(np.int8), "MET_CHAR")
-
-
-def run(source, root, out, **other):
-    return prepare_dataset(source, root, out, workers=1, progress=False, **other)
-
-
-def records(out):
-    return {r["case_id"]: r for r in json.loads((out / "manifest.json").read_text())["cases"]}
-
-
-def voxels(path):
-    return np.asanyarray(nib.load(path).dataobj)
 
 
 def test_promise12_sites_numbers_and_values(tmp_path):
@@ -142,6 +111,33 @@ def test_six_site_doubts_an_impossible_spacing(tmp_path):
     assert "slice distance of 20.00 mm" in " ".join(result.warnings["HK/Case13"])
 
 
+@pytest.mark.parametrize(
+    ("width", "distance", "kinds"),
+    [
+        # 60 to 500 mm and 0.5 to 10 mm are plausible.
+        (61, 0.5, set()),
+        (500, 10, set()),
+        (59, 3, {"field of view"}),
+        (501, 3, {"field of view"}),
+        (200, 0.4, {"slice distance"}),
+        (200, 10.5, {"slice distance"}),
+    ],
+)
+def test_prepare_and_verify_doubt_the_same_spacings(tmp_path, width, distance, kinds):
+    shape = (400, 400, 3)
+    image = np.random.default_rng(0).integers(1, 2000, shape).astype(np.int16)
+    gland = np.zeros(shape, dtype=np.uint8)
+    gland[160:240, 160:240] = 1
+    affine = np.diag([-width / 400, -width / 400, distance, 1.0])
+    save(tmp_path / "raw/HK/Case13.nii.gz", image, affine)
+    save(tmp_path / "raw/HK/Case13_segmentation.nii.gz", gland, affine)
+    result = run("six-site", tmp_path / "raw", tmp_path / "out")
+    warnings = result.warnings.get("HK/Case13", [])
+    assert {" ".join(warning.split()[:3]).removesuffix(" of") for warning in warnings} == kinds
+    codes = {finding.code for finding in verify_dataset(tmp_path / "out", workers=1, progress=False).findings}
+    assert ("spacing" in codes) == bool(kinds)
+
+
 def write_decathlon(root, numbers=("00", "47"), modality=("T2", "ADC")):
     for number in numbers:
         both = np.stack([grey(1 if m == "T2" else 2) for m in modality], axis=-1)
@@ -177,6 +173,16 @@ def test_decathlon_without_a_t2_channel_is_refused(tmp_path):
     assert [f.code for f in result.failed] == ["channel"]
 
 
+def test_decathlon_with_broken_json_says_where_it_breaks(tmp_path):
+    write_decathlon(tmp_path / "raw", numbers=("00",))
+    (tmp_path / "raw/dataset.json").write_text('{"modality": }')
+    result = run("decathlon", tmp_path / "raw", tmp_path / "out")
+    (failure,) = result.failed
+    assert (failure.code, failure.where) == ("channel", "dataset.json")
+    assert "is no valid JSON" in str(failure)
+    assert "line 1 column 14" in str(failure)
+
+
 def test_prostate158_merges_zones_and_keeps_test_patients_apart(tmp_path):
     for part, number in (("train", "020"), ("valid", "021"), ("test", "020")):
         save(tmp_path / f"raw/{part}/{number}/t2.nii.gz", grey())
@@ -191,75 +197,15 @@ def test_prostate158_merges_zones_and_keeps_test_patients_apart(tmp_path):
     assert voxels(tmp_path / "out/PROSTATE158/Case021_segmentation.nii.gz").sum() == (label() > 0).sum()
 
 
-@pytest.mark.parametrize(
-    ("image", "mask"),
-    [
-        ("a.nii.gz", "a_segmentation.nii.gz"),
-        ("a.nii", "a-label.nii.gz"),
-        ("images/a.nii.gz", "labels/a.nii.gz"),
-        ("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"),
-        ("a/image.nii.gz", "a/label.nii.gz"),
-        ("x/a/t2.nii.gz", "x/a/mask.nii.gz"),
-        ("fold0/a/a_1_t2w.nii.gz", "masks/a_1.nii.gz"),
-    ],
-)
-def test_folder_pairs_by_name(tmp_path, image, mask):
-    save(tmp_path / "raw" / image, grey())
-    save(tmp_path / "raw" / mask, label())
-    (tmp_path / "raw" / image).parent.joinpath("a_adc.nii.gz").write_bytes(b"never read")
-    result = run("folder", tmp_path / "raw", tmp_path / "out")
-    assert result.done == ["LOCAL/Case00"]
-    assert not result.failed
-    assert result.skipped == ["a_adc.nii.gz: by its name no axial T2-weighted volume"]
-    np.testing.assert_array_equal(voxels(tmp_path / "out/LOCAL/Case00_segmentation.nii.gz")[::-1, ::-1], label() > 0)
-
-
-def test_folder_turns_a_label_that_is_stored_otherwise(tmp_path):
-    save(tmp_path / "raw/a.nii.gz", grey())
-    # Stored as [k, -i, j], with the affine that says so.
-    stored = label().transpose(2, 0, 1)[:, ::-1]
-    affine = np.stack([RAS[:, 2], -RAS[:, 0], RAS[:, 1], RAS @ [SHAPE[0] - 1, 0, 0, 1]], axis=1)
-    save(tmp_path / "raw/a_mask.nii.gz", stored, affine)
-    run("folder", tmp_path / "raw", tmp_path / "out")
-    np.testing.assert_array_equal(voxels(tmp_path / "out/LOCAL/Case00_segmentation.nii.gz")[::-1, ::-1], label() > 0)
-
-
-def test_folder_scans_of_one_patient_share_the_id_and_numbers_stay(tmp_path):
-    for name in ("ann/scan1", "ann/scan2", "bob/scan1"):
-        save(tmp_path / f"raw/{name}.nii.gz", grey())
-    run("folder", tmp_path / "raw", tmp_path / "out")
-    first = {r["key"]: name for name, r in records(tmp_path / "out").items()}
-    patients = [r["patient_id"] for _, r in sorted(records(tmp_path / "out").items())]
-    assert patients[0] == patients[1] != patients[2]
-    save(tmp_path / "raw/aaa/scan1.nii.gz", grey(1))
-    result = run("folder", tmp_path / "raw", tmp_path / "out")
-    assert result.done == ["LOCAL/Case03"]
-    assert len(result.kept) == 3
-    assert {r["key"]: name for name, r in records(tmp_path / "out").items()}.items() >= first.items()
-
-
-def test_folder_with_two_images_of_one_case_is_refused(tmp_path):
-    save(tmp_path / "raw/a.nii.gz", grey())
-    save(tmp_path / "raw/a_t2.nii.gz", grey())
-    with pytest.raises(InputError, match=r"a\.nii\.gz and a_t2\.nii\.gz both belong to one case; keep one image"):
-        run("folder", tmp_path / "raw", tmp_path / "out")
-
-
-@pytest.mark.parametrize("values", [(0.5, 1), (-1, 1)], ids=["fraction", "negative"])
-def test_labels_that_are_no_classes_are_refused(tmp_path, values):
-    save(tmp_path / "raw/a.nii.gz", grey())
-    array = label().astype(np.float32)
-    array[array == 1], array[array == 2] = values
-    save(tmp_path / "raw/a_seg.nii.gz", array)
-    result = run("folder", tmp_path / "raw", tmp_path / "out")
-    assert [f.code for f in result.failed] == ["label-values"]
-
-
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_a_folder_without_the_source_says_what_was_expected(tmp_path, name):
     (tmp_path / "raw").mkdir()
     with pytest.raises(InputError, match=f"no case of source '{name}' below .*: expected .*; check the path"):
         run(name, tmp_path / "raw", tmp_path / "out")
+
+
+def test_every_source_is_a_choice_of_the_signature():
+    assert tuple(SOURCES) == typing.get_args(SourceName)
 
 
 def test_unknown_source_hints_at_the_near_one():

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tells of a person is replaced."""
+
+from __future__ import annotations
+
+from akd_monai.prostate._privacy import looks_personal, pseudonym, redacted
+
+
+def test_names_dates_and_identifiers_are_redacted():
+    text = "2003-07-27/DOE^JOHN/1.3.12.2.1107.5.2.30.25245.20060207/19990101/Prostate3T-01-0013"
+    assert redacted(text).startswith("DATE/NAME/uid-")
+    assert redacted(text).endswith("/DATE/Prostate3T-01-0013")
+    assert redacted("Patient 383/T2W") == "Patient 383/T2W"
+    assert looks_personal("Patient Name: X")
+    assert looks_personal("01.02.1950")
+    assert not looks_personal("ITK 5.4.7")
+    key = b"k" * 16
+    assert pseudonym("a", key) == pseudonym("a", key) != pseudonym("a", b"l" * 16)
+    assert pseudonym("a", key) != pseudonym("b", key)
