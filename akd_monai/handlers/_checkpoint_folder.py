@@ -48,8 +48,8 @@ class CheckpointFolder:
         """Return the newest file that can be read and its content, on the CPU; None if there is no file at all.
 
         Raises:
-            InputError: if there are files, but none can be read: to start from the beginning without a word could replace a
-                better model.
+            InputError: if there are files, but none can be read: to start from the beginning without a word could
+                replace a better model.
         """
         present = [path for path in (self.path, self.previous) if path.exists()]
         for path in present:

@@ -79,7 +79,7 @@ class SaveBestModel(RunMember):
         return {"metric": self.metric, "epoch": self.epoch, "sha256": self.sha256}
 
     def start_run(self, state: Mapping[str, Any] | None) -> None:
-        """Continue with the record beside the weights, which may be newer than ``state``; with None, from the beginning."""
+        """Continue with the record beside the weights, which may be newer than ``state``; with None, without one."""
         self._forget()
         if state is None:
             return
