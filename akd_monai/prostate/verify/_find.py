@@ -105,7 +105,7 @@ def _checksums(pair: _Pair, record: CaseRecord | None) -> dict[str, str | None]:
     if record is None:
         return {}
     named = {"image": record.image, "label": record.label}
-    return {kind: record.sha256.get(kind) for kind in named if named[kind] == pair.get(kind)}
+    return {kind: digest for kind, digest in record.sha256.items() if named[kind] == pair.get(kind)}
 
 
 def _missing(pairs: Mapping[str, _Pair], records: Mapping[str, CaseRecord]) -> list[Finding]:

@@ -200,6 +200,34 @@ def test_splits_are_read_in_both_forms(tmp_path):
         read_splits(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"name": "no lists"},
+        {"splits": []},
+        {"splits": [{"cases": {}}]},
+        {"splits": {"cases": {}}},
+        {"splits": 3},
+        {"training": [3]},
+        {"training": [{"label": 5}]},
+        {"training": [["HK/Case13.nii.gz"]]},
+    ],
+)
+def test_a_file_without_splits_is_refused(tmp_path, content):
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"list\.json: holds no splits, expected .*; give the JSON file of the splits"):
+        read_splits(path)
+
+
+def test_a_case_in_two_parts_of_a_datalist_is_refused(tmp_path):
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps({"training": ["a/HK/Case13.nii.gz"], "test": [{"image": "b/HK/Case13.nii"}]}))
+    with pytest.raises(InputError, match=r"HK/Case13 is in the parts 'training' and 'test' of a split"):
+        read_splits(path)
+
+
 def test_splits_of_this_package_are_understood(tmp_path):
     from akd_monai.data import read_cases, write_splits
 

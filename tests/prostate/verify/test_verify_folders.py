@@ -29,6 +29,7 @@ from verify_tools import (
     scan,
 )
 
+from akd_monai.data import read_cases
 from akd_monai.data.manifest import Manifest
 from akd_monai.errors import InputError
 from akd_monai.prostate import make_phantom, verify_dataset
@@ -182,3 +183,47 @@ def test_two_processes_find_what_one_finds(folder):
     FAULTS["0 and 255"][0](folder)
     one, two = check(folder), verify_dataset(folder, workers=2, progress=False)
     assert (one.findings, one.cases) == (two.findings, two.cases)
+
+
+def test_names_that_differ_in_case_only_are_one_case_as_for_read_cases(folder):
+    (folder / MASK).rename(folder / "HK/case14_SEGMENTATION.nii.gz")
+    assert str(check(folder)) == "3 cases: 0 errors, 0 warnings"
+    assert {case["case_id"] for case in read_cases(folder)} >= {"HK/Case14"}
+    (folder / "HK/case14.nii.gz").write_bytes((folder / IMAGE).read_bytes())
+    assert [(f.case, f.file, f.code) for f in check(folder).findings] == [
+        ("HK/Case14", "HK/case14.nii.gz", "two-files")
+    ]
+    with pytest.raises(InputError, match="are the same case"):
+        read_cases(folder)
+    # Folders that differ in case only are two sites.
+    (folder / "HK/case14.nii.gz").unlink()
+    put_site(folder, "hk")
+    assert {case["site"] for case in check(folder).cases} == {"HK", "hk", "UCL"}
+
+
+def put_site(folder, name):
+    for seed, end in enumerate((".nii.gz", "_segmentation.nii.gz")):
+        save(folder / name / f"Case14{end}", scan(7)[seed])
+
+
+def test_a_lock_and_leftovers_of_a_run_are_no_cases(folder):
+    for place in (folder, folder / "HK"):
+        (place / ".lock").write_text("1234")
+        (place / ".tmp-1234-Case15.nii.gz").write_bytes(b"half")
+    assert str(check(folder)) == "3 cases: 0 errors, 0 warnings"
+    assert len(read_cases(folder)) == 3
+
+
+def test_values_whose_sum_overflows_are_written_as_json(folder, tmp_path):
+    edit(IMAGE, lambda a: np.full(a.shape, 1e308))(folder)
+    report = check(folder, output_dir=tmp_path / "report")
+    assert [finding.code for finding in report.findings] == ["extreme-values"]
+    facts = {case["case"]: case for case in json.loads((tmp_path / "report/report.json").read_text())["facts"]}
+    assert facts["HK/Case14"]["max"] == 1e308
+    assert facts["HK/Case14"]["mean"] is None
+
+
+def test_a_missing_data_set_leaves_no_report_folder(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        check(tmp_path / "nothing", output_dir=tmp_path / "report")
+    assert not (tmp_path / "report").exists()
