@@ -5,8 +5,9 @@ from __future__ import annotations
 
 __all__ = ["FIELD_OF_VIEW_MM", "SLICE_DISTANCE_MM", "ZONE_SITES", "within"]
 
-# Values outside these ranges only raise a warning. Protocols ask for fields of view of 120 to 400 mm and slices 1 to 6 mm
-# apart, so the ranges are wide enough for crops, 3-D scans and thick slices: a warning then means a wrong header.
+# Values outside these ranges only raise a warning. PI-RADS 2.1 asks for a field of view of 120 to 200 mm and slices of 3 mm,
+# and the six sites go from 1.25 to 4 mm; the ranges leave room for crops, 3-D scans and thick slices, so that a warning
+# means a wrong header.
 FIELD_OF_VIEW_MM = (60.0, 500.0)
 SLICE_DISTANCE_MM = (0.5, 10.0)
 

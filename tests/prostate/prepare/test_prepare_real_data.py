@@ -51,8 +51,8 @@ def test_nci_isbi_three_slices_of_a_full_label(tmp_path):
     assert result.skipped == ["49 label(s) without images, first Prostate3T-01-0001"]
     image, mask = voxels(tmp_path / "RUNMC/Case12.nii.gz"), voxels(tmp_path / "RUNMC/Case12_segmentation.nii.gz")
     # The label's origin is -33.89 mm, half a voxel below its first slice; the image starts at -15.91: slice 4.
-    whole = read_volume(raw / "Training/Prostate3T-01-0013.nrrd").array
-    np.testing.assert_array_equal(mask, whole[:, :, 4:7] > 0)
+    full = read_volume(raw / "Training/Prostate3T-01-0013.nrrd").array
+    np.testing.assert_array_equal(mask, full[:, :, 4:7] > 0)
     assert image.shape == (320, 320, 3)
     assert image.max() == 1437
     known = real("six-site-mini384/RUNMC/Case00_segmentation.nii.gz")

@@ -61,13 +61,15 @@ def stack(slices: Sequence[Slice], folder: str, *, need_positions: bool = True) 
     places = places[order]
     ordered = [slices[index] for index in order]
     warnings = _check_steps(ordered, places, folder)
+    files = tuple(one.path for one in ordered)
+    instances = tuple(one.instance for one in ordered)
     return Volume(
         array=_stacked(ordered),
         affine=_affine(ordered),
-        files=tuple(one.path for one in ordered),
+        files=files,
         scanner=slices[0].scanner,
-        positions=tuple(float(place) for place in places),
-        instances=tuple(one.instance for one in ordered),
+        positions=tuple(map(float, places)),
+        instances=instances,
         warnings=tuple(warnings),
     )
 

@@ -156,15 +156,15 @@ def _scanner(tags: dict[str, str]) -> dict[str, str | float]:
     return scanner
 
 
-def _number(text: str) -> float:
+def _number(value: str) -> float:
     """Return the number of a DICOM decimal string, 0 where it holds something else."""
-    return float(np.nan_to_num(_numbers(text, 1)[0]))
+    return float(np.nan_to_num(_numbers(value, 1)[0]))
 
 
-def _numbers(text: str, count: int) -> NDArray[Any]:
+def _numbers(value: str, count: int) -> NDArray[Any]:
     """Return ``count`` numbers of a DICOM decimal string, NaN where it holds something else."""
     try:
-        values = np.array([float(part) for part in text.split("\\")])
+        numbers = np.array([float(part) for part in value.split("\\")])
     except ValueError:
-        values = np.empty(0)
-    return values if len(values) == count else np.full(count, np.nan)
+        numbers = np.empty(0)
+    return numbers if len(numbers) == count else np.full(count, np.nan)

@@ -127,6 +127,6 @@ def last_line(error: Exception, path: Path) -> str:
     """Return the last line of a library's message, without paths."""
     lines = [line.strip() for line in str(error).splitlines()]
     telling = [line for line in lines if line and not line.startswith("Reason:")]
-    text = telling[-1] if telling else type(error).__name__
-    text = text.replace(str(path), path.name).replace(str(path.parent), "")
-    return text.split("): ", 1)[-1].removeprefix("ITK ERROR: ").rstrip(".")
+    message = telling[-1] if telling else type(error).__name__
+    message = message.replace(str(path), path.name).replace(str(path.parent), "")
+    return message.split("): ", 1)[-1].removeprefix("ITK ERROR: ").rstrip(".")
