@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which sizes and shapes do real prostates have? Recomputes ``akd_monai/data/gland_statistics.json``.
+"""Which sizes and shapes do real prostates have? Recomputes ``gland_statistics.json`` of the phantom.
 
-    python benchmarks/gland_statistics.py NCI_ISBI_2013/Training akd_monai/data/gland_statistics.json
+    python benchmarks/gland_statistics.py NCI_ISBI_2013/Training akd_monai/prostate/phantom/gland_statistics.json
 
 Reads the expert label volumes of NCI-ISBI 2013 (NRRD; 1 = peripheral zone, 2 = central gland; rows run towards the
 back, slices towards the head) and writes a table of statistics, no volume. The largest connected piece of each gland is
@@ -34,7 +34,9 @@ def measure(path: Path) -> dict[str, Any]:
     across, back, up = (float(s) for s in image.GetSpacing())
     pieces, count = ndimage.label(labels > 0)
     gland = pieces == 1 + np.argmax([np.sum(pieces == i) for i in range(1, count + 1)])
-    slices, rows, columns = (np.flatnonzero(gland.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+    slices = np.flatnonzero(gland.any(axis=(1, 2)))
+    rows = np.flatnonzero(gland.any(axis=(0, 2)))
+    columns = np.flatnonzero(gland.any(axis=(0, 1)))
     area = gland[slices].sum(axis=(1, 2)).astype(float)
     central = (gland & (labels == 2))[slices].sum(axis=(1, 2)) / area
     centre_row = np.array([np.mean(np.nonzero(gland[z])[0]) for z in slices])
@@ -54,7 +56,7 @@ def measure(path: Path) -> dict[str, Any]:
     }
 
 
-def _profile(values: NDArray) -> NDArray:
+def _profile(values: NDArray[Any]) -> NDArray[Any]:
     middles = (np.arange(len(values)) + 0.5) / len(values)
     return np.interp(np.linspace(0, 1, LEVELS), middles, values)
 

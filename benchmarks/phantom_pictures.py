@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from akd_monai.data.cases import read_cases
 from akd_monai.data.geometry import turned_to
@@ -27,7 +30,7 @@ from akd_monai.prostate.phantom import make_case
 
 logger = logging.getLogger(__name__)
 
-Pair = tuple[NDArray, NDArray]
+Pair = tuple[NDArray[Any], NDArray[Any]]
 _COLOURS = 128
 
 
@@ -39,13 +42,14 @@ def synthetic(name: str, number: int, size: int) -> Pair:
 
 def real(image: str, label: str) -> Pair:
     """Return image and mask of a case on disk, turned to left, back, up."""
-    grey, mask = (read_nifti(Path(path)) for path in (image, label))
+    grey = read_nifti(Path(image))
+    mask = read_nifti(Path(label))
     affine = np.array(grey.image.affine, dtype=np.float64)
     return turned_to(grey.array(), affine, "LPS")[0], turned_to(mask.array() > 0, affine, "LPS")[0]
 
 
 def draw(axes: Axes, pair: Pair, share: float, title: str, outline: bool) -> None:
-    """Show the slice at ``share`` of the way from apex to base, also beyond it."""
+    """Show the slice at ``share`` of the way from apex to base, also past it."""
     image, label = pair
     drawn = np.flatnonzero(label.any(axis=(0, 1)))
     index = min(int(drawn[0]) + round(share * (len(drawn) - 1)), image.shape[2] - 1)
@@ -89,11 +93,7 @@ def beside(folder: Path, size: int) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a small PNG without metadata: few grey levels are enough for a look."""
-    from io import BytesIO
-
-    from PIL import Image
-
+    """Write a small PNG without metadata; few grey levels are enough to look at."""
     stream = BytesIO()
     figure.savefig(stream, format="png", dpi=80)
     path.parent.mkdir(parents=True, exist_ok=True)

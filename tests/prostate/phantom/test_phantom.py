@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib
 import json
 
 import nibabel as nib
@@ -139,6 +140,43 @@ def test_a_call_stopped_during_its_first_case_can_be_repeated(tmp_path, monkeypa
         "HK/Case00"
     ]
     assert not leftover.exists()
+
+
+def test_a_lock_and_other_hidden_files_do_not_make_a_folder_full(tmp_path):
+    for name in (".lock", ".DS_Store"):
+        (tmp_path / name).write_text("1234")
+    root = make_phantom(tmp_path, cases_per_site=1, sites="HK", **SMALL)
+    assert (root / ".lock").is_file()
+    first = {path: path.stat().st_mtime_ns for path in (root / "HK").iterdir()}
+    make_phantom(root, cases_per_site=2, sites="HK", **SMALL)
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+    assert len(read_cases(root)) == 2
+
+
+@pytest.mark.parametrize(
+    "record", [{"sha256": "abc"}, {"sha256": {}}, {"image": 5, "sha256": {"image": "", "label": ""}}]
+)
+def test_a_case_whose_record_is_damaged_is_drawn_again(phantom, tmp_path, record):
+    root = make_phantom(tmp_path / "set", cases_per_site=1, sites="HK", **SMALL)
+    content = json.loads((root / "manifest.json").read_text())
+    good = content["cases"][0]
+    content["cases"] = [{"case_id": "HK/Case00", "patient_id": "x", **record}]
+    (root / "manifest.json").write_text(json.dumps(content))
+    make_phantom(root, cases_per_site=1, sites="HK", **SMALL)
+    assert json.loads((root / "manifest.json").read_text())["cases"] == [good]
+
+
+def test_a_manifest_without_its_parameters_is_named(tmp_path):
+    for value in (None, 5, []):
+        content = {"format": "akd_monai.prepared", "version": 1, "synthetic": True, "parameters": value, "cases": []}
+        (tmp_path / "manifest.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match=r"manifest\.json: is damaged: 'parameters' must be an object"):
+            make_phantom(tmp_path, **SMALL)
+
+
+@pytest.mark.parametrize("module", ["akd_monai.data", "akd_monai.data.phantom", "akd_monai.prostate"])
+def test_the_phantom_is_found_under_its_old_names(module):
+    assert importlib.import_module(module).make_phantom is make_phantom
 
 
 def test_other_parameters_need_another_folder(phantom):
