@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -72,18 +73,30 @@ def test_a_row_of_another_size_is_a_fault_of_the_program(tmp_path):
         RowStore(tmp_path, BYTES).append(key(1), 0, np.zeros(3, np.uint8))
 
 
+def start(work) -> int:
+    """Run ``work`` in a process of its own that ends with it, 0 where it returns True."""
+    child = os.fork()
+    if child == 0:
+        done = False
+        try:
+            done = work()
+        finally:
+            os._exit(0 if done else 1)
+    return child
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="skipped: needs fork")
 @pytest.mark.parametrize(
     "moment", ["first byte", "header", "half a row", "before it has its name", "after it has its name"]
 )
 def test_a_process_killed_inside_a_write_leaves_complete_rows(tmp_path, monkeypatch, moment):
     """The fourth row is the one in whose writing the process ends."""
-    child = os.fork()
-    if child == 0:
+
+    def work():
         die_in_fourth_write(monkeypatch, moment)
         fill(RowStore(tmp_path, BYTES), range(10))
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+    assert os.waitpid(start(work), 0)[1] == signal.SIGKILL
     complete = range(4 if moment == "after it has its name" else 3)
     store = RowStore(tmp_path, BYTES)
     assert [number for number in range(10) if store.find(key(number)) is not None] == list(complete)
@@ -101,57 +114,43 @@ def die_in_fourth_write(monkeypatch, moment):
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def lethal_write(path, write, size):
+    def lethal_write(path, *parts):
         calls[0] += 1
         if calls[0] == 4 and not moment.endswith("name"):
-            write = cut(write, {"first byte": 1, "header": 12, "half a row": 12 + BYTES // 2}[moment])
-        return plain_write(path, write, size=size)
-
-    def cut(write, count):
-        def cut_write(stream):
-            content = bytearray()
-            write(type("Buffer", (), {"write": lambda _, data: content.extend(data)})())
-            stream.write(content[:count])
-            stream.flush()
-            die()
-
-        return cut_write
+            count = {"first byte": 1, "header": 12, "half a row": 12 + BYTES // 2}[moment]
+            parts = (b"".join(bytes(part) for part in parts)[:count],)
+        plain_write(path, *parts)
 
     def lethal_replace(source, target):
-        last = calls[0] == 4 and moment.endswith("name")
-        if last and moment.startswith("before"):
+        last = calls[0] == 4
+        if last and not moment.startswith("after"):
             die()
         plain_replace(source, target)
         if last:
             die()
 
-    plain_write, plain_replace = rows_module.atomic_write, os.replace
-    monkeypatch.setattr(rows_module, "atomic_write", lethal_write)
-    monkeypatch.setattr("akd_monai.files.os.replace", lethal_replace)
+    plain_write, plain_replace = rows_module._write, os.replace
+    monkeypatch.setattr(rows_module, "_write", lethal_write)
+    monkeypatch.setattr(rows_module.os, "replace", lethal_replace)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="skipped: needs fork")
 def test_of_processes_that_fill_at_once_the_first_one_counts(tmp_path, monkeypatch):
     """Each process stores rows of its own; what one has found, no other one may replace."""
-    plain = rows_module.atomic_write
+    plain = rows_module._write
 
-    def slow(*args, **options):
+    def slow(*args):
         time.sleep(0.001)  # so that processes meet between looking for a row and storing it
-        return plain(*args, **options)
+        plain(*args)
 
-    monkeypatch.setattr(rows_module, "atomic_write", slow)
-    children = []
-    for process in range(3):
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if keeps_what_it_found(RowStore(tmp_path, BYTES), tmp_path, process) else 1)
-        children.append(child)
+    monkeypatch.setattr(rows_module, "_write", slow)
+    children = [start(partial(keeps_what_it_found, tmp_path, process)) for process in range(3)]
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     assert files(tmp_path) == names(range(60))
 
 
-def keeps_what_it_found(store, folder, process) -> bool:
-    found = {}
+def keeps_what_it_found(folder, process) -> bool:
+    store, found = RowStore(folder, BYTES), {}
     for number in range(60):
         store.append(key(number), process, row(1000 * process + number))
         found[number] = (store.find(key(number)), store.read([key(number)]).tobytes())
@@ -219,10 +218,10 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
 def test_a_full_disk_is_explained_and_changes_nothing(tmp_path, monkeypatch):
     fill(RowStore(tmp_path, BYTES), range(2))
 
-    def full(*_, **__):
+    def full(*_):
         raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr(rows_module, "atomic_write", full)
+    monkeypatch.setattr(rows_module.os, "replace", full)
     store = RowStore(tmp_path, BYTES)
     with pytest.raises(
         InputError, match=r"\(No space left on device\): free space or choose another folder; what is st"
@@ -230,3 +229,4 @@ def test_a_full_disk_is_explained_and_changes_nothing(tmp_path, monkeypatch):
         store.append(key(2), 0, row(2))
     check(store, range(2))
     assert store.find(key(2)) is None
+    assert files(tmp_path) == names(range(2))
