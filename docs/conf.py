@@ -18,6 +18,15 @@ html_theme_options = {"description": "Light segmentation students from large tea
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
+# every reference must lead somewhere; other projects' pages are not at hand without a network
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(torch|monai|ignite|numpy|np|npt|nibabel|nib|nn|pandas|mlflow|argparse|jinja2)(\..*)?"),
+    (r"py:.*", r"(collections|concurrent|contextlib|dataclasses|enum|os|pathlib|types|typing)(\..*)?"),
+    (r"py:.*", r"(bool|bytes|complex|dict|float|frozenset|int|list|memoryview|object|set|str|tuple|type|None|optional)"),
+    (r"py:.*", r"[A-Z]\w*(Error|Exception)"),
+]
+
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True

@@ -1,5 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparing trainings: statistics over cases, pictures, and a report that opens offline.
+"""Compare trainings: the demo, statistics over cases, and a report that opens offline.
 
-Nothing is imported here, so that each module loads only what it needs.
+Names are imported when they are first used, so that each command loads only what it needs.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from akd_monai.experiments.demo import run_demo
+    from akd_monai.experiments.report import rebuild_report, render_page, write_report
+    from akd_monai.experiments.results import Results, case_key, read_case_rows, read_results, write_results
+    from akd_monai.experiments.settings import DemoSettings
+    from akd_monai.experiments.statistics import PairedDifference, Summary, holm, paired_difference, summarize
+
+__all__ = [
+    "DemoSettings",
+    "PairedDifference",
+    "Results",
+    "Summary",
+    "case_key",
+    "holm",
+    "paired_difference",
+    "read_case_rows",
+    "read_results",
+    "rebuild_report",
+    "render_page",
+    "run_demo",
+    "summarize",
+    "write_report",
+    "write_results",
+]
+
+_HOMES = {
+    "DemoSettings": "settings",
+    "PairedDifference": "statistics",
+    "Results": "results",
+    "Summary": "statistics",
+    "case_key": "results",
+    "holm": "statistics",
+    "paired_difference": "statistics",
+    "read_case_rows": "results",
+    "read_results": "results",
+    "rebuild_report": "report",
+    "render_page": "report",
+    "run_demo": "demo",
+    "summarize": "statistics",
+    "write_report": "report",
+    "write_results": "results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

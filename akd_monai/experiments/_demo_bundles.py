@@ -6,8 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from akd_monai.bundle.assemble import read_part, write_bundle
-from akd_monai.bundle.change import change_bundle
+from akd_monai.bundle import change_bundle, write_bundle
 from akd_monai.experiments.settings import DemoSettings
 
 __all__ = ["ALONE", "DISTILLED", "TEACHER", "write_bundles"]
@@ -30,7 +29,7 @@ def write_bundles(folder: Path, size: int, seed: int, settings: DemoSettings) ->
         (ALONE, "enet", students),
         (DISTILLED, "enet", students),
     ):
-        bundles[name] = write_bundle(read_part(part), folder / "bundles" / name)
+        bundles[name] = write_bundle(part, folder / "bundles" / name)
         change_bundle(bundles[name], {**changes, "configs#run_prefix": name})
     return bundles
 
