@@ -21,6 +21,9 @@ __all__ = [
     "unknown_name",
 ]
 
+# more known names than this make a message that nobody reads
+_MOST_NAMES = 40
+
 
 class InputError(ValueError):
     """A mistake in data, configuration or bundle; the command line shows its message alone and exits with 2.
@@ -113,7 +116,9 @@ def unknown_name(
     """
     names = [str(entry) for entry in known]
     place = f" {where}" if where else ""
-    listed = ", ".join(names) if names else "none"
+    listed = ", ".join(names[:_MOST_NAMES]) if names else "none"
+    if len(names) > _MOST_NAMES:
+        listed += f" and {len(names) - _MOST_NAMES} more"
     advice = f" {remedy}." if remedy else ""
     message = f"unknown {kind} {name!r}{place}.{near_matches(str(name), names)} Known: {listed}.{advice}"
     return UnknownNameError(message)

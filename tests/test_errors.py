@@ -190,3 +190,9 @@ def test_one_line():
     assert one_line("a" * 400) == "a" * 300
     assert one_line("abc def", limit=5) == "abc d"
     assert one_line(ValueError()) == ""
+
+
+def test_a_long_list_of_known_names_is_cut():
+    error = unknown_name("patient", "x", [f"p{n:03}" for n in range(116)])
+    assert str(error).endswith("p039 and 76 more.")
+    assert "p040" not in str(error)
