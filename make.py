@@ -65,7 +65,7 @@ def demo(arguments: list[str]) -> None:
     """Run the demo; ``DATA=folder`` and ``OUT=folder`` may also come as environment variables, as make passes them."""
     values = {name: os.environ[name] for name in ("DATA", "OUT") if os.environ.get(name)}
     values.update(a.split("=", 1) for a in arguments if a.startswith(("DATA=", "OUT=")))
-    options = {"DATA": "--data", "OUT": "--output_dir"}
+    options = {"DATA": "--dataset_dir", "OUT": "--output_dir"}
     flags = [f"{options[name]}={value}" for name, value in values.items()]
     rest = [a for a in arguments if not a.startswith(("DATA=", "OUT="))]
     call(str(PYTHON), "-m", "akd_monai", "demo", *flags, *rest)

@@ -18,12 +18,15 @@ from typing import Any
 
 from akd_monai.errors import InputError
 
-__all__: list[str] = []
+__all__ = ["MovedModules", "moved_name", "register"]
 
 logger = logging.getLogger(__name__)
 
 # old module: new module, both below akd_monai
 _MODULES = {
+    "bundle.change": "bundle.edit",
+    "bundle.profile": "bundle.profiles",
+    "bundle.results": "bundle.publish",
     "cache": "teachers",
     "cache.code_facts": "identity",
     "cache.identity": "teachers._identity",

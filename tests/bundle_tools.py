@@ -8,8 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from akd_monai.bundle.assemble import read_part, write_bundle
-from akd_monai.bundle.change import change_bundle
+from akd_monai.bundle import change_bundle, write_bundle
 
 SIZE = 32
 FEATURES = [4, 4, 8, 8, 8]
@@ -17,7 +16,7 @@ FEATURES = [4, 4, 8, 8, 8]
 
 def small_bundle(part: str, root: Path, **changes) -> Path:
     """Write a bundle for slices of 32 x 32 and two epochs of three batches."""
-    write_bundle(read_part(part), root)
+    write_bundle(part, root)
     shape = {f"network_data_format#{side}#spatial_shape": [SIZE, SIZE] for side in ("inputs#image", "outputs#pred")}
     small = {"spatial_size": [SIZE, SIZE], "epochs": 2, "batch_size": 4, "samples_per_epoch": 12, **shape}
     if part == "unetplusplus":

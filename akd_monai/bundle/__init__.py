@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that reads a bundle's JSON."""
+"""MONAI bundles: load their networks, distil, evaluate, check, write and change them."""
 
+from akd_monai.bundle.assembly import assemble_bundles, write_bundle
+from akd_monai.bundle.check import check_bundle, find_problems
 from akd_monai.bundle.compare import compare_bundles
+from akd_monai.bundle.creation import new_bundle
+from akd_monai.bundle.edit import change_bundle
+from akd_monai.bundle.evaluate import Evaluation, evaluate_bundle
 from akd_monai.bundle.load import build_network, load_network
 from akd_monai.bundle.metadata import (
     bundle_path,
@@ -11,18 +16,31 @@ from akd_monai.bundle.metadata import (
     weights_path,
     weights_sha256,
 )
-from akd_monai.bundle.workflow import DistillationWorkflow, distillation_configs
+from akd_monai.bundle.profiles import profile_bundles
+from akd_monai.bundle.publish import publish_results
+from akd_monai.bundle.workflow import DistillationWorkflow, distill_bundle, distillation_configs
 
 __all__ = [
     "DistillationWorkflow",
+    "Evaluation",
+    "assemble_bundles",
     "build_network",
     "bundle_path",
+    "change_bundle",
+    "check_bundle",
     "compare_bundles",
+    "distill_bundle",
     "distillation_configs",
     "distillation_layer",
+    "evaluate_bundle",
+    "find_problems",
     "input_shape",
     "load_network",
+    "new_bundle",
+    "profile_bundles",
+    "publish_results",
     "read_metadata",
     "weights_path",
     "weights_sha256",
+    "write_bundle",
 ]

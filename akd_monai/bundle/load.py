@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -14,12 +13,16 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 from torch import nn
 
-from akd_monai.bundle.metadata import bundle_path, weights_path
+from akd_monai.bundle._configs import config_path, merged_configs
+from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_path
 from akd_monai.errors import InputError
 from akd_monai.networks.weights import load_weights
 
-logger = logging.getLogger(__name__)
-_CONFIGS = ("inference.json", "train.json", "inference.yaml", "train.yaml", "inference.yml", "train.yml")
+__all__ = ["build_network", "load_network"]
+
+_NETWORK = "network_def"
+_NETWORK_PACKAGES = ("torch.nn.", "monai.networks.", "akd_monai.networks.")
+_TRUST = "pass trust_bundle if you trust the bundle's author"
 
 
 def load_network(
@@ -39,13 +42,13 @@ def load_network(
     Args:
         bundle_dir: the bundle's folder.
         weights: a file with the state dict; ``models/model.pt`` of the bundle by default. Read with ``weights_only=True``,
-            strictly, after taking off the usual wrappings (``model``, ``state_dict``, the prefix ``module.``).
+            strictly, after stripping common wrapper keys (``model``, ``state_dict``, the prefix ``module.``).
         device: where the network goes.
-        config: the config that holds ``network_def``; by default the first of inference and train that exists.
+        config: name of the config that holds ``network_def``; by default the first of inference and train that exists.
         trust_bundle: evaluate expressions in the bundle's config. Only for bundles whose author you trust.
 
     Raises:
-        InputError: when the folder is no bundle, has no weights, weights do not fit, or the config would run code.
+        InputError: if the folder is no bundle, has no weights, weights do not fit, or the config would run code.
 
     Example:
         >>> load_network("no/such/bundle")
@@ -53,7 +56,6 @@ def load_network(
         ...
         akd_monai.errors.InputError: bundle folder 'no/such/bundle' does not exist; give the folder ...
     """
-    bundle_path(bundle_dir)
     path = Path(weights) if weights else weights_path(bundle_dir)
     network = build_network(bundle_dir, config=config, trust_bundle=trust_bundle)
     load_weights(network, path)
@@ -61,72 +63,89 @@ def load_network(
 
 
 def build_network(bundle_dir: str | Path, *, config: str | None = None, trust_bundle: bool = False) -> nn.Module:
-    """Return the untrained network that a bundle's ``network_def`` describes; see :func:`load_network`."""
-    name = config or next((n for n in _CONFIGS if bundle_path(bundle_dir, "configs", n).is_file()), None)
-    if name is None:
-        raise InputError(f"bundle {str(bundle_dir)!r} has none of {', '.join(_CONFIGS[:2])} in configs/; add one.")
-    parser = ConfigParser()
-    parser.read_meta(str(bundle_path(bundle_dir, "configs", "metadata.json")))
-    parser.read_config(str(bundle_path(bundle_dir, "configs", name)))
+    """Return the untrained network that a bundle's ``network_def`` describes; see :func:`load_network`.
+
+    Args:
+        bundle_dir: the bundle's folder.
+        config: as in :func:`load_network`.
+        trust_bundle: as in :func:`load_network`.
+
+    Raises:
+        InputError: if the folder is no bundle, has no ``network_def``, or the config would run code.
+    """
+    path = _config_with_network(bundle_dir, config)
+    parser = merged_configs([path], read_metadata(bundle_dir))
     parser["bundle_root"] = str(bundle_dir)
-    where = f"configs/{name} of bundle {str(bundle_dir)!r}"
-    if "network_def" not in parser:
-        raise InputError(f"{where} has no network_def; name the network so.")
+    where = f"configs/{path.name} of bundle {str(bundle_dir)!r}"
+    if _NETWORK not in parser:
+        raise InputError(f"{where} has no {_NETWORK}; name the network so.")
     if not trust_bundle:
-        _refuse_code(parser, where)
+        _keep_only_network(parser, where)
     # building draws initial weights, which must not disturb the run that loads a teacher
     with torch.random.fork_rng(devices=[]):
-        network = parser.get_parsed_content("network_def")
+        network = parser.get_parsed_content(_NETWORK)
     if not isinstance(network, nn.Module):
-        raise InputError(f"network_def in {where} is a {type(network).__name__}, wanted a torch module.")
+        raise InputError(f"{_NETWORK} in {where} is a {type(network).__name__}, wanted a torch module.")
     return network
 
 
-def _refuse_code(parser: ConfigParser, where: str) -> None:
-    """Walk ``network_def`` and what it refers to; nothing there may be an expression or a target that is no network."""
-    seen, todo = set(), ["network_def"]
+def _config_with_network(bundle_dir: str | Path, config: str | None) -> Path:
+    if config is not None:
+        return bundle_path(bundle_dir, "configs", config)
+    for name in ("inference", "train"):
+        path = config_path(bundle_dir, name)
+        if path is not None:
+            return path
+    raise InputError(f"bundle {str(bundle_dir)!r} has none of inference.json, train.json in configs/; add one.")
+
+
+def _keep_only_network(parser: ConfigParser, where: str) -> None:
+    """Reduce the config to ``network_def`` and what it refers to, after checking that nothing of it would run as code.
+
+    Macros (``%...``) are replaced first, since what they stand for is as much a part of the config. The rest must go,
+    because MONAI runs every import statement of a config, whatever is asked for.
+    """
+    parser.resolve_macro_and_relative_ids()
+    seen: set[str] = set()
+    todo = [_NETWORK]
     while todo:
         item = todo.pop()
-        if item in seen:
-            continue
-        seen.add(item)
-        content = parser.get(item)
-        for value in _strings(content):
-            if value.startswith("$"):
-                raise InputError(
-                    f"{where} has the expression {value!r} in {item!r}, which would run as code; "
-                    "write a plain value, or pass trust_bundle if you trust the bundle's author."
-                )
-            todo.extend(ReferenceResolver.match_refs_pattern(value))
-        for target in _targets(content):
-            if not _builds_network(target):
-                raise InputError(
-                    f"{where} has the target {target!r} in {item!r}, which is no network class; "
-                    "pass trust_bundle if you trust the bundle's author."
-                )
+        if item not in seen:
+            seen.add(item)
+            content = parser.get(item)
+            for value in _parts(content):
+                _check_part(value, item, where)
+            todo.extend(ReferenceResolver.find_refs_in_config(content, item))
+    first_level = {item.split("::")[0] for item in seen}
+    parser.set({name: parser[name] for name in sorted(first_level) if name in parser})
 
 
-def _builds_network(target: str) -> bool:
-    """Whether ``target`` names a network class, or a function of the packages that build networks."""
+def _parts(content: Any) -> Iterator[Any]:
+    """Yield ``content`` and everything below it."""
+    yield content
+    if isinstance(content, (dict, list)):
+        for _, _, part in ReferenceResolver.iter_subconfigs("", content):
+            yield from _parts(part)
+
+
+def _check_part(value: Any, item: str, where: str) -> None:
+    if isinstance(value, str) and value.startswith(("$", "%")):
+        raise InputError(
+            f"{where} has the expression {value!r} in {item!r}, which would run as code; "
+            "write a plain value, or pass trust_bundle if you trust the bundle's author."
+        )
+    if isinstance(value, Mapping) and "_target_" in value and not _builds_network(value["_target_"]):
+        target = value["_target_"]
+        raise InputError(f"{where} has the target {target!r} in {item!r}, which is no network class; {_TRUST}.")
+
+
+def _builds_network(target: Any) -> bool:
+    """Return whether ``target`` names a network class, or a function of the packages that build networks."""
+    if not isinstance(target, str):
+        return False
     name = ConfigComponent(config={"_target_": target}, id="", locator=ComponentLocator()).resolve_module_name()
     found = locate(str(name))
     if isinstance(found, type):
         return issubclass(found, nn.Module)
     # the module in which it was defined, not the path by which it was reached
-    return str(getattr(found, "__module__", "")).startswith(("torch.nn.", "monai.networks.", "akd_monai.networks."))
-
-
-def _strings(content: Any) -> list[str]:
-    if isinstance(content, str):
-        return [content]
-    children = (
-        content.values() if isinstance(content, Mapping) else content if isinstance(content, (list, tuple)) else ()
-    )
-    return [s for child in children for s in _strings(child)]
-
-
-def _targets(content: Any) -> list[str]:
-    if isinstance(content, Mapping):
-        own = [content["_target_"]] if isinstance(content.get("_target_"), str) else []
-        return own + [t for child in content.values() for t in _targets(child)]
-    return [t for child in content for t in _targets(child)] if isinstance(content, (list, tuple)) else []
+    return str(getattr(found, "__module__", "")).startswith(_NETWORK_PACKAGES)

@@ -3,28 +3,51 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from akd_monai.errors import InputError, UnknownNameError, near_matches
+import numpy as np
+from monai.utils.safeeval import safe_eval
+
+from akd_monai.errors import InputError, unknown_name
+from akd_monai.files import as_path, read_json, sha256_of
+
+__all__ = [
+    "LAYERS_KEY",
+    "bundle_path",
+    "distillation_layer",
+    "input_format",
+    "input_shape",
+    "output_format",
+    "read_metadata",
+    "weights_path",
+    "weights_sha256",
+]
 
 LAYERS_KEY = "distillation_layers"
 
+# stands for a side of any size, and is the least for one given as a multiple
+_SIDE = 64
+
 
 def bundle_path(bundle_dir: str | Path, *parts: str) -> Path:
-    """Return a path inside a bundle's folder after seeing that the folder is a bundle.
+    """Return a path inside a bundle's folder.
 
     Raises:
-        InputError: when the folder or its ``configs/metadata.json`` is missing.
+        InputError: if the folder or its ``configs/metadata.json`` does not exist.
+
+    Example:
+        >>> bundle_path("no/such/bundle", "models")
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: bundle folder 'no/such/bundle' does not exist; give the folder ...
     """
-    root = Path(bundle_dir)
+    root = as_path(bundle_dir, "the bundle's folder")
     if not (root / "configs" / "metadata.json").is_file():
         what = "has no configs/metadata.json" if root.is_dir() else "does not exist"
-        raise InputError(f"bundle folder {str(bundle_dir)!r} {what}; give the folder that holds configs/ and models/.")
+        remedy = "give the folder that holds configs/ and models/"
+        raise InputError(f"bundle folder {str(bundle_dir)!r} {what}", remedy=remedy, code="no-bundle")
     return root.joinpath(*parts)
 
 
@@ -32,37 +55,48 @@ def read_metadata(bundle_dir: str | Path) -> dict[str, Any]:
     """Return the content of a bundle's ``configs/metadata.json``.
 
     Raises:
-        InputError: when the file is missing or is no JSON.
+        InputError: if the file is missing or no valid JSON.
     """
-    path = bundle_path(bundle_dir, "configs", "metadata.json")
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is no JSON: {error}; correct it at the line named.") from error
+    content: dict[str, Any] = read_json(bundle_path(bundle_dir, "configs", "metadata.json"))
     return content
 
 
 def input_format(metadata: Mapping[str, Any], name: str = "image") -> dict[str, Any]:
-    """Return the description of the network's first input, ``network_data_format#inputs#image`` where it exists."""
-    inputs = metadata.get("network_data_format", {}).get("inputs", {})
-    if not inputs:
-        raise InputError("metadata.json has no network_data_format#inputs; the Model Zoo's schema requires it.")
-    return dict(inputs[name] if name in inputs else next(iter(inputs.values())))
+    """Return the description of the network's input ``name``, or of its first input if it has none of that name.
+
+    Raises:
+        InputError: if ``metadata`` describes no input.
+    """
+    return _format(metadata, "inputs", name)
 
 
 def output_format(metadata: Mapping[str, Any], name: str = "pred") -> dict[str, Any]:
-    """Return the description of the network's output, ``network_data_format#outputs#pred`` where it exists."""
-    outputs = metadata.get("network_data_format", {}).get("outputs", {})
-    if not outputs:
-        raise InputError("metadata.json has no network_data_format#outputs; the Model Zoo's schema requires it.")
-    return dict(outputs[name] if name in outputs else next(iter(outputs.values())))
+    """Return the description of the network's output ``name``, or of its first output if it has none of that name.
+
+    Raises:
+        InputError: if ``metadata`` describes no output.
+    """
+    return _format(metadata, "outputs", name)
+
+
+def _format(metadata: Mapping[str, Any], side: str, name: str) -> dict[str, Any]:
+    formats = metadata.get("network_data_format", {}).get(side, {})
+    if not formats:
+        raise InputError(f"metadata.json has no network_data_format#{side}; the Model Zoo's schema requires it.")
+    return dict(formats[name] if name in formats else next(iter(formats.values())))
 
 
 def input_shape(metadata: Mapping[str, Any]) -> list[int]:
-    """Return ``[channels, *spatial]`` of one legal input of a bundle's network.
+    """Return ``[channels, *spatial]`` of one valid input of a bundle's network.
 
-    The Model Zoo writes a side as a number, ``"*"`` (any size) or a product or power such as ``"32*n"`` and ``"2**p"``;
-    the smallest multiple of at least 64 stands for the last three.
+    The Model Zoo writes a side as an integer, ``"*"`` (any size) or a product or power such as ``"32*n"`` and
+    ``"2**p"``; the smallest multiple of at least 64 stands for the last three.
+
+    Args:
+        metadata: content of ``metadata.json``.
+
+    Raises:
+        InputError: if a side is written in another way.
 
     Example:
         >>> spec = {"num_channels": 1, "spatial_shape": [96, "*", "16*n"]}
@@ -70,62 +104,60 @@ def input_shape(metadata: Mapping[str, Any]) -> list[int]:
         [1, 96, 64, 64]
     """
     spec = input_format(metadata)
-    return [int(spec["num_channels"]), *(_side(s) for s in spec["spatial_shape"])]
+    return [int(spec["num_channels"]), *(_side(side) for side in spec["spatial_shape"])]
 
 
 def _side(value: int | str) -> int:
     if isinstance(value, int):
         return value
     if value.strip() == "*":
-        return 64
-    tree = ast.parse(value, mode="eval").body
+        return _SIDE
     for n in range(1, 65):
-        side = _evaluate(tree, n)
-        if side >= 64:
+        side = _evaluate(value, n)
+        if side >= _SIDE:
             return side
-    raise InputError(f"spatial_shape {value!r} of metadata.json gives no size of at least 64 for n up to 64.")
+    raise InputError(f"spatial_shape {value!r} of metadata.json gives no size of at least {_SIDE} for n up to 64.")
 
 
-def _evaluate(node: ast.expr, n: int) -> int:
-    """Evaluate the little arithmetic of the Model Zoo's shapes without running it as a program."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, int):
-        return node.value
-    if isinstance(node, ast.Name) and node.id in ("n", "p"):
-        return n
-    if isinstance(node, ast.BinOp):
-        left, right = _evaluate(node.left, n), _evaluate(node.right, n)
-        if isinstance(node.op, ast.Mult):
-            return left * right
-        if isinstance(node.op, ast.Pow):
-            return int(left**right)
-        if isinstance(node.op, ast.Add):
-            return left + right
-    raise InputError(
-        f"spatial_shape of metadata.json holds {ast.unparse(node)!r}; wanted an integer, '*', '32*n' or '2**p'."
-    )
+def _evaluate(expression: str, n: int) -> int:
+    try:
+        # NumPy's 32-bit integers, as MONAI's own commands use them, so that no power takes forever
+        return int(safe_eval(expression, {"n": np.int32(n), "p": np.int32(n)}, rewrite_np=True))
+    except Exception as error:
+        raise InputError(
+            f"spatial_shape of metadata.json holds {expression!r}; wanted an integer, '*', '32*n' or '2**p'."
+        ) from error
 
 
-def distillation_layer(bundle_dir: str | Path, name: str) -> str:
-    """Return the module path that a bundle's metadata gives for a tap, ``"low"`` (stride 2) or ``"high"`` (stride 8).
+def distillation_layer(bundle_dir: str | Path, name: str, *, missing_ok: bool = False) -> str | None:
+    """Return the module path that a bundle's metadata gives for a layer worth distilling.
+
+    Args:
+        bundle_dir: the bundle's folder.
+        name: ``"low"`` (stride 2) or ``"high"`` (stride 8).
+        missing_ok: return None where the metadata names no such layer.
 
     Raises:
-        UnknownNameError: when the bundle names no such layer.
+        UnknownNameError: if the bundle names no such layer.
     """
     layers = read_metadata(bundle_dir).get(LAYERS_KEY, {})
-    if name not in layers:
-        raise UnknownNameError(
-            f"bundle {str(bundle_dir)!r} names no layer {name!r} under {LAYERS_KEY!r} in configs/metadata.json"
-            f" (it has {sorted(layers) or 'none'}).{near_matches(name, layers)} Give the module path yourself, "
-            "with student_layer or teacher_layer, or leave out the terms that compare features (terms=logits)."
-        )
-    return str(layers[name])
+    if name in layers:
+        return str(layers[name])
+    if missing_ok:
+        return None
+    remedy = (
+        "Give the module path yourself, with student_layer or teacher_layer, or leave out the terms that compare "
+        "features (terms=logits)"
+    )
+    where = f"under {LAYERS_KEY!r} in configs/metadata.json of bundle {str(bundle_dir)!r}"
+    raise unknown_name("layer", name, layers, where=where, remedy=remedy)
 
 
 def weights_path(bundle_dir: str | Path) -> Path:
     """Return ``models/model.pt`` of a bundle.
 
     Raises:
-        InputError: when there is none.
+        InputError: if it does not exist.
     """
     path = bundle_path(bundle_dir, "models", "model.pt")
     if not path.is_file():
@@ -137,15 +169,16 @@ def weights_path(bundle_dir: str | Path) -> Path:
 
 
 def weights_sha256(bundle_dir: str | Path, weights: str | Path | None = None) -> str:
-    """Return the SHA-256 of a bundle's weights, as hexadecimal digits."""
+    """Return the SHA-256 of a bundle's weights as 64 hexadecimal digits.
+
+    Args:
+        bundle_dir: the bundle's folder.
+        weights: another file than its ``models/model.pt``.
+
+    Raises:
+        InputError: if the file does not exist.
+    """
     path = Path(weights) if weights else weights_path(bundle_dir)
     if not path.is_file():
         raise InputError(f"weights {str(path)!r} do not exist; give the path of a file written by torch.save.")
-    with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file.read())
-        )
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return sha256_of(path)

@@ -40,7 +40,7 @@ def test_references_of_network_def_are_followed(make_bundle):
 
 
 @pytest.mark.parametrize("wrapper", ["model", "state_dict", "module."])
-def test_usual_wrappings_are_taken_off(make_bundle, wrapper):
+def test_common_wrapper_keys_are_stripped(make_bundle, wrapper):
     root = make_bundle()
     path = root / "models" / "model.pt"
     state = torch.load(path, weights_only=True)
@@ -50,7 +50,7 @@ def test_usual_wrappings_are_taken_off(make_bundle, wrapper):
     assert all(torch.equal(loaded[k], v) for k, v in state.items())
 
 
-def test_missing_weights_are_named_with_the_cure(make_bundle):
+def test_missing_weights_are_named_with_the_remedy(make_bundle):
     with pytest.raises(InputError, match=r"has no weights \(models/model.pt\): train it first, or name a file"):
         load_network(make_bundle(weights=False))
 

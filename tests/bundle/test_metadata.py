@@ -57,7 +57,7 @@ def test_fitting_pair_gives_no_warning(make_bundle):
 def test_layer_is_read_and_a_missing_one_is_explained(make_bundle):
     root = make_bundle(meta={**meta(), "distillation_layers": {"high": "down_3"}})
     assert distillation_layer(root, "high") == "down_3"
-    with pytest.raises(UnknownNameError, match=r"names no layer 'hihg'.*Did you mean 'high'\?"):
+    with pytest.raises(UnknownNameError, match=r"unknown layer 'hihg' under 'distillation_layers' .* Did you mean 'high'\? Known: high"):
         distillation_layer(root, "hihg")
 
 
@@ -70,5 +70,5 @@ def test_hash_of_weights(make_bundle):
 def test_broken_metadata_names_the_line(make_bundle):
     root = make_bundle()
     (root / "configs" / "metadata.json").write_text(json.dumps({"a": 1}) + "}")
-    with pytest.raises(InputError, match=r"metadata.json is no JSON: Extra data: line 1 column 9"):
+    with pytest.raises(InputError, match=r"metadata.json: is no valid JSON \(Extra data: line 1 column 9"):
         distillation_layer(root, "high")

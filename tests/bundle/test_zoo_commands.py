@@ -13,7 +13,7 @@ from bundle_tools import small_bundle
 from monai.bundle import ConfigWorkflow, ckpt_export, onnx_export, verify_net_in_out
 
 from akd_monai.bundle import build_network
-from akd_monai.data import make_phantom
+from akd_monai.prostate import make_phantom
 
 PARTS = ["enet", "espnet", "erfnet", "unetplusplus", "deeplabv3plus"]
 SIZE = 32

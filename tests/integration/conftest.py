@@ -10,7 +10,7 @@ import torch
 from bundle_tools import FEATURES, SIZE, small_bundle
 
 from akd_monai.bundle import load_network
-from akd_monai.data import make_phantom
+from akd_monai.prostate import make_phantom
 from akd_monai.networks.nets import UNetPlusPlus
 
 

@@ -9,8 +9,9 @@ import json
 import pytest
 from bundle_tools import small_bundle
 
-from akd_monai.bundle.assemble import bundle_files, read_part
-from akd_monai.bundle.results import publish_results, read_results
+from akd_monai.bundle import publish_results
+from akd_monai.bundle._parts import bundle_files, read_part
+from akd_monai.bundle.publish import read_results
 from akd_monai.errors import InputError
 
 TABLE = """case_id,site,class,dice,hd95_mm,asd_mm,reference_ml,predicted_ml
@@ -32,7 +33,7 @@ def test_means_by_hand(bundle, tmp_path):
     text = (bundle / "docs" / "README.md").read_text()
     # mean of 0.8 and 0.6, and the deviation of a sample of two: 0.2 / sqrt(2)
     assert "| prostate | 0.700 ± 0.141 | 4.000, undefined in 1 | 1.000, undefined in 1 |" in text
-    assert "Judged on: SYNTHETIC phantom. Mean ± standard deviation over 2 cases." in text
+    assert "Evaluated on: SYNTHETIC phantom. Mean ± standard deviation over 2 cases." in text
     assert "make demo" in text
     assert "Not measured: no weights" not in text
     assert "## MONAI Bundle Commands" in text
@@ -49,7 +50,7 @@ def test_assembling_again_gives_the_same_files(bundle, tmp_path):
 
 
 def test_results_without_words_are_refused(bundle, tmp_path):
-    with pytest.raises(InputError, match="publish wants to know what was judged on"):
+    with pytest.raises(InputError, match="publish must say what was evaluated on"):
         publish_results(bundle, tmp_path / "per_case.csv", data=" ")
     assert read_results(bundle) is None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bundle's weights reach, in its README and metadata, as an evaluation measured it."""
+"""Results of a bundle's weights in its README and metadata, as an evaluation measured them."""
 
 from __future__ import annotations
 
@@ -14,68 +14,81 @@ from typing import Any
 
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_sha256
 from akd_monai.errors import InputError
-from akd_monai.files import atomic_write
+from akd_monai.files import atomic_write, read_json
+from akd_monai.tables import markdown_table
 
-RESULTS = "docs/results.json"
+__all__ = ["metadata_with_results", "publish_results", "read_results", "readme_with_results"]
+
+_RESULTS = "docs/results.json"
 _METRICS = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "asd_mm": "ASD (mm)"}
 _SECTION = re.compile(r"(?<=^## Performance\n).*?(?=^## )", re.MULTILINE | re.DOTALL)
 
 
 def publish_results(bundle_dir: str | Path, rows_file: str | Path, *, data: str, trained_by: str | None = None) -> Path:
-    """Write an evaluation's figures into a bundle: ``docs/results.json``, its README and its metadata.
+    """Write an evaluation's results into a bundle: ``docs/results.json``, its README and its metadata.
 
     Args:
-        bundle_dir: the bundle's folder, with the weights that were judged.
+        bundle_dir: the bundle's folder, with the weights that were evaluated.
         rows_file: the table of cases that ``configs/evaluate.json`` wrote, ``per_case.csv``.
-        data: what was judged on, in words: data, sites, part, and whether it is synthetic.
+        data: what they were evaluated on, in words: data, sites, part, and whether it is synthetic.
         trained_by: the command that trained the weights.
 
+    Returns:
+        The path of the README.
+
     Raises:
-        InputError: when there is no row, the README has no section ``## Performance``, or ``data`` is empty.
+        InputError: if there is no row, the README has no section ``## Performance``, or ``data`` is empty.
     """
     if not str(data).strip():
-        raise InputError('publish wants to know what was judged on, for instance --publish "I2CVB, fold 0 of 4".')
+        raise InputError('publish must say what was evaluated on, for instance --publish "I2CVB, fold 0 of 4".')
     readme = bundle_path(bundle_dir, "docs", "README.md")
     if not (readme.is_file() and _SECTION.search(readme.read_text(encoding="utf-8"))):
         raise InputError(f"{str(readme)!r} has no section '## Performance' to write to; add the heading.")
-    with Path(rows_file).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows(rows_file)
     results = {
         "data": str(data),
         "trained_by": trained_by,
         "weights_sha256": weights_sha256(bundle_dir),
         "cases": len({row["case_id"] for row in rows}),
-        "classes": _classes(rows, rows_file),
+        "classes": _classes(rows),
     }
-    atomic_write(bundle_path(bundle_dir, RESULTS), json.dumps(results, indent=4) + "\n")
-    metadata = bundle_path(bundle_dir, "configs", "metadata.json")
+    metadata = metadata_with_results(read_metadata(bundle_dir), results)
+    _write(bundle_path(bundle_dir, _RESULTS), results)
     atomic_write(readme, readme_with_results(readme.read_text(encoding="utf-8"), results))
-    changed = metadata_with_results(read_metadata(bundle_dir), results)
-    atomic_write(metadata, json.dumps(changed, indent=4) + "\n")
+    _write(bundle_path(bundle_dir, "configs", "metadata.json"), metadata)
     return readme
+
+
+def _write(path: Path, content: Any) -> None:
+    # with the indent of the configs, so that an assembled bundle stays as it is
+    atomic_write(path, json.dumps(content, indent=4) + "\n")
 
 
 def read_results(bundle_dir: str | Path) -> dict[str, Any] | None:
     """Return the published results of a bundle, or None."""
-    path = Path(bundle_dir) / RESULTS
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    path = Path(bundle_dir) / _RESULTS
+    return read_json(path) if path.is_file() else None
 
 
 def readme_with_results(text: str, results: Mapping[str, Any]) -> str:
     """Return a README whose section Performance shows ``results``."""
-    lines = [f"Judged on: {results['data']}. Mean ± standard deviation over {results['cases']} cases.", ""]
-    lines += ["| class | " + " | ".join(_METRICS.values()) + " |", "|---" * (len(_METRICS) + 1) + "|"]
+    lines = [f"Evaluated on: {results['data']}. Mean ± standard deviation over {results['cases']} cases.", ""]
+    rows = []
     for name, metrics in results["classes"].items():
-        lines.append(f"| {name} | " + " | ".join(_cell(metrics[key]) for key in _METRICS) + " |")
+        rows.append([name, *(_cell(metrics[key]) for key in _METRICS)])
+    lines.append(markdown_table(["class", *_METRICS.values()], rows))
     lines += ["", f"Weights: `models/model.pt`, SHA-256 `{results['weights_sha256']}`."]
     if results["trained_by"]:
         lines += ["Trained by:", "", "```bash", str(results["trained_by"]), "```"]
-    return _SECTION.sub(lambda _: "\n" + "\n".join(lines) + "\n\n", text)
+    section = "\n" + "\n".join(lines) + "\n\n"
+    return _SECTION.sub(lambda _: section, text)
 
 
 def metadata_with_results(metadata: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     """Return metadata with ``results`` in ``eval_metrics`` and the hash of the weights that reached them."""
-    metrics = {f"{name}_{key}": values[key]["mean"] for name, values in results["classes"].items() for key in _METRICS}
+    metrics = {}
+    for name, values in results["classes"].items():
+        metrics.update({f"{name}_{key}": values[key]["mean"] for key in _METRICS})
     return {
         **metadata,
         "eval_metrics": {**metrics, "cases": results["cases"], "data": results["data"]},
@@ -83,13 +96,19 @@ def metadata_with_results(metadata: Mapping[str, Any], results: Mapping[str, Any
     }
 
 
-def _classes(rows: list[dict[str, str]], where: str | Path) -> dict[str, Any]:
+def _rows(table: str | Path) -> list[dict[str, str]]:
+    with Path(table).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     if not rows:
-        raise InputError(f"{str(where)!r} has no cases; run configs/evaluate.json on a part that has some.")
+        raise InputError(f"{str(table)!r} has no cases; run configs/evaluate.json on a part that has some.")
+    return rows
+
+
+def _classes(rows: list[dict[str, str]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in dict.fromkeys(row["class"] for row in rows):
-        columns = {key: [_number(row[key]) for row in rows if row["class"] == name] for key in _METRICS}
-        found[name] = {key: _summary(values) for key, values in columns.items()}
+        of_class = [row for row in rows if row["class"] == name]
+        found[name] = {key: _summary([_number(row[key]) for row in of_class]) for key in _METRICS}
     return found
 
 
@@ -98,7 +117,7 @@ def _number(text: str) -> float:
 
 
 def _summary(values: list[float]) -> dict[str, Any]:
-    # an undefined distance (an empty mask) is counted, never dropped in silence
+    # an undefined distance (an empty mask) is counted, never dropped silently
     defined = [value for value in values if math.isfinite(value)]
     return {
         "mean": round(statistics.fmean(defined), 4) if defined else None,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle written for a user's network is whole, says what the user said, trains, and mistakes are told at once."""
+"""A bundle written for a user's network is complete, says what the user said, trains, and mistakes are told at once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from bundle_tools import small_bundle
 from torch import nn
 
 from akd_monai.__main__ import main
-from akd_monai.bundle import build_network, distillation_layer, input_shape, read_metadata
-from akd_monai.bundle.assemble import PARTS
-from akd_monai.bundle.check import check_bundle
-from akd_monai.bundle.new_bundle import new_bundle
+from akd_monai.bundle import (
+    build_network,
+    distillation_layer,
+    find_problems,
+    input_shape,
+    new_bundle,
+    read_metadata,
+)
+from akd_monai.bundle._parts import CONFIGS
 from akd_monai.errors import InputError
 
 MINE = "net_of_a_user.Mine"
@@ -73,18 +78,17 @@ def config(root: Path, name: str) -> dict:
     return json.loads((root / "configs" / name).read_text(encoding="utf-8"))
 
 
-def test_bundle_is_whole_and_builds_the_network(tmp_path):
-    said = new_bundle("mine", MINE, bundles_dir=tmp_path, high="deep", spatial_size=32, network_args={"width": 6})
-    root = tmp_path / "mine"
-    assert said.startswith(f"Written: {root} (")
-    assert "high `deep`, 6 channels at 4 x 4" in said
-    assert check_bundle(root).endswith("whole")
+def test_bundle_is_complete_and_builds_the_network(tmp_path):
+    root = new_bundle("mine", MINE, bundles_dir=tmp_path, high="deep", spatial_size=32, network_args={"width": 6})
+    assert root == tmp_path / "mine"
+    assert "high `deep`, 6 channels at 4 x 4" in (root / "docs" / "README.md").read_text()
+    assert find_problems(root) == []
     network = build_network(root)
     assert isinstance(network, Mine)
     assert network.low.out_channels == 6
     assert distillation_layer(root, "high") == config(root, "distill.json")["student_layer"] == "deep"
     assert input_shape(read_metadata(root)) == [1, 32, 32]
-    assert {p.name for p in (root / "configs").iterdir()} == {p.name for p in (PARTS / "common").glob("*.[jc]*")}
+    assert {p.name for p in (root / "configs").iterdir()} == {*CONFIGS, "logging.conf"}
 
 
 def test_layers_of_the_class_are_the_default(tmp_path):
@@ -98,7 +102,7 @@ def test_teacher_has_no_overlay_and_no_folds(tmp_path):
     new_bundle("t", "net_of_a_user.Named", bundles_dir=tmp_path, spatial_size=16, role="teacher")
     assert not (tmp_path / "t" / "configs" / "distill.json").exists()
     assert config(tmp_path / "t", "train.json")["folds"] is None
-    assert check_bundle(tmp_path / "t").endswith("whole")
+    assert find_problems(tmp_path / "t") == []
 
 
 def test_the_same_options_give_a_bundle_of_the_project(tmp_path):
@@ -167,7 +171,7 @@ def write_zones(root: Path) -> None:
         nib.save(nib.Nifti1Image(label, np.eye(4)), root / "SITE" / f"Case{number:02}_segmentation.nii.gz")
 
 
-def test_several_classes_and_channels_are_distilled_and_judged(tmp_path, capsys):
+def test_several_classes_and_channels_are_distilled_and_evaluated(tmp_path, capsys):
     write_zones(tmp_path / "data")
     for name, role in (("teacher", "teacher"), ("student", "student")):
         new_bundle(name, MINE, bundles_dir=tmp_path, **ZONES, role=role)
@@ -183,7 +187,7 @@ def test_several_classes_and_channels_are_distilled_and_judged(tmp_path, capsys)
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
-        ("net_of_a_user.Min", {}, "there is no 'net_of_a_user.Min'; give the dotted path of a class"),
+        ("net_of_a_user.Min", {}, "'net_of_a_user.Min' does not exist; give the dotted path of a class"),
         ("net_of_a_user.function", {}, "is no network class (torch.nn.Module)"),
         ("torch.optim.Adam", {}, "is no network class (torch.nn.Module)"),
         ("net_of_a_user.Needy", {}, "cannot be built with {'in_channels': 1, 'out_channels': 2}: "),
@@ -204,14 +208,14 @@ def test_several_classes_and_channels_are_distilled_and_judged(tmp_path, capsys)
         (
             MINE,
             {"out_channels": 1},
-            "out_channels counts the background too, so it must be a whole number of 2 or more",
+            "out_channels includes the background, so it must be an integer of 2 or more, got 1",
         ),
         (MINE, {"out_channels": 3, "class_names": "a"}, "class_names must be 2 different names"),
         (MINE, {"class_names": ["a", "a"]}, "class_names must be 2 different names"),
-        (MINE, {"spatial_size": [32]}, "spatial_size must be one side or two, whole numbers above 0, got [32]"),
-        (MINE, {"spatial_size": 0}, "spatial_size must be one side or two, whole numbers above 0, got 0"),
-        (MINE, {"in_channels": 0}, "in_channels must be a whole number of 1 or more, got 0"),
-        (MINE, {"role": "pupil"}, "role must be student or teacher, got 'pupil'"),
+        (MINE, {"spatial_size": [32]}, "spatial_size must be one side or two, integers above 0, got [32]"),
+        (MINE, {"spatial_size": 0}, "spatial_size must be one side or two, integers above 0, got 0"),
+        (MINE, {"in_channels": 0}, "in_channels must be an integer of 1 or more, got 0"),
+        (MINE, {"role": "pupil"}, "role must be one of 'student', 'teacher', got 'pupil'"),
         (MINE, {"name": "../mine"}, "name must be made of letters, digits, _ and -, got '../mine'"),
     ],
 )
@@ -224,7 +228,7 @@ def test_mistakes_are_told_and_nothing_is_written(tmp_path, network, options, me
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(InputError, match="is already there; give another name, or remove it"):
+    with pytest.raises(InputError, match="exists already; give another name, or remove it"):
         new_bundle("mine", MINE, bundles_dir=tmp_path, high="deep")
 
 

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verbs about bundles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from akd_monai._cli.door import Names, names, verb
+from akd_monai.errors import InputError
+
+__all__ = ["assemble", "check", "distill", "evaluate", "label", "new_bundle", "profile"]
+
+
+@verb("akd_monai.bundle:distill_bundle")
+def distill(  # noqa: D417 - the public function documents the others
+    teacher: str,
+    student: str,
+    dataset_dir: str | None = None,
+    terms: Names = None,
+    student_layer: str | None = None,
+    teacher_layer: str | None = None,
+    teacher_weights: str | None = None,
+    teacher_cache: str | None = None,
+    overlay: str | None = None,
+    tracking: str | None = None,
+    trust_teacher: bool = False,
+    **override: Any,
+) -> str:
+    """Train a student bundle by distillation from a teacher bundle; the student's models/model.pt is a plain student.
+
+    Example: python -m akd_monai distill --teacher bundles/prostate_mri_unetplusplus
+    --student bundles/prostate_mri_enet --dataset_dir prepared --sites "['I2CVB']"
+
+    Args:
+        dataset_dir: the data, in the form that the student's train.json expects.
+        student_layer: module path of the student's features; by default as the metadata names it.
+        teacher_layer: module path of the teacher's features; by default as the metadata names it.
+        teacher_cache: folder that keeps the teacher's outputs, for this run and all that share it.
+        trust_teacher: evaluate expressions in the teacher's config; only for bundles whose author you trust.
+    """
+    from akd_monai.bundle import distill_bundle
+
+    ids = {
+        "dataset_dir": dataset_dir,
+        "student_layer": student_layer,
+        "teacher_layer": teacher_layer,
+        "teacher_cache": teacher_cache,
+        "trust_teacher": trust_teacher or None,
+    }
+    override.update({name: value for name, value in ids.items() if value is not None})
+    weights = distill_bundle(
+        teacher,
+        student,
+        terms=None if terms is None else names(terms),
+        overlay=overlay,
+        teacher_weights=teacher_weights,
+        tracking=tracking,
+        **override,
+    )
+    return f"Student: {weights}"
+
+
+@verb("akd_monai.bundle:evaluate_bundle")
+def evaluate(  # noqa: D417 - the public function documents the others
+    bundle: str,
+    dataset_dir: str | None = None,
+    sites: Names = None,
+    part: Any = "test",
+    publish: str | None = None,
+    trained_by: str | None = None,
+    **override: Any,
+) -> str:
+    """Evaluate a bundle case by case in 3D on the images' own grid: Dice, HD95 and average surface distance in mm.
+
+    Example: python -m akd_monai evaluate --bundle bundles/prostate_mri_enet --dataset_dir prepared --sites I2CVB
+
+    Args:
+        dataset_dir: the data, in the form that the bundle's train.json expects.
+        sites: names of sites, separated by commas; all by default.
+    """
+    from akd_monai.bundle import evaluate_bundle
+
+    if dataset_dir is not None:
+        override["dataset_dir"] = dataset_dir
+    if sites is not None:
+        override["sites"] = names(sites)
+    return str(evaluate_bundle(bundle, part=part, publish=publish, trained_by=trained_by, **override))
+
+
+@verb("akd_monai.bundle:profile_bundles", old_words={"output": "output_file"})
+def profile(  # noqa: D417 - the public function documents the others
+    *bundles: str,
+    size: Any = None,
+    device: str | None = None,
+    repeats: int = 5,
+    threads: int | None = None,
+    json: bool = False,
+    output_file: str | None = None,
+    paper: bool = False,
+) -> str:
+    """Report parameters, GFLOPs, time and memory of each bundle's network.
+
+    Example: python -m akd_monai profile bundles/* --size 384 --threads 1
+
+    Args:
+        json: print JSON with all facts instead of the table.
+    """
+    from akd_monai.bundle import profile_bundles
+
+    return profile_bundles(
+        bundles,
+        size=size,
+        device=device,
+        repeats=repeats,
+        threads=threads,
+        as_json=json,
+        output_file=output_file,
+        paper=paper,
+    )
+
+
+@verb("akd_monai.bundle:check_bundle")
+def check(*bundles: str) -> str:
+    """Check that bundles are complete and consistent: targets, references, overlays, preprocessing, metadata, weights.
+
+    Example: python -m akd_monai check bundles/prostate_mri_enet
+
+    Args:
+        bundles: folders of bundles.
+    """
+    from akd_monai.bundle import check_bundle
+
+    if not bundles:
+        raise InputError("check needs at least one bundle: python -m akd_monai check bundles/prostate_mri_enet")
+    lines = []
+    for bundle in bundles:
+        check_bundle(bundle)
+        lines.append(f"{bundle}: OK")
+    return "\n".join(lines)
+
+
+@verb("akd_monai.label:serve")
+def label(
+    studies: str,
+    models: Names = (),
+    bundles_dir: str = "bundles",
+    app_dir: str = "label_app",
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uncertainty: str | None = None,
+) -> str:
+    """Serve bundles with MONAI Label, for 3D Slicer and other viewers, until Ctrl-C.
+
+    Example: python -m akd_monai label --studies images --models prostate_mri_enet
+    """
+    from akd_monai.label import serve
+
+    serve(
+        studies,
+        models=names(models),
+        bundles_dir=bundles_dir,
+        app_dir=app_dir,
+        host=host,
+        port=port,
+        uncertainty=uncertainty,
+    )
+    return "The server has ended."
+
+
+@verb("akd_monai.bundle:assemble_bundles")
+def assemble(  # noqa: D417 - the public function documents the others
+    *parts: str, bundles_dir: str = "bundles", check: bool = False
+) -> str:
+    """Write the project's bundles from their parts, or with --check compare them.
+
+    Example: python -m akd_monai assemble --check
+
+    Args:
+        parts: parts to assemble, such as enet; all by default.
+    """
+    from akd_monai.bundle import assemble_bundles
+
+    roots = assemble_bundles(names(parts), bundles_dir=bundles_dir, check=check)
+    done = "Agree with their parts" if check else "Written"
+    return f"{done}: {', '.join(map(str, roots))}"
+
+
+@verb("akd_monai.bundle:new_bundle")
+def new_bundle(
+    name: str,
+    network: str,
+    bundles_dir: str = "bundles",
+    high: str | None = None,
+    low: str | None = None,
+    in_channels: int = 1,
+    out_channels: int | None = None,
+    class_names: Names = None,
+    spatial_size: Any = 384,
+    network_args: Any = None,
+    role: Any = "student",
+    task: str | None = None,
+    authors: str | None = None,
+    reference: str | None = None,
+) -> str:
+    """Write a complete bundle for a network of your own.
+
+    Example: python -m akd_monai new_bundle --name my_net --network my_pkg.MyNet --high encoder
+    """
+    from akd_monai.bundle import new_bundle as write
+
+    root = write(
+        name,
+        network,
+        bundles_dir=bundles_dir,
+        high=high,
+        low=low,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        class_names=None if class_names is None else names(class_names),
+        spatial_size=spatial_size,
+        network_args=network_args,
+        role=role,
+        task=task,
+        authors=authors,
+        reference=reference,
+    )
+    return f"Written: {root}"

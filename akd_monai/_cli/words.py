@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Old names of arguments, which are still accepted with a hint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from akd_monai.errors import InputError
+
+__all__ = ["with_present_words"]
+
+_FLAG = re.compile(r"--([A-Za-z][\w-]*)(=.*)?", re.DOTALL)
+
+
+def with_present_words(arguments: Sequence[str], old_words: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the arguments of a command with present names for old ones, and a hint for each that was replaced.
+
+    Args:
+        arguments: as typed after the verb.
+        old_words: old name: present name.
+
+    Raises:
+        InputError: if both names of an argument are given.
+
+    Example:
+        >>> with_present_words(["--output=a.md"], {"output": "output_file"})
+        (['--output_file=a.md'], ['--output is now --output_file'])
+    """
+    given = {name for name, _ in map(_flag, arguments)}
+    replaced = []
+    hints = []
+    for argument in arguments:
+        name, value = _flag(argument)
+        new = old_words.get(name)
+        if new is None:
+            replaced.append(argument)
+            continue
+        if new in given:
+            raise InputError(f"--{name} is the old name of --{new}, and both are given; leave --{name} out.")
+        replaced.append(f"--{new}{value}")
+        hints.append(f"--{name} is now --{new}")
+    return replaced, hints
+
+
+def _flag(argument: str) -> tuple[str, str]:
+    match = _FLAG.fullmatch(argument)
+    return (match[1].replace("-", "_"), match[2] or "") if match else ("", "")

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Config files of a bundle: where they are, their content, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from akd_monai.bundle.metadata import bundle_path
+from akd_monai.errors import InputError, one_line, unknown_name
+from akd_monai.files import read_json
+
+__all__ = [
+    "check_overrides",
+    "config_path",
+    "explained",
+    "load_config",
+    "merged_configs",
+    "missed_ids",
+]
+
+_SUFFIXES = (".json", ".yaml", ".yml")
+
+
+def config_path(bundle_dir: str | Path, name: str) -> Path | None:
+    """Return ``configs/<name>`` as JSON or YAML, the first that exists, or None.
+
+    Raises:
+        InputError: if the folder is no bundle.
+    """
+    for suffix in _SUFFIXES:
+        path = bundle_path(bundle_dir, "configs", f"{name}{suffix}")
+        if path.is_file():
+            return path
+    return None
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """Return the content of one config file.
+
+    Raises:
+        InputError: if it cannot be opened, is no valid JSON or YAML, or holds no mapping.
+    """
+    if path.suffix.lower() == ".json":
+        content: dict[str, Any] = read_json(path)
+        return content
+    try:
+        found = ConfigParser.load_config_file(path)
+    except OSError as error:
+        remedy = "check path and permissions"
+        raise InputError(f"cannot be opened ({error.strerror})", where=str(path), remedy=remedy) from error
+    except Exception as error:
+        # which class it is depends on the YAML library that MONAI finds
+        what = f"is no valid YAML ({one_line(error)})"
+        raise InputError(what, where=str(path), remedy="correct or replace the file", code="yaml") from error
+    if not isinstance(found, dict):
+        what = f"must hold a mapping at its top level, got {type(found).__name__}"
+        raise InputError(what, where=str(path), remedy="correct or replace the file", code="yaml")
+    return found
+
+
+def merged_configs(paths: Sequence[Path], metadata: Mapping[str, Any] | None = None) -> ConfigParser:
+    """Return a parser with the configs merged in order, as ``python -m monai.bundle run`` merges them.
+
+    Raises:
+        InputError: if a file is broken, or an overlay changes an id below one that does not exist.
+    """
+    parser = ConfigParser()
+    with explained(paths):
+        parser.read_config([str(path) for path in paths])
+    if metadata is not None:
+        parser.read_meta(dict(metadata))
+    return parser
+
+
+@contextmanager
+def explained(paths: Sequence[Path]) -> Iterator[None]:
+    """Turn what MONAI raises on reading and merging ``paths`` into an ``InputError`` that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        mistake = _mistake(paths)
+        if mistake is None:
+            raise
+        raise mistake from error
+
+
+def _mistake(paths: Sequence[Path]) -> InputError | None:
+    """Read the files one by one and return what is wrong with the first that is broken."""
+    try:
+        base, *overlays = [load_config(path) for path in paths]
+    except InputError as error:
+        return error
+    for path, overlay in zip(paths[1:], overlays, strict=True):
+        missed = missed_ids(base, overlay)
+        if missed:
+            what = f"changes {missed[0]!r}, whose parent does not exist in {paths[0].name}"
+            return InputError(what, where=str(path), remedy="correct the id", code="missed-id")
+    return None
+
+
+def missed_ids(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> list[str]:
+    """Return the ids of an overlay that change nothing in ``base``: nested ids without parent, ``+`` without target.
+
+    Example:
+        >>> missed_ids({"train": {"epochs": 1}}, {"train#epochs": 2, "trian#epochs": 2, "+handlers": []})
+        ['trian#epochs', '+handlers']
+    """
+    parser = ConfigParser(config=dict(base))
+    missed = []
+    for name in overlay:
+        target = name.removeprefix("+")
+        needed = _parent(target) or (target if name.startswith("+") else "")
+        if needed and needed not in parser:
+            missed.append(name)
+    return missed
+
+
+def check_overrides(parser: ConfigParser, override: Mapping[str, Any]) -> None:
+    """Refuse overrides of ids that the configs do not have: MONAI would accept and ignore them.
+
+    The parent of a nested id must exist; an argument of a component that is left at its default may be added.
+
+    Raises:
+        UnknownNameError: naming the id and those that resemble it.
+    """
+    known = sorted(str(name) for name in parser.get() if name != ConfigParser.meta_key)
+    for name in override:
+        if (_parent(name) or name) not in parser:
+            raise unknown_name("config id", name, known, remedy="Only ids that a config has can be set")
+
+
+def _parent(name: str) -> str:
+    return "::".join(name.replace("#", "::").split("::")[:-1])

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Targets, arguments and references of a config, checked without running anything."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+from monai.bundle import ComponentLocator, ConfigComponent
+from monai.bundle.reference_resolver import ReferenceResolver
+
+from akd_monai.bundle._configs import merged_configs
+
+__all__ = ["config_problems"]
+
+_Parameters = Mapping[str, inspect.Parameter]
+
+
+def config_problems(paths: Sequence[Path], metadata: Mapping[str, Any], locator: ComponentLocator) -> Iterator[str]:
+    """Yield what is wrong with the targets and references of configs merged in order.
+
+    Args:
+        paths: the configs.
+        metadata: content of ``metadata.json``.
+        locator: finds MONAI's components by their short names.
+
+    Raises:
+        InputError: if a config is broken.
+    """
+    parser = merged_configs(paths, metadata)
+    for where, value in _items(parser.get(), ""):
+        if isinstance(value, Mapping) and isinstance(value.get("_target_"), str):
+            yield from _target_problems(where, value, locator)
+        elif isinstance(value, str) and not where.startswith("_meta_"):
+            for reference in ReferenceResolver.match_refs_pattern(value):
+                if reference not in parser:
+                    yield f"{where} refers to {reference!r}, which does not exist"
+
+
+def _items(content: Any, where: str) -> Iterator[tuple[str, Any]]:
+    yield where, content
+    if isinstance(content, (dict, list)):
+        for _, place, value in ReferenceResolver.iter_subconfigs(where, content):
+            yield from _items(value, place)
+
+
+def _target_problems(where: str, config: Mapping[str, Any], locator: ComponentLocator) -> Iterator[str]:
+    target = config["_target_"]
+    name = ConfigComponent(config={"_target_": target}, id="", locator=locator).resolve_module_name()
+    found = locate(str(name))
+    if found is None:
+        yield f"{where}: {target!r} does not exist"
+        return
+    parameters = _parameters(found)
+    if parameters is None:
+        return
+    for argument in config:
+        if not argument.startswith("_") and argument not in parameters:
+            yield f"{where}: {target!r} has no argument {argument!r}"
+
+
+def _parameters(target: Any) -> _Parameters | None:
+    """Return the parameters of a class or function, or None where it takes more than can be known."""
+    try:
+        own = inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return None
+    if not _takes_any(own):
+        return own
+    inherited = _inherited(target)
+    if not inherited or _takes_any(inherited):
+        return None
+    return {**own, **inherited}
+
+
+def _inherited(target: Any) -> _Parameters:
+    """Return the parameters that a class passes on to its base by ``**kwargs``."""
+    bases = inspect.getmro(target)[1:2] if inspect.isclass(target) else ()
+    return inspect.signature(bases[0]).parameters if bases else {}
+
+
+def _takes_any(parameters: _Parameters) -> bool:
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
