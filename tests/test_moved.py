@@ -55,6 +55,9 @@ OF_BUNDLES = {
 
 # Other public names of version 0.1, which a config or a program of one's own may hold.
 OF_USERS = {
+    "akd_monai.bundle.change.change_bundle": "change_bundle",
+    "akd_monai.bundle.profile.profile_bundles": "profile_bundles",
+    "akd_monai.bundle.results.publish_results": "publish_results",
     "akd_monai.cache.RowStore": "RowStore",
     "akd_monai.cache.TeacherCache": "TeacherCache",
     "akd_monai.cache.code_facts.code_facts": "code_facts",

@@ -12,7 +12,7 @@ case.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -73,17 +73,14 @@ def protocol_splits(
         tested = dict.fromkeys((str(case["case_id"]) for case in ours), "test")
         parts = {**taught["cases"], **tested}
         return [{**common, "fold": 0, "folds": None, "warnings": taught["warnings"], "cases": parts}]
-    teacher = {name: f"teacher_{part}" for name, part in taught["cases"].items()}
-    used = split_summary(ours, seed=seed, folds=folds, validation=validation)["sites"][target]["folds"]
     entries = []
-    for fold in range(used):
-        summary = split_summary(ours, seed=seed, fold=fold, folds=used, validation=validation)
+    for summary in _summaries(ours, target, seed, folds, validation):
         entry = {
             **common,
-            "fold": fold,
-            "folds": used,
+            "fold": summary["fold"],
+            "folds": summary["folds"],
             "warnings": [*taught["warnings"], *summary["warnings"]],
-            "cases": {**teacher, **summary["cases"]},
+            "cases": {**_of_teacher(taught["cases"]), **summary["cases"]},
         }
         entries.append(entry)
     return entries
@@ -121,3 +118,14 @@ def _check_sites(ours: Sequence[Case], others: Sequence[Case], target: str) -> N
                 f"the patient of {case['case_id']} also has a case in another site, so site {target} is not unseen;"
                 " remove one of the cases."
             )
+
+
+def _of_teacher(parts: Mapping[str, str]) -> dict[str, str]:
+    return {name: f"teacher_{part}" for name, part in parts.items()}
+
+
+def _summaries(cases: Sequence[Case], site: str, seed: int, folds: int, validation: int) -> list[dict[str, Any]]:
+    """Return the summary of every fold of a site, which may have fewer than ``folds``."""
+    first = split_summary(cases, seed=seed, folds=folds, validation=validation)
+    used = first["sites"][site]["folds"]
+    return [split_summary(cases, seed=seed, fold=fold, folds=used, validation=validation) for fold in range(used)]

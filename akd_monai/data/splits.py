@@ -6,42 +6,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-
+from akd_monai.data._site_splits import PARTS, SiteSplit, SplitPart, case_id_of, site_of, site_splits
 from akd_monai.data.cases import Case, read_cases
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import write_json
-from akd_monai.keys import random_key
 
 __all__ = ["PARTS", "Part", "SplitPart", "datalist", "split_cases", "split_summary", "write_splits"]
 
 logger = logging.getLogger(__name__)
 
-SplitPart = Literal["training", "validation", "test"]
 Part = Literal[SplitPart, "all"]
-PARTS: tuple[SplitPart, ...] = get_args(SplitPart)
-
-_VALIDATION_SHARE = 0.15
-_SMALL_SITE = 3
-
-
-@dataclass(frozen=True)
-class _SiteSplit:
-    """How one site is divided.
-
-    Args:
-        parts: the part of each case, by name.
-        folds: how many folds the site allows; ``None`` without a test part.
-        patients: number of patients.
-    """
-
-    parts: Mapping[str, str]
-    folds: int | None
-    patients: int
 
 
 def datalist(
@@ -134,9 +111,9 @@ def split_cases(
         raise unknown_name("part", part, get_args(Part))
     if part == "test" and folds is None:
         raise InputError("there is no test part without folds; set folds (for example 4), or take the part 'all'.")
-    splits = _splits(cases, seed, fold, folds, validation)
+    splits = site_splits(cases, seed, fold, folds, validation)
     wanted = "training" if part == "validation" and _validation_is_training(splits) else part
-    return [case for case in cases if splits[_site_of(case)].parts[_name_of(case)] == wanted]
+    return [case for case in cases if splits[site_of(case)].parts[case_id_of(case)] == wanted]
 
 
 def split_summary(
@@ -150,7 +127,7 @@ def split_summary(
         >>> summary["validation_is_training"], summary["sites"]["I2CVB"]
         (True, {'cases': 2, 'patients': 2, 'folds': 2, 'training': 1, 'validation': 0, 'test': 1})
     """
-    splits = _splits(cases, seed, fold, folds, validation)
+    splits = site_splits(cases, seed, fold, folds, validation)
     of_cases: dict[str, str] = {}
     for split in splits.values():
         of_cases.update(split.parts)
@@ -166,7 +143,7 @@ def split_summary(
     }
 
 
-def _counts(split: _SiteSplit) -> dict[str, int | None]:
+def _counts(split: SiteSplit) -> dict[str, int | None]:
     of_parts = list(split.parts.values())
     return {
         "cases": len(of_parts),
@@ -191,104 +168,17 @@ def write_splits(
     Raises:
         InputError: as for :func:`split_cases`, or if the file cannot be written.
     """
-    splits = _splits(cases, seed, 0, folds, validation)
+    splits = site_splits(cases, seed, 0, folds, validation)
     count = 1 if folds is None else max(split.folds or 1 for split in splits.values())
     summaries = [split_summary(cases, seed=seed, fold=f, folds=folds, validation=validation) for f in range(count)]
     return write_json(path, {"splits": summaries}, indent=2)
 
 
-def _splits(cases: Sequence[Case], seed: int, fold: int, folds: int | None, validation: int) -> dict[str, _SiteSplit]:
-    _check_numbers(fold, folds, validation)
-    by_site: dict[str, list[Case]] = {}
-    for case in cases:
-        by_site.setdefault(_site_of(case), []).append(case)
-    if not by_site:
-        raise InputError("there is no case to split; check dataset_dir and sites.")
-    splits = {name: _split_site(name, group, seed, fold, folds, validation) for name, group in by_site.items()}
-    most = max(split.folds or 0 for split in splits.values())
-    if folds is not None and fold >= most:
-        raise InputError(f"fold {fold} does not exist: the sites have at most {most} cases; set folds to {most}.")
-    return splits
-
-
-def _check_numbers(fold: int, folds: int | None, validation: int) -> None:
-    if folds is not None and folds < 2:
-        raise InputError(f"folds must be at least 2, or null for no test part, got {folds}.")
-    if folds is not None and not 0 <= fold < folds:
-        raise InputError(f"fold must be 0 to {folds - 1} for {folds} folds, got {fold}.")
-    if validation < 0:
-        raise InputError(f"validation must be 0 or more cases a site, got {validation}.")
-
-
-def _split_site(
-    site: str, cases: Sequence[Case], seed: int, fold: int, folds: int | None, validation: int
-) -> _SiteSplit:
-    _check_unique(site, cases)
-    patients = sorted({_patient_of(case) for case in cases})
-    np.random.default_rng(random_key(seed, "split", site)).shuffle(patients)
-    if folds is None:
-        used = None
-        parts = _without_test(patients)
-    else:
-        if len(patients) == 1:
-            raise InputError(
-                f"site {site} has one case ({_name_of(cases[0])}), which cannot be tested and trained on;"
-                " leave the site out, or set folds to null to train on it."
-            )
-        used = min(folds, len(patients))
-        parts = _with_test(patients, fold, used, validation)
-    return _SiteSplit({_name_of(case): parts[_patient_of(case)] for case in cases}, used, len(patients))
-
-
-def _check_unique(site: str, cases: Sequence[Case]) -> None:
-    names = {_name_of(case) for case in cases}
-    if len(names) != len(cases):
-        raise InputError(f"site {site} lists a case twice; case_id must be unique.")
-
-
-def _without_test(order: Sequence[str]) -> dict[str, str]:
-    spared = 0
-    if len(order) >= _SMALL_SITE:
-        spared = max(1, round(_VALIDATION_SHARE * len(order)))
-    return {**dict.fromkeys(order[spared:], "training"), **dict.fromkeys(order[:spared], "validation")}
-
-
-def _with_test(order: Sequence[str], fold: int, folds: int, validation: int) -> dict[str, str]:
-    test = order[fold::folds] if fold < folds else []
-    rest = [name for name in order if name not in test]
-    spared = 0
-    if len(order) > _SMALL_SITE:
-        spared = min(validation, len(rest) // 2)
-    return {
-        **dict.fromkeys(rest[spared:], "training"),
-        **dict.fromkeys(rest[:spared], "validation"),
-        **dict.fromkeys(test, "test"),
-    }
-
-
-def _site_of(case: Case) -> str:
-    if "site" not in case:
-        raise InputError(f"case {case.get('case_id', case.get('image'))!r} names no site; add the entry 'site'.")
-    return str(case["site"])
-
-
-def _name_of(case: Case) -> str:
-    if "case_id" not in case:
-        raise InputError(f"the case of image {case.get('image')!r} has no name; add the entry 'case_id'.")
-    return str(case["case_id"])
-
-
-def _patient_of(case: Case) -> str:
-    # the kind of name is kept apart: a patient's number may equal another case's name
-    patient = case.get("patient_id")
-    return f"case {_name_of(case)}" if patient is None else f"patient {patient}"
-
-
-def _validation_is_training(splits: Mapping[str, _SiteSplit]) -> bool:
+def _validation_is_training(splits: Mapping[str, SiteSplit]) -> bool:
     return not any("validation" in split.parts.values() for split in splits.values())
 
 
-def _warnings(splits: Mapping[str, _SiteSplit], folds: int | None) -> list[str]:
+def _warnings(splits: Mapping[str, SiteSplit], folds: int | None) -> list[str]:
     warnings = []
     if _validation_is_training(splits):
         counts = ", ".join(f"{name}: {split.patients}" for name, split in splits.items())

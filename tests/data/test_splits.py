@@ -66,7 +66,7 @@ def test_a_split_depends_on_seed_and_site_alone():
     assert alone != other_site
 
 
-def test_entries_come_back_whole_and_in_order():
+def test_entries_come_back_complete_and_in_order():
     cases = site_cases("HK", 8)
     chosen = split_cases(cases, "training")
     assert chosen == [case for case in cases if case in chosen]
