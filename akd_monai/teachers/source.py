@@ -11,7 +11,7 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from akd_monai.errors import InputError
-from akd_monai.losses import AdaptiveAffinityLoss, DistillationCriterion, LogitsKLLoss
+from akd_monai.losses import DistillationCriterion, DistillationTerm
 from akd_monai.teachers.cached import CachedTeacher
 from akd_monai.teachers.online import OnlineTeacher, TeacherOutputs
 from akd_monai.teachers.options import TeacherOptions
@@ -71,21 +71,17 @@ def teacher_source(
     cache = chosen.cache
     if cache is None:
         return online
-    _check_terms(distillation, chosen.cache_dtype)
-    labels_only = all(term.teacher_layer is not None or _needs_labels(term) for term in distillation.active)
-    return CachedTeacher(online, cache, labels_only=labels_only)
+    if chosen.cache_dtype != "float32":
+        _check_half(distillation.active, chosen.cache_dtype)
+    needs = [term.teacher_needs for term in distillation.active]
+    return CachedTeacher(online, cache, labels_only=all(need in (None, "labels") for need in needs))
 
 
-def _needs_labels(term: Any) -> bool:
-    return type(term.loss) is AdaptiveAffinityLoss and not term.resize
-
-
-def _check_terms(distillation: DistillationCriterion, dtype: str) -> None:
+def _check_half(terms: Sequence[DistillationTerm], dtype: str) -> None:
     """Refuse a loss that could tell half precision differences from logits in another way than by rounding."""
-    for term in distillation.active:
-        known = _needs_labels(term) or (type(term.loss) is LogitsKLLoss and not term.resize)
-        if dtype != "float32" and term.teacher_layer is None and not known:
+    for term in terms:
+        if term.teacher_needs == "logits":
             raise InputError(
                 f"term {term.name!r} needs the teacher's logits as they are, but cache_dtype {dtype!r} keeps their "
-                "differences: set cache_dtype to float32."
+                "differences: set cache_dtype to float32, or teacher_needs of the loss if it needs less."
             )
