@@ -55,3 +55,13 @@ def test_pictures_hold_no_metadata(tmp_path):
     assert len(data) < 300_000
     assert b"tEXt" not in data
     assert b"matplotlib" not in data.lower()
+
+
+def test_reversed_masks_are_counted(tmp_path):
+    run = command("upside_down", "--cases_per_site", 1, "--size", 48, "--slices", 10, "--workers", 1)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["as they are", "front to back", "upside down"]
+    # One case a site is too few to report a site.
+    assert all(line.endswith(" cases, 0 sites") for line in lines)
+    assert lines[0].startswith("as they are: noticed in 0 of ")
