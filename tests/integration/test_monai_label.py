@@ -30,9 +30,9 @@ import requests
 import torch
 from bundle_tools import run_bundle, small_bundle
 
-from akd_monai.data import make_phantom
 from akd_monai.label.server import REQUIREMENTS
 from akd_monai.networks.nets import ENet, ESPNet
+from akd_monai.prostate import make_phantom
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data" / "inference-input"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults that show only between cases: scans twice, patients in two places, complete sites upside down. Synthetic volumes."""
+"""Faults that show only between cases: scans twice, patients in two places, masks of a site upside down; synthetic data."""
 
 from __future__ import annotations
 
