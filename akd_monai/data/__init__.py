@@ -13,6 +13,7 @@ from akd_monai._moved import moved_name
 
 if TYPE_CHECKING:
     from akd_monai.data.cases import fingerprint, read_cases
+    from akd_monai.data.identified import IdentifiedSlices
     from akd_monai.data.protocols import protocol_splits, write_protocol_splits
     from akd_monai.data.sampler import KeyedSampler
     from akd_monai.data.sites import SITES, Site, site
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "read_cases": "cases",
     "VolumeWriter": "writer",
+    "IdentifiedSlices": "identified",
     "KeyedSampler": "sampler",
     "SITES": "sites",
     "Site": "sites",
@@ -42,6 +44,7 @@ _HOMES = {
 
 __all__ = [
     "SITES",
+    "IdentifiedSlices",
     "KeyedSampler",
     "Site",
     "SliceDataset",
