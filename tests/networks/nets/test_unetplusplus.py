@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks.plain_layers import Plain, image, randomise
+from networks.nets.plain_layers import Plain, image, randomise
 
 from akd_monai.errors import InputError
 from akd_monai.networks.nets import UNetPlusPlus

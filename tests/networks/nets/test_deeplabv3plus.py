@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks.plain_layers import Plain, image, randomise
+from networks.nets.plain_layers import Plain, image, randomise
 from torch import nn
 from torch.nn import functional as F
 
