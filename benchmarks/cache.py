@@ -13,6 +13,7 @@ import torch
 
 from akd_monai.losses import LogitsKLLoss
 from akd_monai.teachers import TeacherCache
+from akd_monai.teachers._folders import create_store
 from akd_monai.teachers._identity import sample_key
 from akd_monai.teachers._rows import RowStore
 from akd_monai.teachers._store import OutputStore
@@ -54,7 +55,7 @@ class Reads:
 
     def _open(self, dtype: str) -> OutputStore:
         shape = tuple(self.outputs[0].shape)
-        return TeacherCache(self.folder / "cache", dtype).create(FACTS, "", (1, *shape[1:]), shape)
+        return create_store(TeacherCache(self.folder / "cache", dtype), FACTS, "", (1, *shape[1:]), shape)
 
     def numbers(self) -> list[int]:
         """Return the slices of a batch."""

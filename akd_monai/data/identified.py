@@ -20,10 +20,10 @@ class IdentifiedSlices(Protocol):
     :class:`~akd_monai.data.SliceDataset` is one. A data set of your own is one if it has these four members. After
     :meth:`identify_slices` each of its items also holds
 
-    - ``"volume_key"``, string: a hash of the prepared volume, for example of :func:`akd_monai.identity.volume_key`;
+    - ``"volume_key"``, string: a hash of the prepared volume, for example of ``akd_monai.identity.volume_key``;
     - ``"slice_index"``, integer: the slice's index in its volume;
     - ``"view"``, integer: which of the eight flips and quarter turns of the unchanged slice the image is, as
-      :func:`akd_monai.data.views.apply_view` numbers them; -1 for any other change.
+      ``akd_monai.data.views.apply_view`` numbers them; -1 for any other change.
 
     Example:
         >>> class OneVolume:

@@ -3,27 +3,22 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from akd_monai.errors import InputError
-from akd_monai.files import read_json, write_json
 from akd_monai.teachers._coding import CacheDtype, FeatureCoding, LogitsCoding
-from akd_monai.teachers._rows import RowStore, not_writable
+from akd_monai.teachers._rows import RowStore
 
-__all__ = ["ABOUT", "LOGITS", "OutputStore", "coding_for", "described_shape", "write_description"]
+__all__ = ["LOGITS", "OutputStore", "coding_for", "other_shape"]
 
-logger = logging.getLogger(__name__)
 LOGITS = ""
-ABOUT = "about.json"
 
 
 def coding_for(layer: str, shape: Sequence[int], dtype: CacheDtype) -> LogitsCoding | FeatureCoding:
-    """Return how outputs ``(C, *spatial)`` of a layer, :data:`LOGITS` for the network's, are kept."""
+    """Return how outputs ``(C, *spatial)`` of a layer, ``""`` for the logits, are stored."""
     if layer == LOGITS:
         return LogitsCoding(tuple(shape), dtype)
     return FeatureCoding(tuple(shape), dtype, layer)
@@ -65,7 +60,7 @@ class OutputStore:
             InputError: if it has another shape, is not finite, too large for float16, or cannot be written.
         """
         if output.shape != self.shape:
-            raise _other_shape(self.shape, output.shape)
+            raise other_shape(self.shape, output.shape)
         self._rows.append(key, tag, self._coding.encode(output))
 
     def read(self, keys: Sequence[bytes], device: torch.device | str = "cpu") -> torch.Tensor:
@@ -84,35 +79,6 @@ class OutputStore:
         return self._coding.logits_of(labels.to(device))
 
 
-def described_shape(folder: Path) -> tuple[int, ...] | None:
-    """Return the shape that a store's description tells; None if there is none, or a damaged one, which is deleted."""
-    path = folder / ABOUT
-    if not path.is_file():
-        return None
-    try:
-        return tuple(int(size) for size in read_json(path)["shape"])
-    except (ValueError, KeyError, TypeError):
-        logger.warning("%s is damaged and will be written again.", path)
-        path.unlink(missing_ok=True)
-        return None
-
-
-def write_description(folder: Path, about: Mapping[str, Any], shape: Sequence[int]) -> None:
-    """Describe a store, unless that has been done.
-
-    Raises:
-        InputError: if the folder cannot be written to, or the store is described with another shape.
-    """
-    known = described_shape(folder)
-    if known is not None:
-        if known != tuple(shape):
-            raise _other_shape(known, shape)
-        return
-    try:
-        write_json(folder / ABOUT, {**about, "shape": list(shape)}, sort_keys=True)
-    except OSError as error:
-        raise not_writable(folder, error) from error
-
-
-def _other_shape(known: Sequence[int], got: Sequence[int]) -> InputError:
+def other_shape(known: Sequence[int], got: Sequence[int]) -> InputError:
+    """Return the error for outputs of two shapes for images of one shape."""
     return InputError(f"the teacher gave outputs {list(known)} and {list(got)} for inputs of one shape.")

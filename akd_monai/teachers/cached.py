@@ -11,10 +11,11 @@ from monai.engines import SupervisedTrainer
 
 from akd_monai.data.identified import IdentifiedSlices
 from akd_monai.errors import InputError
+from akd_monai.teachers._folders import create_store, open_store
 from akd_monai.teachers._identity import image_tags, sample_key
 from akd_monai.teachers._sample_ids import SampleId, sample_ids
 from akd_monai.teachers._space import Demand, check_space
-from akd_monai.teachers._store import LOGITS, OutputStore
+from akd_monai.teachers._store import LOGITS, OutputStore, coding_for
 from akd_monai.teachers.cache import TeacherCache
 from akd_monai.teachers.online import OnlineTeacher, TeacherOutputs
 
@@ -25,7 +26,7 @@ class CachedTeacher:
     """Provide a teacher's outputs from a :class:`TeacherCache`; those that are missing are computed and stored.
 
     The batch says which volume, slice and view each image is
-    (:class:`~akd_monai.data.identified.IdentifiedSlices`), and a checksum of each image is compared with that of the
+    (:class:`~akd_monai.data.IdentifiedSlices`), and a checksum of each image is compared with that of the
     image that the outputs were computed from. Missing outputs are computed one image at a time, so that they do not depend
     on the batch that needed them first, and what a step uses is always what was stored: a run that is killed and
     resumed, or started beside another one, sees the same numbers.
@@ -110,7 +111,7 @@ class CachedTeacher:
             self._stores[input_shape] = {}
         stores = self._stores[input_shape]
         for layer in self._missing_layers(stores):
-            store = self.cache.open(self._facts(), layer, input_shape)
+            store = open_store(self.cache, self._facts(), layer, input_shape)
             if store is not None:
                 stores[layer] = store
         return stores
@@ -149,14 +150,14 @@ class CachedTeacher:
             demands = [self._demand(stores.get(layer), layer, output, keys) for layer, output in outputs.items()]
             check_space(self.cache.cache_dir, demands)
         for layer in self._missing_layers(stores):
-            stores[layer] = self.cache.create(self._facts(), layer, input_shape, outputs[layer].shape)
+            stores[layer] = create_store(self.cache, self._facts(), layer, input_shape, outputs[layer].shape)
 
     def _demand(self, store: OutputStore | None, layer: str, output: torch.Tensor, keys: list[bytes]) -> Demand:
         missing = self._draws
         if keys:
             still = len(keys) - (0 if store is None else store.count(keys))
             missing = still if missing is None else min(missing, still)
-        return Demand(self.cache.row_bytes(layer, output.shape), missing)
+        return Demand(coding_for(layer, output.shape, self.cache.dtype).row_bytes, missing)
 
     def _read(self, stores: Mapping[str, OutputStore], keys: list[bytes], device: torch.device) -> TeacherOutputs:
         logits_store = stores[LOGITS]

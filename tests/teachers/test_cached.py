@@ -109,7 +109,7 @@ def test_a_killed_run_leaves_a_cache_with_which_the_next_one_resumes(tmp_path):
 
 
 def test_an_old_cache_is_not_misread(tmp_path, monkeypatch):
-    monkeypatch.setattr("akd_monai.teachers.cache._FORMAT", 1)
+    monkeypatch.setattr("akd_monai.teachers._folders._FORMAT", 1)
     run(tmp_path, steps=5)
     folders = {path.name for path in tmp_path.iterdir()}
     monkeypatch.undo()
