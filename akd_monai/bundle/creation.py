@@ -68,6 +68,7 @@ def new_bundle(
         InputError: for a network that cannot be imported, built or run so, for a folder that exists, and for one that
             cannot be written to.
     """
+    network = str(network)
     root = _free_folder(bundles_dir, name)
     classes = _classes(out_channels, class_names)
     _check_channels(in_channels)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from bundle_tools import small_bundle
+from monai.bundle import ConfigParser
 
+from akd_monai.__main__ import main
 from akd_monai.bundle import check_bundle, find_problems
 from akd_monai.errors import InputError
 
@@ -54,6 +56,65 @@ def test_fault_is_named(bundle, name, where, value, message):
     assert find_problems(bundle) == []
     edit(bundle, name, where, value)
     with pytest.raises(InputError, match=re.escape(message)):
+        check_bundle(bundle)
+
+
+CONFIGS = ["train", "inference", "preprocessing", "evaluate", "distill", "multi_gpu_train", "tracking", "metadata"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_file_that_is_no_json_is_named_with_the_line(bundle, name, capsys):
+    (bundle / "configs" / f"{name}.json").write_text('{\n    "a": 1,\n}\n')
+    with pytest.raises(SystemExit) as stop:
+        main(["check", str(bundle)])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{name}.json is no valid JSON (" in line
+    assert "line 3 column 1" in line
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_file_without_a_mapping_is_named(bundle, name):
+    (bundle / "configs" / f"{name}.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match=f"{name}.json must hold an object at its top level, got list"):
+        check_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", ["train", "inference", "evaluate"])
+def test_yaml_is_checked_like_json(bundle, name):
+    old = bundle / "configs" / f"{name}.json"
+    content = json.loads(old.read_text())
+    new = old.with_suffix(".yaml")
+    ConfigParser.export_config_file(content, str(new), fmt="yaml")
+    old.unlink()
+    assert find_problems(bundle) == []
+    new.write_text("a: [1\nb: 2\n")
+    with pytest.raises(InputError, match=f"{name}.yaml is no valid YAML"):
+        check_bundle(bundle)
+    new.write_text("- 1\n")
+    with pytest.raises(InputError, match=f"{name}.yaml must hold a mapping at its top level, got list"):
+        check_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("LICENSE", "LICENSE is missing"),
+        ("docs/README.md", "docs/README.md is missing"),
+        ("configs/inference.json", "configs/inference.json is missing"),
+        ("configs/metadata.json", "has no configs/metadata.json"),
+    ],
+)
+def test_a_missing_file_is_named(bundle, name, message):
+    (bundle / name).unlink()
+    with pytest.raises(InputError, match=message):
+        check_bundle(bundle)
+
+
+def test_missing_preprocessing_and_weights_are_named(bundle):
+    edit(bundle, "inference.json", "preprocessing", None)
+    edit(bundle, "metadata.json", "weights_sha256", "1" * 64)
+    with pytest.raises(InputError, match=r"models/model.pt is missing, .*; inference.json has no 'preprocessing'"):
         check_bundle(bundle)
 
 

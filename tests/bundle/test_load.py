@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 
 import pytest
@@ -109,6 +110,44 @@ def test_config_that_would_run_code_is_refused(make_bundle, tmp_path, network, m
     with pytest.raises(InputError, match=message):
         load_network(root)
     assert not marker.exists()
+
+
+def test_a_macro_hides_no_code(make_bundle, tmp_path):
+    marker = tmp_path / "ran"
+    hidden = {"_target_": "os.mkdir", "path": str(marker)}
+    (tmp_path / "other.json").write_text(json.dumps({"net": "%hidden", "hidden": hidden, "code": "$1 + 1"}))
+    for number, network in enumerate(["%hidden", {**NETWORK, "out_channels": f"%{tmp_path}/other.json#code"}]):
+        root = make_bundle(f"macro {number}", network=network, hidden=hidden)
+        with pytest.raises(InputError, match=r"which is no network class|which would run as code"):
+            load_network(root)
+    # what a macro gives may be a macro again
+    root = make_bundle("nested", network=f"%{tmp_path}/other.json#net", hidden=hidden)
+    with pytest.raises(InputError, match="which would run as code"):
+        load_network(root)
+    assert not marker.exists()
+
+
+def test_a_macro_of_plain_values_is_replaced(make_bundle):
+    network = load_network(make_bundle(network={**NETWORK, "features": "%widths"}, widths=[4] * 6))
+    assert network(torch.zeros(1, 1, 32, 32)).shape == (1, 2, 32, 32)
+
+
+def test_imports_of_a_bundle_are_not_run(make_bundle, tmp_path, monkeypatch):
+    marker = tmp_path / "ran"
+    (tmp_path / "module_of_the_bundle.py").write_text(f"open({str(marker)!r}, 'w').close()")
+    monkeypatch.syspath_prepend(tmp_path)
+    root = make_bundle(imports=["$import module_of_the_bundle"])
+    load_network(root)
+    assert not marker.exists()
+    load_network(root, trust_bundle=True)
+    assert marker.exists()
+
+
+def test_a_broken_config_is_named_with_the_line(make_bundle):
+    root = make_bundle()
+    (root / "configs" / "inference.json").write_text('{"network_def": }')
+    with pytest.raises(InputError, match=r"inference.json: is no valid JSON \(.* line 1 column 17"):
+        load_network(root)
 
 
 def test_trusted_expressions_are_evaluated(make_bundle):

@@ -57,7 +57,9 @@ def test_fitting_pair_gives_no_warning(make_bundle):
 def test_layer_is_read_and_a_missing_one_is_explained(make_bundle):
     root = make_bundle(meta={**meta(), "distillation_layers": {"high": "down_3"}})
     assert distillation_layer(root, "high") == "down_3"
-    with pytest.raises(UnknownNameError, match=r"unknown layer 'hihg' under 'distillation_layers' .* Did you mean 'high'\? Known: high"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown layer 'hihg' under 'distillation_layers' .* Did you mean 'high'\? Known: high"
+    ):
         distillation_layer(root, "hihg")
 
 
