@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Gram loss behind an adapter: plainly written, with our backward pass, and without the adapted map."""
+"""The Gram loss after an adapter: plainly written, with our backward pass, and without the adapted map."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Triton kernel as the compiler leaves it, which needs no GPU, and the goals that need one."""
+"""The Triton kernel as compiled, which needs no GPU, and the goals that need one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that every loss shares: one sentence that says what, got, wanted and how to remedy it."""
+"""Checks of maps and their number types that the losses share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from akd_monai.errors import InputError
+
+__all__ = ["check_map", "check_pair", "full_precision", "plain", "wide"]
 
 
 def check_map(what: str, value: object) -> None:
@@ -26,8 +28,8 @@ def check_pair(student: Tensor, teacher: Tensor, *, channels: bool, spatial: boo
     Args:
         student: map ``[B, C, *spatial]``.
         teacher: map ``[B, C, *spatial]``.
-        channels: must the channels agree?
-        spatial: must the spatial sizes agree?
+        channels: whether the channels must agree.
+        spatial: whether the spatial sizes must agree.
         remedy: what to do when the channels differ.
     """
     check_map("the student's map", student)

@@ -46,7 +46,7 @@ def is_altered(module: nn.Module) -> bool:
 
 
 def _states(loss: nn.Module, name: str) -> bool:
-    """Return whether a statement holds: made by a class below which nothing changes the computation."""
+    """Return whether the class that makes a statement is followed by no subclass that changes the computation."""
     if is_altered(loss):
         return False
     for kind in type(loss).__mro__:

@@ -63,7 +63,7 @@ class DistillationCriterion(nn.Module):
     def build_adapters(
         self, student_channels: Mapping[str, int], teacher_channels: Mapping[str, int], spatial_dims: int, seed: int
     ) -> None:
-        """Make the ``"conv1x1"`` adapters, before the optimiser is made and a checkpoint is loaded.
+        """Build the ``"conv1x1"`` adapters, before the optimiser is created and a checkpoint is loaded.
 
         Weights are a function of ``seed`` and the term's name alone; the global random state is not used. A second call
         replaces the adapters by untrained ones.

@@ -29,7 +29,7 @@ class DistillationTerm:
     Args:
         name: unique in the criterion; names the term in logs and its adapter in checkpoints.
         loss: module called as ``loss(student, teacher)`` that returns a scalar; see
-            :class:`~akd_monai.losses.interface.DistillationLoss` for what it may state about itself.
+            :class:`~akd_monai.losses.DistillationLoss` for what it may state about itself.
         weight: factor of the loss, finite and at least 0; 0 turns the term off.
         student_layer: module path of the student's map, ``None`` for its final logits.
         teacher_layer: module path of the teacher's map, ``None`` for its final logits.

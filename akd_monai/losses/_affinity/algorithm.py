@@ -29,12 +29,12 @@ def is_reference(algorithm: str, scores: Tensor) -> bool:
         limit = triton_limit(scores)
         if limit is not None:
             raise InputError(f"algorithm 'triton' {limit}: use algorithm 'auto'.")
-    # Nothing else was tried on other devices.
+    # The other algorithms were never tested on other devices.
     return algorithm == "reference" or (algorithm == "auto" and not (scores.is_cpu or scores.is_cuda))
 
 
 def choose_algorithm(scores: Tensor, labels: Tensor, options: AffinityOptions) -> tuple[str, LabelPairs | None]:
-    """Return what ``"auto"`` stands for, and the pairs of the labels where they had to be made to know it.
+    """Return what ``"auto"`` stands for, and the pairs of the labels where the choice depends on them.
 
     * On a CPU ``"box"`` where at most 5 % of the pairs differ in label, as on a decided segmentation, and the map has
       more than 8192 numbers a sample, else ``"dense"``.

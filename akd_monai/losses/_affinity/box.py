@@ -9,7 +9,7 @@ neighbours of equal label, these pairs add to the loss and to its gradient
 The sums over *all* neighbours are separable box sums, whose cost hardly depends on the kernel; only the pairs of
 different label, rare on a smooth map, are visited one by one, to take them out of these sums and to form their hinge.
 
-A neighbour that is taken out again leaves its rounding error behind. Where scores range so widely that this could be
+A neighbour that is subtracted again leaves its rounding error in the sum. Where scores range so widely that this could be
 seen in a float32 result, as on saturated logits, a sample is computed in float64.
 
 Memory: the gradient, which first holds the probabilities, and temporaries of a few channels of one sample, or of all
@@ -47,13 +47,13 @@ def box_affinity(
         pairs: the pairs of the label map of the same size.
         attract: factor of the first term.
         repel: factor of the second term.
-        want_gradient: compute the gradient?
+        want_gradient: whether the gradient is computed.
     """
     options, size = pairs.options, scores.shape[2:]
     inside = scores.new_ones(1, *size) if pairs.valid is None else pairs.valid.to(scores.dtype)
     window = box_sum(inside, options.radius, options.dilation, len(size)).mul_(inside)
     weight = (pairs.attract_weight(scores.dtype) * attract).expand(len(scores), *size)
-    # How much the sums over whole windows weigh; the sums over neighbours of equal label that are left of them weigh 1.
+    # Weight of the sums over complete windows; the sums over neighbours of equal label that remain of them weigh 1.
     load = (weight * window).sum().item()
     factor = repel / max(pairs.n_different, 1)
     value = scores.new_zeros(())

@@ -29,7 +29,7 @@ def affinity_terms(
     class_balanced: bool = False,
     algorithm: AffinityAlgorithm = "auto",
 ) -> tuple[Tensor, Tensor]:
-    r"""Return how far neighbours of one label are from each other, and how much neighbours of different label lack.
+    r"""Return the mean divergence of neighbours of one label, and the mean lack of divergence between different labels.
 
     .. math:: W_{ij} = \sum_c p_i^c (\log p_i^c - \log p_j^c), \quad
               L^+ = \frac{1}{|P^+|} \sum_{P^+} W_{ij}, \quad
@@ -108,9 +108,16 @@ def affinity_of_logits(
     options: AffinityOptions,
     algorithm: AffinityAlgorithm,
 ) -> Tensor:
-    """Return ``L+ + L-`` with the labels that ``decide`` makes of logits ``[B, K, *spatial]`` of the size of ``scores``.
+    """Return ``L+ + L-`` with labels from a teacher's logits.
 
     Logits of another size are resized before the decision, which costs more than the loss on a map of full size.
+
+    Args:
+        scores: ``[B, C, *spatial]``.
+        logits: ``[B, K, *spatial]``, of any spatial size.
+        decide: returns the labels ``[B, *spatial]`` of logits.
+        options: the pairs and the margin.
+        algorithm: as asked for.
     """
     (total,) = _affinity(scores, logits, options, algorithm, [(1.0, 1.0)], decide)
     return total
@@ -140,7 +147,7 @@ def _affinity(
 
     Args:
         scores: ``[B, C, *spatial]``.
-        given: labels ``[B, *spatial]`` or, where ``decide`` makes labels of them, logits ``[B, K, *spatial]``.
+        given: labels ``[B, *spatial]`` or, where ``decide`` is given, logits ``[B, K, *spatial]``.
         options: the pairs and the margin.
         algorithm: as asked for.
         factors: one pair for each scalar.
