@@ -25,6 +25,8 @@ else:
     # a mixin, so that this module can be read where MONAI Label is not installed
     Base = object
 
+__all__ = ["SafeApp", "app_class", "torchvision_stand_in"]
+
 logger = logging.getLogger(__name__)
 
 

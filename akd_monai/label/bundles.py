@@ -14,6 +14,8 @@ from akd_monai.bundle import load_network, weights_sha256
 from akd_monai.bundle.metadata import bundle_path, input_format, output_format, read_metadata
 from akd_monai.errors import InputError, UnknownNameError, near_matches
 
+__all__ = ["check_servable", "choose_bundles", "digest", "served_copy"]
+
 logger = logging.getLogger(__name__)
 
 _STAMP = "served_from.json"

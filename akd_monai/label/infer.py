@@ -21,6 +21,8 @@ else:
     # a mixin, so that this module can be read where MONAI Label is not installed
     Base = object
 
+__all__ = ["SafeInfer", "only_dropout", "write_nifti"]
+
 
 class SafeInfer(Base):
     """Mixin for ``monailabel.tasks.infer.bundle.BundleInferTask``.

@@ -20,6 +20,8 @@ from akd_monai.errors import InputError
 from akd_monai.files import atomic_write
 from akd_monai.label.bundles import choose_bundles, served_copy
 
+__all__ = ["REQUIREMENTS", "require_monailabel", "serve"]
+
 logger = logging.getLogger(__name__)
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")

@@ -20,6 +20,8 @@ else:
     # a mixin, so that this module can be read where MONAI Label is not installed
     Base = object
 
+__all__ = ["SafeTrain"]
+
 logger = logging.getLogger(__name__)
 
 _LOADER = "akd_monai.handlers.LoadWeights"

@@ -15,6 +15,8 @@ from scipy import ndimage
 
 from akd_monai.data.sites import Site
 
+__all__ = ["ACQUISITIONS", "Acquisition", "acquire", "is_endorectal"]
+
 Array = NDArray[np.float32]
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from akd_monai.prostate.phantom._canvas import Box, Canvas, Texture, Warp
 from akd_monai.prostate.phantom._gland import Gland
 
+__all__ = ["TISSUES", "Anatomy"]
+
 Array = NDArray[np.float32]
 
 # T2-weighted signal, bladder = 1

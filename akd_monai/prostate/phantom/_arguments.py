@@ -7,6 +7,8 @@ from numbers import Integral
 
 from akd_monai.errors import InputError
 
+__all__ = ["check_numbers"]
+
 _LEAST_SIZE = 32
 _LEAST_SLICES = 4
 

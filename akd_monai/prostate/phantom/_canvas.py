@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+__all__ = ["Canvas", "Texture", "Warp"]
+
 Array = NDArray[np.float32]
 
 # The pixels along x and along y that a structure can reach.

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Gland", "draw_gland"]
+
 Array = NDArray[np.float32]
 
 _VOLUME_RANGE_CM3 = (20.0, 105.0)

@@ -15,6 +15,8 @@ from akd_monai.data.manifest import Manifest, Record
 from akd_monai.errors import InputError
 from akd_monai.files import sha256_of
 
+__all__ = ["is_complete", "open_set", "record_of"]
+
 # What every case of a set is made with: phantom_version, seed, size, slices.
 Parameters = dict[str, Any]
 

@@ -13,6 +13,8 @@ from akd_monai.prostate.verify._splits import Parts
 from akd_monai.prostate.verify._thumbnails import alike
 from akd_monai.prostate.verify.report import Finding
 
+__all__ = ["duplicates", "known_overlaps", "patients_in_two_places", "sites_upside_down"]
+
 # Patients of Prostate-3T also occur in these collections, so none of them is an unseen site for the others.
 _RADBOUD = {
     "Prostate-3T (RUNMC)": r"runmc",

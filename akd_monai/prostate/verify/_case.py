@@ -16,6 +16,8 @@ from akd_monai.prostate.verify._file import CheckedFile, check_file, turned_to_l
 from akd_monai.prostate.verify._image import check_image
 from akd_monai.prostate.verify._mask import MOST, check_mask
 
+__all__ = ["check_case"]
+
 # Distance of the mask's centre from the middle of the image, as a share of the image's width.
 _OFF_CENTRE = 0.25
 # Log-likelihood ratios of flip_evidence below which a single mask is reported.

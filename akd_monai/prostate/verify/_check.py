@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from akd_monai.prostate.verify.report import Finding, Fix, Severity
 
+__all__ = ["FLIP_WORDS", "CaseCheck", "CaseFiles"]
+
 # Directions in which a mask may be reversed, by the axis of flip_evidence.
 FLIP_WORDS = {"P": "front to back", "S": "upside down along the slices"}
 

@@ -18,6 +18,8 @@ from akd_monai.prostate._privacy import looks_personal
 from akd_monai.prostate.verify._check import CaseCheck
 from akd_monai.prostate.verify._header import header_texts, holds_dicom
 
+__all__ = ["CheckedFile", "check_file", "turned_to_lps"]
+
 
 @dataclass(frozen=True)
 class CheckedFile:

@@ -17,6 +17,8 @@ from akd_monai.prostate.verify._check import CaseFiles
 from akd_monai.prostate.verify._records import CaseRecord
 from akd_monai.prostate.verify.report import Finding
 
+__all__ = ["find_cases"]
+
 _PATTERNS = ("*", "*/*", f"{UNLABELLED}/*/*")
 
 # Names of the files of a case, by kind: "image" or "label".

@@ -15,6 +15,8 @@ from akd_monai.files import atomic_write
 from akd_monai.prostate.verify._header import extension_span
 from akd_monai.prostate.verify.report import Fix
 
+__all__ = ["fix_file"]
+
 _DONE: dict[Fix, str] = {
     "strip-header": "emptied the texts of its header",
     "binarise": "wrote 255 as 1, stored as uint8",

@@ -9,6 +9,8 @@ from pathlib import Path
 from akd_monai.data.nifti import NiftiFile
 from akd_monai.names import stem_of
 
+__all__ = ["extension_span", "header_texts", "holds_dicom"]
+
 _TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name")
 _DICOM_EXTENSION = 2
 

@@ -15,6 +15,8 @@ from akd_monai.prostate.verify._check import CaseCheck
 from akd_monai.prostate.verify._file import CheckedFile, turned_to_lps
 from akd_monai.prostate.verify._thumbnails import thumbnail, voxel_hash
 
+__all__ = ["check_image"]
+
 _IN_PLANE_MM = (0.1, 2.0)
 _EXTREME = 1e30
 

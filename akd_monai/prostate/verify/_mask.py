@@ -14,6 +14,8 @@ from akd_monai.prostate.verify._check import CaseCheck
 from akd_monai.prostate.verify._file import CheckedFile, turned_to_lps
 from akd_monai.prostate.verify.report import Fix
 
+__all__ = ["MOST", "check_mask"]
+
 # Expert masks of the NCI-ISBI 2013 training set run from 17 to 313 cm3; pieces of a few slices are smaller.
 _GLAND_CM3 = (3.0, 400.0)
 _SHOWN_VALUES = 8

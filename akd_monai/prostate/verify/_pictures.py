@@ -23,6 +23,8 @@ from akd_monai.prostate.verify.report import Finding
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+__all__ = ["draw_pictures"]
+
 _Volume = NDArray[np.float32]
 
 _SLICES = 3

@@ -9,6 +9,8 @@ from typing import Any
 from akd_monai.data.manifest import MANIFEST, Manifest
 from akd_monai.prostate.verify.report import Finding
 
+__all__ = ["CaseRecord", "read_records"]
+
 
 @dataclass
 class CaseRecord:

@@ -11,6 +11,8 @@ from akd_monai.errors import InputError
 from akd_monai.files import read_json
 from akd_monai.names import case_name
 
+__all__ = ["read_splits"]
+
 _EXPECTED = "expected {'splits': [{'cases': {case: part}}]} or a MONAI datalist"
 _REMEDY = "give the JSON file of the splits"
 

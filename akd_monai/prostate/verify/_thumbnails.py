@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from akd_monai.data.geometry import Array, turned_to
 
+__all__ = ["THUMBNAIL_SHAPE", "alike", "thumbnail", "voxel_hash"]
+
 THUMBNAIL_SHAPE = (24, 24, 12)
 
 _SAME_SCAN = 0.98
