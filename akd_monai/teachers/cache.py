@@ -44,4 +44,4 @@ class TeacherCache:
     def __init__(self, cache_dir: str | os.PathLike[str], dtype: CacheDtype = "float32") -> None:
         check_choice("dtype of the teacher cache", dtype, CACHE_DTYPES)
         self.cache_dir = as_path(cache_dir, "cache_dir of the teacher cache")
-        self.dtype: CacheDtype = dtype
+        self.dtype = dtype
