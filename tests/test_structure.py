@@ -103,7 +103,7 @@ def public_packages() -> list[str]:
 
 
 def test_every_public_package_is_on_a_reference_page():
-    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").rglob("*.md"))
     documented = set(re.findall(r"automodule:: (akd_monai[\w.]*)", pages))
     assert [name for name in public_packages() if name not in documented] == []
 

@@ -31,7 +31,7 @@ def read_cases(
 
     The mask's suffix is matched without regard to case, ``.nii`` is accepted too, and a name that ends in
     ``_segmentation`` is never an image. Any folder name is a site. Sites come in the order of
-    :data:`~akd_monai.data.sites.SITES`, others after them by name; cases are sorted by name.
+    :data:`~akd_monai.data.SITES`, others after them by name; cases are sorted by name.
 
     Args:
         dataset_dir: the folder that holds one folder a site.

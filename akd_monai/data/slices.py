@@ -45,7 +45,7 @@ class SliceDataset(Dataset[Any]):
     (seed, case).
 
     Args:
-        data: cases, for example of :func:`~akd_monai.data.splits.datalist`; ``"image"`` and ``"label"`` are enough.
+        data: cases, for example of :func:`~akd_monai.data.datalist`; ``"image"`` and ``"label"`` are enough.
         transform: dictionary transforms; nested ``Compose`` are flattened.
         seed: seed of the random transforms and of the choice of background slices.
         keys: entries of an item; the first one must exist in every case.

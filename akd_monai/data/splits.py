@@ -31,7 +31,7 @@ def datalist(
     folds: int | None = 4,
     validation: int = 2,
 ) -> list[Case]:
-    """List one part of the cases of a folder: :func:`~akd_monai.data.cases.read_cases`, then :func:`split_cases`.
+    """List one part of the cases of a folder: :func:`~akd_monai.data.read_cases`, then :func:`split_cases`.
 
     This is the function that bundles call from JSON. When no case can be spared for validation, the training cases
     are used instead and a warning says so.
@@ -39,7 +39,7 @@ def datalist(
     Args:
         dataset_dir: the folder that holds one folder a site.
         part: ``"training"``, ``"validation"``, ``"test"``, or ``"all"`` for every case.
-        sites: as for :func:`~akd_monai.data.cases.read_cases`.
+        sites: as for :func:`~akd_monai.data.read_cases`.
         seed: seed of the order.
         fold: as for :func:`split_cases`.
         folds: likewise.

@@ -64,7 +64,7 @@ def _run(folder: Path, given: str | None, seed: int, settings: DemoSettings, ste
     synthetic = given is None
     size = settings.size or (_SYNTHETIC_SIZE if synthetic else _REAL_SIZE)
     data_dir = _synthetic_data(folder, size, seed, settings) if given is None else Path(given)
-    sources, target = choose_sites(data_dir, settings)
+    sources, target = _choose_sites(data_dir, settings)
     cases = read_cases(data_dir, [target])
     # an impossible split is refused before anything is trained
     split_cases(cases, "test", seed=seed, fold=settings.fold, folds=settings.folds)
@@ -100,7 +100,7 @@ def _synthetic_data(folder: Path, size: int, seed: int, settings: DemoSettings) 
     )
 
 
-def choose_sites(data_dir: Path, settings: DemoSettings) -> tuple[tuple[str, ...], str]:
+def _choose_sites(data_dir: Path, settings: DemoSettings) -> tuple[tuple[str, ...], str]:
     """Return the teacher's sites and the student's site.
 
     Raises:

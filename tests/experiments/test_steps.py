@@ -14,7 +14,7 @@ import pytest
 
 from akd_monai.errors import InputError, UnknownNameError
 from akd_monai.experiments._steps import StepError, Steps
-from akd_monai.experiments.demo import choose_sites
+from akd_monai.experiments.demo import _choose_sites
 from akd_monai.experiments.settings import DemoSettings
 
 WRITE = "import pathlib; f = pathlib.Path('out.txt'); f.write_text(f.read_text() + 'x' if f.exists() else 'x')"
@@ -99,10 +99,10 @@ def sites(tmp_path):
 
 
 def test_sites_are_chosen(sites):
-    assert choose_sites(sites, DemoSettings()) == (("BMC", "UCL"), "I2CVB")
-    assert choose_sites(sites, DemoSettings(target="UCL", sources=("BMC",))) == (("BMC",), "UCL")
+    assert _choose_sites(sites, DemoSettings()) == (("BMC", "UCL"), "I2CVB")
+    assert _choose_sites(sites, DemoSettings(target="UCL", sources=("BMC",))) == (("BMC",), "UCL")
 
 
 def test_the_target_is_no_source(sites):
     with pytest.raises(InputError, match=r"the teacher's sites \['UCL'\] and the student's site 'UCL' must differ"):
-        choose_sites(sites, DemoSettings(target="UCL", sources=("UCL",)))
+        _choose_sites(sites, DemoSettings(target="UCL", sources=("UCL",)))
