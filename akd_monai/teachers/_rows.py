@@ -20,7 +20,7 @@ from akd_monai.files import remove_leftovers
 try:
     import fcntl
 except ImportError:  # Windows has no flock
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module elsewhere
 
 __all__ = ["RowStore", "not_writable"]
 

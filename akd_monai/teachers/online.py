@@ -105,8 +105,8 @@ class OnlineTeacher:
         torch.compiler.cudagraph_mark_step_begin()
         if self._compiled is not None:
             return self._forward(self._compiled, image)
-        mode = None if self.options.compile is True else self.options.compile
-        self._compiled = torch.compile(self.network, mode=mode)  # type: ignore[arg-type]
+        mode = self.options.compile if isinstance(self.options.compile, str) else None
+        self._compiled = torch.compile(self.network, mode=mode)
         plain = self._forward(self.network, image)
         outputs = self._forward(self._compiled, image)
         check_compiled(plain, outputs)
@@ -128,6 +128,7 @@ class OnlineTeacher:
     def _reordered(self, image: torch.Tensor) -> torch.Tensor:
         order = torch.channels_last if image.dim() == 4 else torch.channels_last_3d
         if not self._is_reordered:
+            # PyTorch's types know this argument for tensors alone
             self.network.to(memory_format=order)  # type: ignore[call-overload]
             self._is_reordered = True
         return image.contiguous(memory_format=order)
@@ -148,5 +149,6 @@ class OnlineTeacher:
         }
         if self.device.type == "cuda":
             facts["float32_matmul"] = torch.get_float32_matmul_precision()
+            # added to the module when it is imported, where mypy cannot see it
             facts["float32_convolution"] = str(torch.backends.cudnn.conv.fp32_precision)  # type: ignore[attr-defined]
         return facts
