@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adaptive affinity module: the student's map follows the borders that the teacher sees."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: the reference page shows the choices instead of the name of their type.
 from typing import ClassVar
 
 from torch import Tensor

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernel matrix module: the student keeps the similarities that the teacher's features show."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: the reference page shows the choices instead of the name of their type.
 from torch import Tensor
 
 from akd_monai.losses.functional.gram import GramMode, GramNormalize, GramReduction, check_gram_options, gram_loss
