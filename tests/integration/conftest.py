@@ -10,8 +10,8 @@ import torch
 from bundle_tools import FEATURES, SIZE, small_bundle
 
 from akd_monai.bundle import load_network
-from akd_monai.prostate import make_phantom
 from akd_monai.networks.nets import UNetPlusPlus
+from akd_monai.prostate import make_phantom
 
 
 @pytest.fixture(scope="session")
