@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 __all__ = ["DistillationLoss", "TeacherNeeds"]
 
-#: What a loss reads of the teacher's logits, see :attr:`DistillationLoss.teacher_needs`.
+#: What a loss reads of the teacher's logits, see :attr:`akd_monai.losses.DistillationLoss.teacher_needs`.
 TeacherNeeds = Literal["logits", "differences", "labels"]
 
 
