@@ -13,19 +13,23 @@ from typing import Any
 import torch
 
 from akd_monai.errors import InputError, one_line
-from akd_monai.files import save_atomic
+from akd_monai.files import atomic_write
+from akd_monai.handlers._sealed import DamagedError, read_sealed, sealed
 
 __all__ = ["CheckpointFolder"]
 
-_FORMAT = 1
+# 1 had no checksum
+_FORMAT = 2
+_FORMATS = (1, _FORMAT)
 _LONGEST = 200
-_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
 
 logger = logging.getLogger(__name__)
 
 
 class CheckpointFolder:
-    """Write ``resume.pt``, keep the file before it as ``resume-previous.pt``, and find the newest that can be read.
+    """Write ``resume.pt``, keep the file before it as ``resume-previous.pt``, and find the newest that is intact.
+
+    Each file ends in the SHA-256 of all its other bytes, which is checked before anything in it is believed.
 
     Example:
         >>> import tempfile
@@ -45,13 +49,14 @@ class CheckpointFolder:
         self._checked = False
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """Return the newest file that can be read and its content, on the CPU; None if there is no file at all.
+        """Return the newest file that is intact and its content, on the CPU; None if there is no file at all.
 
         Raises:
             InputError: if there are files, but none can be read: to start from the beginning without a word could
-                replace a better model.
+                replace a better model. Also if a folder has the name of a file.
         """
         present = [path for path in (self.path, self.previous) if path.exists()]
+        self._check_names()
         for path in present:
             content = _read(path)
             if content is not None:
@@ -73,24 +78,43 @@ class CheckpointFolder:
         if not self._checked:
             _check_readable(content)
             self._checked = True
-        save_atomic({"format": _FORMAT, **content}, self.path, keep=self.previous)
+        atomic_write(self.path, sealed({"format": _FORMAT, **content}), keep=self.previous)
 
     def clear(self) -> None:
-        """Delete both files."""
+        """Delete both files.
+
+        Raises:
+            InputError: if a folder has the name of one.
+        """
+        self._check_names()
         for path in (self.path, self.previous):
             path.unlink(missing_ok=True)
+
+    def _check_names(self) -> None:
+        for path in (self.path, self.previous):
+            if path.is_dir():
+                raise InputError("is a folder, not a checkpoint", where=str(path), remedy="move it away")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(content, dict) and content.get("format") == _FORMAT:
-            return content
-        reason = "it is no checkpoint of this handler"
-    except _UNREADABLE as error:
+        content, has_hash = read_sealed(path.read_bytes())
+        return _checked(path, content, has_hash)
+    except (DamagedError, OSError) as error:
         reason = one_line(error, _LONGEST) or type(error).__name__
     logger.warning("skipped %s, which cannot be read: %s", path, reason)
     return None
+
+
+def _checked(path: Path, content: Any, has_hash: bool) -> dict[str, Any]:
+    if not isinstance(content, dict) or content.get("format") not in _FORMATS:
+        raise DamagedError("it is no checkpoint of this handler")
+    if has_hash:
+        return content
+    if content["format"] == _FORMAT:
+        raise DamagedError("its checksum is missing")
+    logger.warning("%s was written by an earlier version, without a checksum: damage cannot be noticed", path)
+    return content
 
 
 def _check_readable(content: Mapping[str, Any]) -> None:
