@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Terms, adapters and mistakes of the distillation criterion, and the names of the losses."""
+"""Terms, adapters and mistakes of the distillation criterion."""
 
 from __future__ import annotations
 
 import copy
 import json
 import math
-from importlib.metadata import EntryPoint
 
 import pytest
 import torch
@@ -14,18 +13,11 @@ from torch import nn
 
 from akd_monai.errors import InputError, UnknownNameError
 from akd_monai.losses import (
-    LOSSES,
-    AdaptiveAffinityLoss,
     DistillationCriterion,
     DistillationTerm,
-    GramKernelLoss,
-    LogitsKLLoss,
     affinity_loss,
-    get_loss,
     gram_loss,
     logits_kl,
-    loss_names,
-    registry,
 )
 
 PAPER = json.loads("""[
@@ -264,40 +256,6 @@ def test_mistakes_while_computing_name_the_term():
     unreduced = DistillationCriterion([{"name": "raw", "loss": nn.MSELoss(reduction="none")}])
     with pytest.raises(InputError, match=r"term 'raw': the loss must return a scalar, got \[2, 2, 8, 8\]"):
         unreduced(student, teacher, ours, theirs)
-
-
-def test_registry_knows_the_three_modules():
-    assert {"affinity", "gram", "logits"} <= set(loss_names())
-    assert "gram" in LOSSES
-    assert isinstance(get_loss("affinity", kernel=5), AdaptiveAffinityLoss)
-    assert isinstance(get_loss("gram"), GramKernelLoss)
-    assert get_loss("logits", temperature=4.0).temperature == 4.0
-    assert LOSSES["logits"] is LogitsKLLoss
-
-
-def test_other_packages_add_losses_by_entry_points(monkeypatch):
-    points = [
-        EntryPoint("squared", "torch.nn:MSELoss", "akd_monai.losses"),
-        EntryPoint("broken", "no_such_package:Loss", "akd_monai.losses"),
-    ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "akd_monai.losses" else [])
-    assert isinstance(get_loss("squared", reduction="sum"), nn.MSELoss)
-    assert "squared" in loss_names()
-    with pytest.raises(InputError, match=r"loss 'broken' \(no_such_package:Loss\) cannot be imported"):
-        get_loss("broken")
-    with pytest.raises(UnknownNameError, match=r"unknown loss 'sqared'.*Did you mean 'squared'"):
-        get_loss("sqared")
-
-
-def test_options_of_a_loss_are_checked_by_name():
-    with pytest.raises(InputError, match=r"unknown option 'mod' of loss 'gram'. Did you mean 'mode'.*Known: mode, "):
-        get_loss("gram", mod="batch")
-    LOSSES.add("needy", "for this test", nn.ConstantPad2d)
-    try:
-        with pytest.raises(InputError, match=r"loss 'needy' cannot be built from {'value': 1}: missing .*'padding'"):
-            get_loss("needy", value=1)
-    finally:
-        del LOSSES.components["needy"]
 
 
 @pytest.mark.parametrize("mode", ["batch", "channel"])
