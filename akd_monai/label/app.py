@@ -6,18 +6,14 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import sys
-import types
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from akd_monai.errors import InputError, near_matches
-from akd_monai.label.infer import SafeInfer
-from akd_monai.label.train import SafeTrain
+from akd_monai.errors import InputError, one_line, unknown_name
+from akd_monai.label._infer import SafeInfer
+from akd_monai.label._torchvision import torchvision_stand_in
+from akd_monai.label._train import SafeTrain
 
 if TYPE_CHECKING:
     from monailabel.interfaces.app import MONAILabelApp as Base
@@ -25,12 +21,12 @@ else:
     # a mixin, so that this module can be read where MONAI Label is not installed
     Base = object
 
-__all__ = ["SafeApp", "app_class", "torchvision_stand_in"]
+__all__ = ["app_class"]
 
 logger = logging.getLogger(__name__)
 
 
-class SafeApp(Base):
+class _SafeApp(Base):  # type: ignore[misc]  # MONAI Label has no types
     """Mixin for a MONAI Label app: errors reach the viewer, uncertainty chooses images, batches run without a GPU."""
 
     def init_strategies(self) -> dict[str, Any]:
@@ -52,8 +48,7 @@ class SafeApp(Base):
 
     def _check_image(self, image: Any, datastore: Any) -> None:
         if isinstance(image, str) and not os.path.exists(image) and not datastore.get_image_uri(image):
-            known = datastore.list_images()
-            raise InputError(f"there is no image {image!r} in the studies.{near_matches(image, known)}")
+            raise unknown_name("image", image, datastore.list_images(), where="in the studies")
 
     def train(self, request: dict[str, Any]) -> Any:
         """Train one model with the labels saved so far."""
@@ -76,14 +71,14 @@ def _tell(error: Exception) -> NoReturn:
     if isinstance(error, HTTPException):
         raise error
     logger.error("the request failed", exc_info=error)
-    text = " ".join(str(getattr(error, "msg", error)).split())
-    ours = isinstance(error, InputError)
-    detail = text[:600] if ours else f"{type(error).__name__}: {text[:600]}"
-    raise HTTPException(status_code=400 if ours else 500, detail=detail) from error
+    text = one_line(getattr(error, "msg", error), limit=600)
+    if isinstance(error, InputError):
+        raise HTTPException(status_code=400, detail=text) from error
+    raise HTTPException(status_code=500, detail=f"{type(error).__name__}: {text}") from error
 
 
 def app_class() -> type:
-    """Return the class of the app, for the ``main.py`` that MONAI Label looks for.
+    """Return the class of the app, for the ``main.py`` that MONAI Label reads.
 
     Raises:
         ImportError: where MONAI Label or what it needs is not installed.
@@ -104,30 +99,4 @@ def app_class() -> type:
     sample.BundleInferTask = type("BundleInfer", (SafeInfer, BundleInferTask), {})
     sample.BundleTrainTask = type("BundleTrain", (SafeTrain, BundleTrainTask), {})
     # MONAI Label takes only a class for an app that names MONAILabelApp itself among its bases
-    return type("BundleApp", (SafeApp, sample.MyApp, MONAILabelApp), {})
-
-
-@contextmanager
-def torchvision_stand_in() -> Iterator[None]:
-    """Let MONAI Label be imported without torchvision, two functions of which it names but uses for pathology alone.
-
-    Where torchvision is installed nothing is done; else, when the block ends, it counts as not installed again.
-    """
-    if importlib.util.find_spec("torchvision") is not None:
-        yield
-        return
-
-    def missing(*_: Any, **__: Any) -> NoReturn:
-        raise InputError("this part of MONAI Label needs torchvision, which is not installed.")
-
-    package, utils = types.ModuleType("torchvision"), types.ModuleType("torchvision.utils")
-    package.__spec__ = ModuleSpec("torchvision", None, is_package=True)
-    package.__dict__.update(utils=utils, __path__=[], __version__="0.0.0")
-    utils.__dict__.update(make_grid=missing, save_image=missing)
-    modules = {"torchvision": package, "torchvision.utils": utils}
-    sys.modules.update(modules)
-    try:
-        yield
-    finally:
-        for name in modules:
-            sys.modules.pop(name, None)
+    return type("BundleApp", (_SafeApp, sample.MyApp, MONAILabelApp), {})

@@ -30,7 +30,7 @@ import requests
 import torch
 from bundle_tools import run_bundle, small_bundle
 
-from akd_monai.label.server import REQUIREMENTS
+from akd_monai.label._checks import REQUIREMENTS
 from akd_monai.networks.nets import ENet, ESPNet
 from akd_monai.prostate import make_phantom
 
@@ -278,7 +278,7 @@ def test_viewer_that_wants_nrrd_gets_it(server):
 def test_image_that_is_not_there_is_named(server):
     answer = requests.post(f"{server.url}/infer/{MODEL}?image=phantom7&output=image", timeout=60)
     assert answer.status_code == 400
-    assert "there is no image 'phantom7' in the studies. Did you mean 'phantom" in answer.json()["detail"]
+    assert "unknown image 'phantom7' in the studies. Did you mean 'phantom" in answer.json()["detail"]
 
 
 def test_weights_of_another_network_end_the_request(server, tmp_path):

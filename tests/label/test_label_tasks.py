@@ -17,8 +17,8 @@ from monai.data import MetaTensor
 from monai.transforms import AsDiscreted, EnsureChannelFirstd, Invertd, LoadImaged, SaveImaged, Spacingd
 
 from akd_monai.errors import InputError
-from akd_monai.label.infer import SafeInfer, only_dropout, write_nifti
-from akd_monai.label.train import SafeTrain
+from akd_monai.label._infer import SafeInfer, only_dropout, write_nifti
+from akd_monai.label._train import SafeTrain
 from akd_monai.networks.nets import ENet
 
 LOADER = "akd_monai.handlers.LoadWeights"

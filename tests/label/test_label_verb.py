@@ -18,8 +18,8 @@ from bundle_tools import FEATURES, small_bundle
 from akd_monai.__main__ import main
 from akd_monai.errors import InputError
 from akd_monai.label import serve, server
-from akd_monai.label.app import torchvision_stand_in
-from akd_monai.label.server import REQUIREMENTS
+from akd_monai.label._checks import REQUIREMENTS
+from akd_monai.label._torchvision import torchvision_stand_in
 from akd_monai.networks.nets import UNetPlusPlus
 
 PINNED = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+)$", re.MULTILINE)
@@ -79,7 +79,7 @@ def test_port_in_use_is_named(installed, studies, bundles, tmp_path):
 
 
 def test_uncertainty_needs_a_bundle_that_is_served(installed, studies, bundles):
-    with pytest.raises(InputError, match="uncertainty 'small' is not among the served bundles: large"):
+    with pytest.raises(InputError, match=r"unknown bundle 'small' for uncertainty, among those served. Known: large"):
         serve(str(studies), bundles_dir=bundles, uncertainty="small")
 
 

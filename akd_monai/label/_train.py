@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is added to MONAI Label's training of a bundle."""
+"""Additions to MONAI Label's training of a bundle."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 _LOADER = "akd_monai.handlers.LoadWeights"
 
 
-class SafeTrain(Base):
+class SafeTrain(Base):  # type: ignore[misc]  # MONAI Label has no types
     """Mixin for ``monailabel.tasks.train.bundle.BundleTrainTask``.
 
     - Training begins with the weights that are there, loaded strictly; these are kept as ``models/model_<time>.pt``.
-    - Every run has an output folder of its own, ``eval/<time>``: one of before with other labels is not continued.
-    - With too few labels to keep one for validation, the training cases are validated on, and a line says so.
+    - Every run has an output folder of its own, ``eval/<time>``: an earlier one with other labels is not resumed.
+    - With too few labels to keep one for validation, the training cases serve for validation, and a line says so.
     - Training is tracked by MLflow unless the request says ``None``, with the bundle's own ``configs/tracking.json``
       where it has one.
     - The bundle's ``logging.conf`` leaves the server's log as it is.
@@ -45,7 +45,7 @@ class SafeTrain(Base):
         """Train with the request of a viewer."""
         request = dict(request)
         if not request.get("run_id"):
-            request.pop("run_id", None)  # viewers send the empty text that stands for the default
+            request.pop("run_id", None)  # viewers send the empty string that stands for the default
         if not any(self._config_path(name).is_file() for name in self.const.multi_gpu_configs()):
             request["multi_gpu"] = False  # nothing would be trained at all
         return super().__call__(request, datastore)
@@ -79,7 +79,7 @@ class SafeTrain(Base):
         if current.is_file():
             kept = current.with_name(f"{current.stem}_{_now()}{current.suffix}")
             shutil.copy2(current, kept)
-            logger.info("the weights of before training are kept: %s", kept)
+            logger.info("the weights from before training are kept: %s", kept)
 
     def _update_overrides(self, overrides: dict[str, Any]) -> dict[str, Any]:
         if "output_dir" in self.bundle_config.config:

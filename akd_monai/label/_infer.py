@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is added to MONAI Label's inference with a bundle."""
+"""Additions to MONAI Label's inference with a bundle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ else:
 __all__ = ["SafeInfer", "only_dropout", "write_nifti"]
 
 
-class SafeInfer(Base):
+class SafeInfer(Base):  # type: ignore[misc]  # MONAI Label has no types
     """Mixin for ``monailabel.tasks.infer.bundle.BundleInferTask``.
 
     - Weights are loaded strictly; other keys or shapes end the request.
@@ -48,20 +48,27 @@ class SafeInfer(Base):
         config["model_filename"] = sorted((p.name for p in models), key=lambda name: (len(name), name))
         return config
 
-    def pre_transforms(self, data: Any = None) -> Sequence[Callable]:
+    def pre_transforms(self, data: Any = None) -> Sequence[Callable[..., Any]]:
         """Return the bundle's preprocessing."""
         return [_WithoutPaths(t) if isinstance(t, Spacingd) else t for t in super().pre_transforms(data)]
 
     def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[Any, Any]:
         """Write the mask."""
         if self.type in ("classification", "detection"):
-            return super().writer(data, extension, dtype)
+            return self._monai_labels_writer(data, extension, dtype)
         wanted = {"result_extension": extension, "result_dtype": dtype, "labels": self.labels}
         data.update({key: value for key, value in wanted.items() if value is not None})
         if data.get("result_dtype") is None:
-            data["result_dtype"] = "uint8" if max((self.labels or {}).values(), default=1) < 256 else "uint16"
+            largest = max((self.labels or {}).values(), default=1)
+            data["result_dtype"] = "uint8" if largest < 256 else "uint16"
         path = write_nifti(data, self.output_label_key)
-        return super().writer(data) if path is None else (path, data.get(self.output_json_key, {}))
+        if path is None:
+            return self._monai_labels_writer(data)
+        return path, data.get(self.output_json_key, {})
+
+    def _monai_labels_writer(self, *arguments: Any) -> tuple[Any, Any]:
+        written: tuple[Any, Any] = super().writer(*arguments)
+        return written
 
     def _get_network(self, device: str, data: Any) -> nn.Module:
         network: nn.Module = super()._get_network(device, data)
@@ -78,8 +85,9 @@ class _WithoutPaths:
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         names = tuple(f"{key}_" for key in self.transform.keys)
-        paths = {k: v for k, v in data.items() if isinstance(v, str) and str(k).startswith(names)}
-        return {**self.transform({k: v for k, v in data.items() if k not in paths}), **paths}
+        paths = {key: value for key, value in data.items() if isinstance(value, str) and str(key).startswith(names)}
+        rest = {key: value for key, value in data.items() if key not in paths}
+        return {**self.transform(rest), **paths}
 
 
 def write_nifti(data: Mapping[str, Any], key: str = "pred") -> str | None:
@@ -88,8 +96,9 @@ def write_nifti(data: Mapping[str, Any], key: str = "pred") -> str | None:
     ITK, which MONAI Label uses, writes sheared axes to NIfTI as if they were at right angles.
     """
     name = str(data.get("result_extension") or data.get("image_path") or "").lower()
-    extension = next((e for e in (".nii.gz", ".nii") if name.endswith(e)), None)
-    mask, affine = convert_to_numpy(data[key]), data.get(f"{key}_meta_dict", {}).get("affine")
+    extension = next((suffix for suffix in (".nii.gz", ".nii") if name.endswith(suffix)), None)
+    mask = convert_to_numpy(data[key])
+    affine = data.get(f"{key}_meta_dict", {}).get("affine")
     if extension is None or affine is None or mask.ndim > 3 or not data.get("result_write_to_file", True):
         return None
     image = nib.Nifti1Image(mask.astype(data["result_dtype"]), np.asarray(affine, dtype=np.float64))
