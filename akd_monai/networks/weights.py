@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from akd_monai.errors import InputError, one_line
+from akd_monai.errors import InputError
+from akd_monai.networks._weight_files import read_weights
 
 __all__ = ["load_weights"]
 
@@ -25,12 +25,17 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     A state dict under the key ``model``, ``state_dict`` or ``network`` of a dictionary is found, and the prefixes that
     ``DistributedDataParallel`` and ``torch.compile`` put before every key are removed.
 
+    The file is checked first: every record of it against its checksum, and the file against the SHA-256 that
+    ``best.json`` beside it (written by :class:`akd_monai.handlers.SaveBestModel`) or, without one, ``weights_sha256`` in
+    its bundle's metadata gives. Whoever replaces the file on purpose deletes ``best.json``.
+
     Args:
         network: where the weights go; unchanged unless all of them fit.
         path: file written by ``torch.save(network.state_dict(), path)``; read with ``weights_only=True``.
 
     Raises:
-        InputError: when the file cannot be read without running code, or its keys or shapes do not fit.
+        InputError: when the file is damaged or not the recorded one, cannot be read without running code, or its keys
+            or shapes do not fit.
 
     Example:
         >>> load_weights(nn.Linear(1, 1), "no/such/file.pt")
@@ -39,23 +44,9 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         akd_monai.errors.InputError: weights 'no/such/file.pt' do not exist; give the path of a file written by torch.save.
     """
     wanted = network.state_dict()
-    state = _without_prefixes(_state_dict(_read(path), path), list(wanted))
+    state = _without_prefixes(_state_dict(read_weights(Path(path)), path), list(wanted))
     _check_fit(network, state, wanted, path)
     network.load_state_dict(state)
-
-
-def _read(path: str | Path) -> Any:
-    if not Path(path).is_file():
-        raise InputError(f"weights {str(path)!r} do not exist; give the path of a file written by torch.save.")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise errors of many classes
-        # PyTorch's further lines advise to read the file in a way that runs code
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"weights {str(path)!r} cannot be read as tensors only: {one_line(reason)}; write the file again by "
-            "torch.save(network.state_dict(), path)."
-        ) from error
 
 
 def _state_dict(content: Any, path: str | Path) -> dict[str, Tensor]:

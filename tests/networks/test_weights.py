@@ -76,7 +76,7 @@ def test_a_missing_key_is_not_forgiven(tmp_path):
 
 def test_a_file_that_would_run_code(tmp_path):
     torch.save({"state_dict": Bomb()}, tmp_path / "model.pt")
-    with pytest.raises(InputError, match=r"cannot be read as tensors only: .*eights"):
+    with pytest.raises(InputError, match=r"cannot be read as tensors only: it holds more than tensors.*could run code"):
         load_weights(small(), tmp_path / "model.pt")
 
 
