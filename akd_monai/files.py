@@ -263,7 +263,9 @@ class FolderLock:
     On Windows, and on file systems without locks, nothing is locked.
 
     Args:
-        folder: it is made; the lock is its file ``.lock``, which holds the process id.
+        folder: it is made.
+        name: file of the lock in it, which holds the process id.
+        remedy: what to do about a folder in use.
 
     Example:
         >>> import tempfile
@@ -274,8 +276,15 @@ class FolderLock:
         akd_monai.errors.InputError: folder '...' is in use by process ...
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.path = Path(folder) / ".lock"
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        name: str = ".lock",
+        *,
+        remedy: str = "wait until that run ends, or choose another output folder",
+    ) -> None:
+        self.path = Path(folder) / name
+        self._remedy = remedy
         self._stream: Any = None
 
     def acquire(self) -> None:
@@ -298,8 +307,7 @@ class FolderLock:
                 continue
             stream.close()
             raise InputError(
-                f"folder {str(self.path.parent)!r} is in use by process {holder or 'unknown'}: wait until that run "
-                "ends, or choose another output folder."
+                f"folder {str(self.path.parent)!r} is in use by process {holder or 'unknown'}: {self._remedy}."
             )
         stream.truncate(0)
         stream.write(str(os.getpid()))

@@ -18,14 +18,14 @@ from akd_monai.handlers._events import attached_handlers, validators_of
 from akd_monai.handlers.run_member import RunMember
 from akd_monai.networks import unwrap
 
-__all__ = ["capture", "restore", "start_members"]
+__all__ = ["capture", "members_of", "restore", "start_members"]
 
 
 def capture(engine: SupervisedTrainer, schedulers: Sequence[Any] | None, extra: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of ``engine`` and of all that is trained with it, readable with ``weights_only=True``."""
     scaler = getattr(engine, "scaler", None)
     parts = _parts(engine, schedulers, extra)
-    members = _members(engine)
+    members = members_of(engine)
     state = {
         "iteration": engine.state.iteration,
         "epoch": engine.state.iteration // engine.state.epoch_length,
@@ -53,7 +53,7 @@ def restore(
     scaler = getattr(engine, "scaler", None)
     if scaler is not None and scaler.is_enabled() and saved["scaler"]:
         scaler.load_state_dict(saved["scaler"])
-    for name, member in _members(engine).items():
+    for name, member in members_of(engine).items():
         member.start_run(saved["members"].get(name, {}))
     engine.state.iteration = saved["iteration"]
     engine.state.epoch = saved["epoch"]
@@ -61,7 +61,7 @@ def restore(
 
 def start_members(engine: SupervisedTrainer) -> None:
     """Tell every member of the run to start from the beginning."""
-    for member in _members(engine).values():
+    for member in members_of(engine).values():
         member.start_run(None)
 
 
@@ -95,7 +95,7 @@ def _parts(engine: SupervisedTrainer, schedulers: Sequence[Any] | None, extra: M
     return parts
 
 
-def _members(engine: SupervisedTrainer) -> dict[str, RunMember]:
+def members_of(engine: SupervisedTrainer) -> dict[str, RunMember]:
     """Return the members of the run under names that are the same at every start: class and number."""
     members: dict[str, RunMember] = {}
     seen: set[int] = set()

@@ -16,7 +16,15 @@ from monai.utils import is_scalar
 from torch import nn
 
 from akd_monai.errors import InputError
-from akd_monai.files import atomic_write, check_writable, read_json, remove_leftovers, save_atomic, sha256_of
+from akd_monai.files import (
+    FolderLock,
+    atomic_write,
+    check_writable,
+    read_json,
+    remove_leftovers,
+    save_atomic,
+    sha256_of,
+)
 from akd_monai.handlers._events import is_first_rank, run_late
 from akd_monai.handlers.run_member import RunMember
 from akd_monai.networks import unwrap
@@ -24,6 +32,8 @@ from akd_monai.networks import unwrap
 __all__ = ["SaveBestModel"]
 
 _RECORD = "best.json"
+_SHOWN = 12
+_OTHER_FOLDER = "choose another folder for this run's best model (ckpt_dir of a bundle)"
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +41,15 @@ logger = logging.getLogger(__name__)
 class SaveBestModel(RunMember):
     """Save ``network`` as a plain state dict whenever the key metric of an evaluator is higher than ever in the run.
 
-    Beside the weights, ``best.json`` holds metric, epoch and SHA-256 of the best, and those of the best before, so that
-    at any moment one of them describes the file. When :class:`ResumableCheckpoint` resumes a run, the record carries
-    over: a worse model never replaces a better one. When it starts a run, or without it, the first validation is the
-    best so far. An undefined metric (NaN) never is.
+    Beside the weights, ``best.json`` holds metric, epoch and SHA-256 of the best, and those of the file before, so that
+    at any moment one of them describes the file: whoever loads the weights can tell whether they are damaged. When
+    :class:`ResumableCheckpoint` resumes a run, the record carries over: a worse model never replaces a better one. When
+    it starts a run, or without it, the first validation is the best so far. An undefined metric (NaN) never is.
+
+    With :class:`ResumableCheckpoint`, the file belongs to one run, which is named in ``best.json`` by the name that
+    ``run_name.txt`` in its output folder gives. Before the first step, a run is refused while another one runs with the
+    same file, or if the file is the best model of another run; a second training, such as a distilled one after a plain
+    one, is given a folder of its own, or ``resume="never"``, which replaces the file.
 
     Args:
         network: what is saved; tensors only, on the CPU, out of ``DistributedDataParallel`` and ``torch.compile``.
@@ -42,7 +57,8 @@ class SaveBestModel(RunMember):
         key_metric: name in ``engine.state.metrics``; by default the key metric of the evaluator.
 
     Raises:
-        InputError: while it runs, if there is no such metric or the folder cannot be written to.
+        InputError: when the run starts, if the file is in use, belongs to another run, or is not what this run saved, or
+            the folder cannot be written to. While it runs, if there is no such metric.
         OSError: while it runs, if no space is left; the weights written before are intact.
 
     Example:
@@ -68,11 +84,31 @@ class SaveBestModel(RunMember):
         self.key_metric = key_metric
         self._forget()
         self._evaluator: Evaluator | None = None
+        # as another file in the folder may be another handler's
+        self._lock = FolderLock(self.path.parent, f".{self.path.name}.lock", remedy=_OTHER_FOLDER)
+        self._run = ""
+        self._replace = False
 
     def attach(self, engine: Evaluator) -> None:
         """Follow ``engine``, an evaluator; the position among its handlers does not matter."""
         self._evaluator = engine
         engine.add_event_handler(Events.STARTED, self._started)
+
+    def enter_run(self, run: str, *, replace: bool) -> None:
+        """Lock the file for this run."""
+        for path in (self.path, self._record_path):
+            if path.is_dir():
+                raise InputError("is a folder, but a file is to be saved there", where=str(path), remedy="move it away")
+        check_writable(self.path.parent)
+        self._lock.acquire()
+        remove_leftovers(self.path.parent)
+        self._run = run
+        self._replace = replace
+
+    def leave_run(self) -> None:
+        """Unlock the file."""
+        self._run = ""
+        self._lock.release()
 
     def run_state(self) -> dict[str, Any]:
         """Return the best so far."""
@@ -81,9 +117,11 @@ class SaveBestModel(RunMember):
     def start_run(self, state: Mapping[str, Any] | None) -> None:
         """Continue with the record beside the weights, which may be newer than ``state``; with None, without one."""
         self._forget()
+        recorded = self._recorded()
+        self._check_owner(recorded, resumed=state is not None)
         if state is None:
             return
-        known = [entry for entry in (*self._recorded(), dict(state)) if entry.get("sha256")]
+        known = [entry for entry in (*recorded, dict(state)) if self._is_own(entry)]
         found = sha256_of(self.path) if self.path.is_file() else ""
         fitting = [entry for entry in known if entry["sha256"] == found]
         if fitting:
@@ -93,7 +131,35 @@ class SaveBestModel(RunMember):
             self.sha256 = found
             self._publish()
         elif known:
+            self._miss(found, recorded)
+
+    def _check_owner(self, recorded: list[dict[str, Any]], *, resumed: bool) -> None:
+        if not self._run or not recorded or not self.path.is_file():
+            return
+        best = recorded[0]
+        owner = best.get("run")
+        # a record of an earlier version names no run; the hashes then tell whether it is this one's
+        if owner == self._run or (owner is None and resumed):
+            return
+        whose = f"{self.path} is the best model of another run ({_in_words(best)})"
+        if not self._replace:
+            replace = "" if resumed else ", or set resume to 'never' to replace it"
+            raise InputError(f"{whose}: {_OTHER_FOLDER}{replace}.")
+        logger.warning("%s, which the first validation replaces", whose)
+
+    def _is_own(self, entry: Mapping[str, Any]) -> bool:
+        return bool(entry.get("sha256")) and "metric" in entry and entry.get("run", self._run) == self._run
+
+    def _miss(self, found: str, recorded: list[dict[str, Any]]) -> None:
+        """Say that the file is not the best model of the run that is resumed."""
+        of_another = found in [entry.get("sha256") for entry in recorded]
+        if not self._run or not found or of_another:
             logger.warning("%s is not what this run saved as its best: the next validation replaces it", self.path)
+            return
+        raise InputError(
+            f"{self.path} is not what this run saved as its best (its SHA-256 is {found[:_SHOWN]}...): it is damaged or was "
+            "replaced; restore it from a copy, or delete it to let the next validation save one."
+        )
 
     def _forget(self) -> None:
         self.metric = -math.inf
@@ -130,11 +196,12 @@ class SaveBestModel(RunMember):
         if is_first_rank(engine):
             check_writable(self.path.parent)
             remove_leftovers(self.path.parent)
-            before = self.run_state() if self.sha256 else None
+            before = self._present()
 
             def record(sha256: str) -> None:
                 # Before the weights: if the process ends in between, the previous entry still describes the file.
-                self._record({"metric": metric, "name": name, "epoch": epoch, "sha256": sha256, "previous": before})
+                best = {"metric": metric, "name": name, "epoch": epoch, "sha256": sha256}
+                self._record({**best, **self._whose(), "previous": before})
 
             self.sha256 = save_atomic(_weights(self.network), self.path, before_write=record)
             logger.info("%s %.4f in epoch %d is the best so far: saved %s", name, metric, epoch, self.path)
@@ -143,10 +210,32 @@ class SaveBestModel(RunMember):
 
     def _record(self, entry: dict[str, Any]) -> None:
         # Not write_json: a metric may be infinite.
-        atomic_write(self.path.with_name(_RECORD), json.dumps(entry, indent=2) + "\n")
+        atomic_write(self._record_path, json.dumps(entry, indent=2) + "\n")
+
+    @property
+    def _record_path(self) -> Path:
+        return self.path.with_name(_RECORD)
+
+    def _whose(self) -> dict[str, str]:
+        whose = {"file": self.path.name}
+        if self._run:
+            whose["run"] = self._run
+        return whose
+
+    def _present(self) -> dict[str, Any] | None:
+        """Return what is known of the file that is about to be replaced."""
+        if self.sha256:
+            return {**self.run_state(), **self._whose()}
+        if not self.path.is_file():
+            return None
+        found = sha256_of(self.path)
+        for entry in self._recorded():
+            if entry.get("sha256") == found:
+                return {name: value for name, value in entry.items() if name != "previous"}
+        return {"sha256": found}
 
     def _recorded(self) -> list[dict[str, Any]]:
-        file = self.path.with_name(_RECORD)
+        file = self._record_path
         if not file.is_file():
             return []
         try:
@@ -154,7 +243,14 @@ class SaveBestModel(RunMember):
         except InputError as error:
             logger.warning("%s is not used: %s", file, error)
             return []
-        return [entry for entry in (content, content.get("previous")) if entry]
+        if content.get("file", self.path.name) != self.path.name:
+            return []
+        return [entry for entry in (content, content.get("previous")) if isinstance(entry, dict) and entry]
+
+
+def _in_words(entry: Mapping[str, Any]) -> str:
+    name = entry.get("name", "metric")
+    return f"{name} {entry.get('metric')} in epoch {entry.get('epoch')}"
 
 
 def _weights(network: nn.Module) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from akd_monai.files import FolderLock, check_writable, remove_leftovers
 from akd_monai.handlers._checkpoint_folder import CheckpointFolder
 from akd_monai.handlers._events import is_first_rank, on_failure, run_first, run_late
 from akd_monai.handlers._fingerprint import differences, fingerprint_of
-from akd_monai.handlers._run_state import capture, restore, start_members
+from akd_monai.handlers._run_state import capture, members_of, restore, start_members
 from akd_monai.handlers._stop_signals import StopSignals
+from akd_monai.handlers.run_member import RunMember
+from akd_monai.handlers.run_name import unique_run_name
 from akd_monai.networks import unwrap
 
 __all__ = ["ResumableCheckpoint", "Resume"]
@@ -90,6 +92,7 @@ class ResumableCheckpoint:
         self._files = CheckpointFolder(self.output_dir)
         self._lock = FolderLock(self.output_dir)
         self._signals = StopSignals()
+        self._entered: list[RunMember] = []
         self._found: tuple[Path, dict[str, Any]] | None = None
         self._due = False
         self._in_step = False
@@ -106,7 +109,7 @@ class ResumableCheckpoint:
         if engine.state.epoch_length is None:
             raise InputError("the trainer does not know how long an epoch is: give it epoch_length.")
         if is_first_rank(engine):
-            self._take_folder()
+            self._take_folder(engine)
         idist.barrier()
         self._found = self._files.newest()
         self._saved = None
@@ -119,10 +122,14 @@ class ResumableCheckpoint:
         self._signals.install()
         run_late(engine, Events.STARTED, self._started)
 
-    def _take_folder(self) -> None:
+    def _take_folder(self, engine: SupervisedTrainer) -> None:
         check_writable(self.output_dir)
         self._lock.acquire()
         remove_leftovers(self.output_dir)
+        self._entered = list(members_of(engine).values())
+        # before the state is deleted: a member may refuse the run
+        for member in self._entered:
+            member.enter_run(unique_run_name(self.output_dir), replace=self.resume == "never")
         if self.resume == "never":
             self._files.clear()
 
@@ -207,6 +214,9 @@ class ResumableCheckpoint:
 
     def _release(self) -> None:
         self._signals.restore()
+        for member in self._entered:
+            member.leave_run()
+        self._entered = []
         self._lock.release()
 
     def _leave(self, number: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
+from akd_monai.errors import InputError, one_line
 from akd_monai.files import atomic_write
 from akd_monai.handlers._events import is_first_rank, run_late
 from akd_monai.handlers._metrics import epoch_metrics
@@ -78,6 +79,9 @@ class History:
 def read_history(path: str | Path) -> list[dict[str, Any]]:
     """Return the rows of a history file; a missing file has none, and a line that cannot be read is skipped.
 
+    Raises:
+        InputError: if the file itself cannot be read.
+
     Example:
         >>> read_history("no-such-file.jsonl")
         []
@@ -86,6 +90,8 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read ({one_line(error)})", where=str(path), remedy="move it away") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         try:

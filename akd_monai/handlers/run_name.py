@@ -6,6 +6,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+from akd_monai.errors import InputError, one_line
 from akd_monai.files import atomic_write
 
 __all__ = ["unique_run_name"]
@@ -21,7 +22,7 @@ def unique_run_name(output_dir: str | Path, prefix: str = "run") -> str:
         prefix: how a new name begins.
 
     Raises:
-        InputError: if the folder cannot be written to.
+        InputError: if the folder cannot be written to, or the file cannot be read.
 
     Example:
         >>> import tempfile
@@ -35,6 +36,8 @@ def unique_run_name(output_dir: str | Path, prefix: str = "run") -> str:
         name = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         name = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read ({one_line(error)})", where=str(path), remedy="move it away") from error
     if not name:
         name = f"{prefix}_{uuid.uuid4().hex[:12]}"
         atomic_write(path, name + "\n")

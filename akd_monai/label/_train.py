@@ -85,6 +85,9 @@ class SafeTrain(Base):  # type: ignore[misc]  # MONAI Label has no types
         if "output_dir" in self.bundle_config.config:
             # an expression, because MONAI's tracking appends to it
             overrides["output_dir"] = f"${str(Path(self.bundle_path, 'eval', _now()))!r}"
+        if "resume" in self.bundle_config.config:
+            # each training replaces the model of the one before, of which a copy was kept
+            overrides["resume"] = "never"
         own = self._config_path("tracking.json")
         if overrides.get("tracking") == "mlflow" and own.is_file():
             overrides["tracking"] = str(own)

@@ -59,6 +59,7 @@ def build(
     first: list[Any] | None = None,
     trainer: dict[str, Any] | None = None,
     score: Any = None,
+    models: str | Path | None = None,
     **checkpoint: Any,
 ) -> SupervisedTrainer:
     """Return a trainer whose handlers stand in the most awkward order: the checkpoint before all it must wait for."""
@@ -71,7 +72,7 @@ def build(
         network=net,
         postprocessing=lambda item: {**item, "pred": (item["pred"] > 0).float()},
         key_val_metric={"val_mean_dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
-        val_handlers=[SaveBestModel(net, folder / "model.pt")],
+        val_handlers=[SaveBestModel(net, Path(models or folder) / "model.pt")],
     )
     if score is not None:
         evaluator.add_event_handler(
