@@ -13,8 +13,10 @@ from akd_monai._moved import moved_name
 
 if TYPE_CHECKING:
     from akd_monai.data.cases import fingerprint, read_cases
+    from akd_monai.data.check_volumes import CheckVolumesd
     from akd_monai.data.identified import IdentifiedSlices
     from akd_monai.data.protocols import protocol_splits, write_protocol_splits
+    from akd_monai.data.reader import CheckedReader
     from akd_monai.data.sampler import KeyedSampler
     from akd_monai.data.sites import SITES, Site, site
     from akd_monai.data.slices import SliceDataset
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from akd_monai.data.writer import VolumeWriter
 
 _HOMES = {
+    "CheckVolumesd": "check_volumes",
+    "CheckedReader": "reader",
     "read_cases": "cases",
     "VolumeWriter": "writer",
     "IdentifiedSlices": "identified",
@@ -44,6 +48,8 @@ _HOMES = {
 
 __all__ = [
     "SITES",
+    "CheckVolumesd",
+    "CheckedReader",
     "IdentifiedSlices",
     "KeyedSampler",
     "Site",

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose
+from monai.transforms import Compose, LoadImaged
 
 from akd_monai.data.nifti import FileError, read_nifti
+from akd_monai.data.reader import CheckedReader
 from akd_monai.errors import InputError, one_line
 from akd_monai.names import case_name, is_nifti
 
@@ -45,7 +46,7 @@ class CaseTransform(Compose):
 
     def __call__(self, data: Any, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:  # type: ignore[override]
         """Transform one case; the result is narrower than that of ``Compose``."""
-        _check_files(data)
+        _check_files(data, self._checked_keys())
         try:
             result = super().__call__(dict(data), *args, **kwargs)
         except Exception as error:
@@ -53,6 +54,13 @@ class CaseTransform(Compose):
         volumes = {key: _slices_first(data, key, result) for key in self.keys if key in data}
         _check_sizes(data, volumes, first=self.keys[0])
         return {**volumes, FOREGROUND: self._foreground(volumes)}
+
+    def _checked_keys(self) -> set[Any]:
+        """Return the entries whose files are read by a :class:`~akd_monai.data.CheckedReader`, so once is enough."""
+        loaders = [transform for transform in self.flatten().transforms if isinstance(transform, LoadImaged)]
+        # LoadImage tries its readers from the last to the first
+        checked = [loader for loader in loaders if isinstance(loader._loader.readers[-1], CheckedReader)]
+        return {key for loader in checked for key in loader.keys}
 
     def _foreground(self, volumes: Mapping[str, torch.Tensor]) -> torch.Tensor:
         label = volumes.get(self.label_key)
@@ -96,9 +104,9 @@ def _files(case: Mapping[str, Any]) -> list[Path]:
     return [Path(entry) for entry in entries if is_path(entry)]
 
 
-def _check_files(case: Mapping[str, Any]) -> None:
-    # Readers stop at the last voxel, before the checksum of the file: damaged voxels would be trained on.
-    for path in _files(case):
+def _check_files(case: Mapping[str, Any], checked: Collection[Any]) -> None:
+    # Other readers stop at the last voxel, before the checksum of the file: damaged voxels would be trained on.
+    for path in _files({key: value for key, value in case.items() if key not in checked}):
         if path.exists() and not is_nifti(path):
             continue
         try:

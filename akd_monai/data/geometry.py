@@ -32,6 +32,12 @@ Array = NDArray[np.float64]
 # Two grids count as one if no corner of one lies further from that of the other.
 GRID_TOLERANCE_MM = 0.1
 
+# The largest cosine between two axes of a grid. ITK refuses grids that are more oblique, nibabel does not.
+_MOST_SHEAR = 1e-3
+# No voxel and no distance from the scanner's centre is longer than this, in mm.
+_LONGEST_VOXEL_MM = 1e3
+_FARTHEST_MM = 1e5
+
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -87,7 +93,10 @@ def shifted(affine: Array, index: Sequence[float] | Array) -> Array:
 
 
 def affine_problem(affine: Array) -> str | None:
-    """Say why ``affine`` describes no grid (NaN, zero axis, axes in one plane), or return ``None``.
+    """Say why ``affine`` describes no grid of a scanner, or return ``None``.
+
+    It must be finite, its axes neither of length 0 nor parallel nor oblique to each other, and its lengths must be
+    possible: voxels of at most 1 m, within 100 m of the scanner's centre.
 
     Example:
         >>> affine_problem(np.diag([1.0, 1.0, 0.0, 1.0])), affine_problem(np.eye(4))
@@ -99,8 +108,20 @@ def affine_problem(affine: Array) -> str | None:
     lengths = voxel_sizes(matrix)
     if (lengths < 1e-6).any():
         return "has an axis of length 0"
-    if abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-3:
+    if lengths.max() > _LONGEST_VOXEL_MM:
+        return f"has voxels of {lengths.max():.3g} mm"
+    if np.abs(matrix[:3, 3]).max() > _FARTHEST_MM:
+        return f"puts the volume {np.abs(matrix[:3, 3]).max():.3g} mm away"
+    return _direction_problem(matrix[:3, :3] / lengths)
+
+
+def _direction_problem(directions: Array) -> str | None:
+    if abs(np.linalg.det(directions)) < 1e-3:
         return "is singular: two of its axes are parallel"
+    cosines = np.abs(directions.T @ directions - np.eye(3))
+    if cosines.max() > _MOST_SHEAR:
+        degrees = np.degrees(np.arcsin(min(1.0, float(cosines.max()))))
+        return f"is sheared: two of its axes are {degrees:.1f} degrees off a right angle"
     return None
 
 

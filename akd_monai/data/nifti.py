@@ -5,35 +5,34 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import zlib
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from akd_monai.data._streams import (
+    GZIP_MAGIC,
+    FileError,
+    Inflater,
+    Source,
+    described_start,
+    opened,
+    read_promised,
+)
 from akd_monai.data.geometry import Array
-from akd_monai.errors import InputError
 from akd_monai.files import atomic_write
 
-__all__ = [
-    "TEXT_FIELDS",
-    "FileError",
-    "NiftiFile",
-    "nifti_bytes",
-    "read_decompressed",
-    "read_nifti",
-    "unzipped",
-    "write_nifti",
-]
+__all__ = ["TEXT_FIELDS", "FileError", "NiftiFile", "nifti_bytes", "read_nifti", "write_nifti"]
 
 TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name", "data_type")
 
-_GZIP_MAGIC = b"\x1f\x8b"
 # The first four bytes of a file state the length of its header.
-_HEADER_BYTES = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
+_KINDS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 # What nibabel raises for a damaged header; the last one for fewer bytes than a header has.
 _HEADER_FAULTS = (
     ValueError,
@@ -44,20 +43,22 @@ _HEADER_FAULTS = (
     nib.spatialimages.HeaderDataError,
     nib.wrapstruct.WrapStructError,
 )
-_DOWNLOAD_AGAIN = "copy or download the file again"
 _REPLACE = "replace the file"
-
-
-class FileError(InputError):
-    """A file that cannot be read as it should; ``code`` names the fault."""
 
 
 @dataclass(frozen=True)
 class NiftiFile:
-    """A NIfTI file, completely read: nibabel's ``image`` (in memory) and the decompressed ``data`` of the file."""
+    """A NIfTI file, completely read.
+
+    Args:
+        image: nibabel's image, in memory.
+        data: the decompressed bytes of the file.
+        header: the header as stored; nibabel repairs that of ``image`` silently.
+    """
 
     image: Any
     data: bytes
+    header: Any
 
     @property
     def offset(self) -> int:
@@ -69,75 +70,63 @@ class NiftiFile:
         return np.asanyarray(self.image.dataobj)
 
 
-def read_decompressed(path: Path) -> bytes:
-    """Return the decompressed bytes of ``path``; a gzip stream is read to its end, so its checksum is tested.
-
-    Raises:
-        FileError: for a missing, empty, truncated or damaged file.
-    """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise FileError(
-            f"cannot be opened ({error.strerror})", remedy="check path and permissions", code="missing-file"
-        ) from None
-    if not raw:
-        raise FileError("the file has 0 bytes", remedy=_DOWNLOAD_AGAIN, code="empty-file")
-    return unzipped(raw) if raw.startswith(_GZIP_MAGIC) else raw
-
-
-def unzipped(raw: bytes) -> bytes:
-    """Decompress a gzip stream to its end and test its checksum.
-
-    Raises:
-        FileError: for a truncated or damaged stream.
-
-    Example:
-        >>> unzipped(gzip.compress(b"voxels"))
-        b'voxels'
-    """
-    try:
-        return gzip.decompress(raw)
-    except EOFError:
-        raise FileError(
-            "the gzip stream ends too early: the file is truncated", remedy=_DOWNLOAD_AGAIN, code="truncated"
-        ) from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise FileError(f"the gzip stream is damaged ({error})", remedy=_DOWNLOAD_AGAIN, code="damaged") from None
-
-
 def read_nifti(path: Path) -> NiftiFile:
-    """Read a ``.nii`` or ``.nii.gz`` file completely.
+    """Read a ``.nii`` or ``.nii.gz`` file completely; a gzip stream is read to its end, so its checksum is tested.
+
+    The header is read first, and never more than it promises is decompressed.
 
     Raises:
-        FileError: for a file that is missing, truncated, damaged or no NIfTI at all, or holds colours.
+        FileError: for a file that is missing, truncated, damaged, longer than its header says or no NIfTI at all, or
+            holds colours.
     """
-    data = read_decompressed(path)
-    kind = _kind_of(data)
+    with opened(path) as stream:
+        stored = os.fstat(stream.fileno()).st_size
+        source = _source_of(stream)
+        kind, head = _read_header(source)
+        header, promised, voxels = _parsed(kind, head)
+        data = read_promised(source, promised, voxels=voxels, stored=stored, head=head)
     try:
-        file = NiftiFile(kind.from_bytes(data), data)
-        dtype = file.image.header.get_data_dtype()
-        voxels = int(np.prod(file.image.header.get_data_shape(), dtype=np.int64))
-        needed = file.offset + voxels * dtype.itemsize
+        return NiftiFile(kind.from_bytes(data), data, header)
     except _HEADER_FAULTS as error:
-        raise FileError(f"has a damaged NIfTI header ({error})", remedy=_REPLACE, code="not-an-image") from None
-    _check_type(dtype)
-    if needed > len(data):
-        reason = f"is truncated: the header promises {needed} bytes, the file holds {len(data)}"
-        raise FileError(reason, remedy=_DOWNLOAD_AGAIN, code="truncated")
-    return file
+        raise _damaged_header(error) from None
 
 
-def _kind_of(data: bytes) -> type[nib.Nifti1Image]:
+def _source_of(stream: BinaryIO) -> Source:
+    magic = stream.read(len(GZIP_MAGIC))
+    stream.seek(0)
+    return Inflater(stream) if magic == GZIP_MAGIC else stream
+
+
+def _read_header(source: Source) -> tuple[type[nib.Nifti1Image], bytes]:
+    """Return the kind of image and the bytes of its header."""
+    head = source.read(4)
     for order in ("little", "big"):
-        kind = _HEADER_BYTES.get(int.from_bytes(data[:4], order))
-        if kind is not None:
-            return kind
-    raise FileError(f"is no NIfTI file (it starts with {_start(data)})", remedy=_REPLACE, code="not-an-image")
+        length = int.from_bytes(head, order)
+        if length in _KINDS:
+            return _KINDS[length], head + source.read(length - len(head))
+    start = head + source.read(508)
+    raise FileError(f"is no NIfTI file (it starts with {described_start(start)})", remedy=_REPLACE, code="not-an-image")
 
 
-def _start(data: bytes) -> str:
-    return "HTML, perhaps a download page" if b"<html" in data[:512].lower() else repr(data[:8])
+def _parsed(kind: type[nib.Nifti1Image], head: bytes) -> tuple[Any, int, int]:
+    """Return the header as stored, the length of the file that it promises, and the number of voxels."""
+    try:
+        stored = kind.header_class(head, check=False)
+        checked = kind.header_class(head)
+        dtype = checked.get_data_dtype()
+        shape = checked.get_data_shape()
+        offset = int(checked.get_data_offset())
+        if min(shape, default=0) < 0 or offset < len(head):
+            raise ValueError(f"shape {list(shape)}, voxels from byte {offset}")
+    except _HEADER_FAULTS as error:
+        raise _damaged_header(error) from None
+    _check_type(dtype)
+    voxels = math.prod(map(int, shape))
+    return stored, offset + voxels * dtype.itemsize, voxels
+
+
+def _damaged_header(error: Exception) -> FileError:
+    return FileError(f"has a damaged NIfTI header ({error})", remedy=_REPLACE, code="not-an-image")
 
 
 def _check_type(dtype: np.dtype) -> None:

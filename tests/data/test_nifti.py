@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from akd_monai.data.nifti import TEXT_FIELDS, FileError, nifti_bytes, read_decompressed, read_nifti, write_nifti
+from akd_monai.data.nifti import TEXT_FIELDS, FileError, nifti_bytes, read_nifti, write_nifti
 
 AFFINE = np.diag([-0.5, -0.5, 3.0, 1.0])
 VOXELS = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
@@ -29,7 +29,7 @@ def test_what_is_written_is_read_back(tmp_path):
     assert file.array().dtype == np.int16
     np.testing.assert_array_equal(file.image.affine, AFFINE)
     assert file.data[file.offset :] == VOXELS.tobytes(order="F")
-    assert read_decompressed(path) == file.data == gzip.decompress(path.read_bytes())
+    assert file.data == gzip.decompress(path.read_bytes())
 
 
 def test_no_text_and_no_time_are_written():
@@ -73,7 +73,7 @@ COLOURS = np.zeros((2, 2, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
         (gzip.compress(plain())[:-9], "truncated", "the gzip stream ends too early"),
         (gzip.compress(plain())[:-8] + bytes(8), "damaged", "the gzip stream is damaged"),
         (b"<!doctype html><HTML>", "not-an-image", "starts with HTML, perhaps a download page"),
-        (b"ab", "not-an-image", "is no NIfTI file .it starts with b'ab'"),
+        (b"ab", "not-an-image", r"is no NIfTI file \(it starts with text\); replace the file"),
         (plain()[:100], "not-an-image", "has a damaged NIfTI header"),
         (plain(COLOURS), "voxel-type", r"holds colours .RGB., not one number a voxel"),
         (plain(VOXELS.astype(np.complex64)), "voxel-type", "holds voxels of type complex64"),

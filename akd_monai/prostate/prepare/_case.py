@@ -142,7 +142,8 @@ def _is_as_written(folder: Path, record: Record, kind: str) -> bool:
 def _prepare(job: Job, inputs: Mapping[str, str | None]) -> Record:
     case = job.case
     pair = get_source(case.source).read(case)
-    pair = replace(pair, warnings=(*case.warnings, *pair.image.warnings, *pair.warnings))
+    about_label = () if pair.label is None else pair.label.warnings
+    pair = replace(pair, warnings=(*case.warnings, *pair.image.warnings, *about_label, *pair.warnings))
     original = describe(pair.image)
     pair = checked(pair)
     if job.flip_label:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from akd_monai.data.gate import MOST_FOREGROUND, check_voxels, constant_value
 from akd_monai.data.geometry import spacing_of, turned_to
+from akd_monai.data.nifti import FileError
 from akd_monai.prostate.prepare._grid import resized, squared
-from akd_monai.prostate.prepare._sources import CaseError, Pair
+from akd_monai.prostate.prepare._sources import CaseError, Pair, Volume
 
 __all__ = ["checked", "gridded", "reversed_label", "upright"]
 
@@ -22,23 +24,32 @@ def checked(pair: Pair) -> Pair:
     """Refuse voxels that are no numbers, store the others in 16 bits where they fit, and warn of what is odd.
 
     Raises:
-        CaseError: for NaN and Inf in the image.
+        CaseError: for NaN, Inf and values beyond 1e30 in the image.
     """
     values = pair.image.array
-    bad = values.size - int(np.isfinite(values).sum())
-    if bad:
-        what = f"the image holds {bad} voxels that are NaN or Inf"
-        raise CaseError(what, remedy="export the image again", code="not-finite")
+    try:
+        check_voxels(values)
+    except FileError as error:
+        raise CaseError(f"the image {error.what}", remedy=error.remedy, code=error.code) from None
     warnings = [*pair.warnings]
-    if values.min() == values.max():
-        warnings.append(f"the image is constant ({values.min():g})")
-    if pair.label is None:
-        warnings.append("no label: image only")
-    elif not pair.label.array.any():
-        warnings.append("the label is empty")
-    elif pair.label.array.all():
-        warnings.append("the label covers every voxel")
+    constant = constant_value(values)
+    if constant is not None:
+        warnings.append(f"the image is constant ({constant:g})")
+    warnings += _label_doubts(pair.label)
     return replace(pair, image=pair.image.with_array(_compact(values)), warnings=tuple(warnings))
+
+
+def _label_doubts(label: Volume | None) -> list[str]:
+    if label is None:
+        return ["no label: image only"]
+    share = float(label.array.mean())
+    if share == 0:
+        return ["the label is empty"]
+    if share == 1:
+        return ["the label covers every voxel"]
+    if share > MOST_FOREGROUND:
+        return [f"the label covers {share:.0%} of the voxels: foreground and background may be swapped"]
+    return []
 
 
 def _compact(values: NDArray[Any]) -> NDArray[Any]:

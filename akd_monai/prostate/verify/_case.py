@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.data.geometry import GRID_TOLERANCE_MM, corner_distance_mm
+from akd_monai.data.gate import MOST_FOREGROUND, check_grids
+from akd_monai.data.nifti import FileError
 from akd_monai.prostate.flip_evidence import flip_evidence
 from akd_monai.prostate.verify._check import FLIP_WORDS, CaseCheck, CaseFiles
 from akd_monai.prostate.verify._file import CheckedFile, check_file, turned_to_lps
 from akd_monai.prostate.verify._image import check_image
-from akd_monai.prostate.verify._mask import MOST, check_mask
+from akd_monai.prostate.verify._mask import check_mask
 
 __all__ = ["check_case"]
 
@@ -61,7 +62,7 @@ def _check_pair(check: CaseCheck, name: str, image: CheckedFile, label: CheckedF
     # By the image's affine for both: they share one grid, and the mask's own header may be without one.
     grey = turned_to_lps(image)
     gland = turned_to_lps(replace(label, array=label.array > 0, affine=image.affine)).array
-    if not 0 < gland.mean() <= MOST:
+    if not 0 < gland.mean() <= MOST_FOREGROUND:
         return
     _check_place(check, name, gland)
     # An image without thumbnail holds nothing to compare an outline with.
@@ -70,16 +71,13 @@ def _check_pair(check: CaseCheck, name: str, image: CheckedFile, label: CheckedF
 
 
 def _on_one_grid(check: CaseCheck, name: str, image: CheckedFile, label: CheckedFile) -> bool:
-    if image.array.shape != label.array.shape:
-        message = f"the mask has shape {list(label.array.shape)}, the image {list(image.array.shape)}"
-        check.error(name, "shape-mismatch", message, "export the mask on the grid of the image")
-        return False
-    if image.affine is None or label.affine is None:
-        return True
-    distance = corner_distance_mm(image.affine, label.affine, image.array.shape)
-    if distance > GRID_TOLERANCE_MM:
-        message = f"the grid of the mask lies up to {distance:.1f} mm beside the image's"
-        check.error(name, "affine-mismatch", message, "export the mask with the geometry of the image")
+    # without an affine, which is a finding of its own, only the shapes can be compared
+    known = image.affine is not None and label.affine is not None
+    grids = [(file.array.shape, file.affine if known else np.eye(4)) for file in (image, label)]
+    try:
+        check_grids(*grids)  # type: ignore[arg-type] # the affines are no longer None
+    except FileError as problem:
+        check.error(name, problem.code, problem.what, problem.remedy)
         return False
     return True
 

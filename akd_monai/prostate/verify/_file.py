@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.data.geometry import Array, affine_problem, turned_to
+from akd_monai.data.geometry import Array, turned_to
 from akd_monai.data.nifti import FileError, NiftiFile, read_nifti
+from akd_monai.data.nifti_geometry import nifti_affine
+from akd_monai.data.volume_file import spatial_shape
 from akd_monai.files import sha256_of
 from akd_monai.names import stem_of
 from akd_monai.prostate._privacy import looks_personal
@@ -77,41 +79,24 @@ def _check_header(check: CaseCheck, path: Path, name: str, nifti: NiftiFile) -> 
 
 
 def _checked_volume(check: CaseCheck, name: str, nifti: NiftiFile) -> CheckedFile | None:
-    shape = nifti.image.shape
-    # axes of length 1 after the third hold one volume still
-    spatial = shape[:3] if set(shape[3:]) == {1} else shape
-    if 0 in shape:
-        check.error(name, "no-slices", f"is empty: its shape is {list(shape)}", "export the volume again")
-        return None
-    if len(spatial) != 3:
-        remedy = "keep one volume a file" if len(spatial) > 3 else "export the complete volume, not one slice of it"
-        check.error(name, "dimensions", f"has shape {list(shape)}, expected three axes", remedy)
+    try:
+        spatial = spatial_shape(nifti.image.shape)
+    except FileError as problem:
+        check.error(name, problem.code, problem.what, problem.remedy)
         return None
     if 1 in spatial:
         check.warning(name, "one-slice", "has a single slice", "check that the volume is complete")
-    affine = _checked_affine(check, name, nifti.image.header)
+    affine = _checked_affine(check, name, nifti)
     return CheckedFile(nifti.array().reshape(spatial), affine, nifti.image.header.get_data_dtype())
 
 
-def _checked_affine(check: CaseCheck, name: str, header: Any) -> Array | None:
-    affine = _affine(header)
-    if affine is None:
-        message = "has no affine (qform and sform codes are 0)"
-    elif problem := affine_problem(affine):
-        message = f"the affine {problem}"
-    else:
-        return affine
-    check.error(name, "affine-invalid", message, "export the volume again with its geometry")
-    return None
-
-
-def _affine(header: Any) -> Array | None:
-    if int(header["sform_code"]) > 0:
-        return np.asarray(header.get_sform(), dtype=float)
-    if int(header["qform_code"]) == 0:
-        return None
+def _checked_affine(check: CaseCheck, name: str, nifti: NiftiFile) -> Array | None:
     try:
-        return np.asarray(header.get_qform(), dtype=float)
-    except ValueError:
-        # The quaternion is no rotation.
-        return np.zeros((4, 4))
+        affine, warnings = nifti_affine(nifti)
+    except FileError as problem:
+        check.error(name, problem.code, problem.what, problem.remedy)
+        return None
+    for warning in warnings:
+        remedy = "open it in the viewer and with the program that you use, and export it again if they differ"
+        check.warning(name, "affine-unclear", warning, remedy)
+    return affine

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from akd_monai.data.gate import rounded
 from akd_monai.data.nifti import TEXT_FIELDS, nifti_bytes, read_nifti
+from akd_monai.data.nifti_geometry import nifti_affine
 from akd_monai.files import atomic_write
 from akd_monai.prostate.verify._header import extension_span
 from akd_monai.prostate.verify.report import Fix
@@ -44,7 +46,8 @@ def _mask_bytes(path: Path) -> bytes:
     values = nifti.array()
     if set(np.unique(values).tolist()) == {0, 255}:
         values = values > 0
-    return nifti_bytes(values.astype(np.uint8), np.asarray(nifti.image.affine, dtype=float))
+    affine, _ = nifti_affine(nifti)
+    return nifti_bytes(rounded(values).astype(np.uint8), affine)
 
 
 def _stripped(path: Path) -> bytes:

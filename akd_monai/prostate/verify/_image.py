@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from akd_monai.data.gate import check_voxels, constant_value
 from akd_monai.data.geometry import Array, orientation_of, spacing_of
+from akd_monai.data.nifti import FileError
 from akd_monai.prostate._plausible import FIELD_OF_VIEW_MM, SLICE_DISTANCE_MM, within
 from akd_monai.prostate.verify._check import CaseCheck
 from akd_monai.prostate.verify._file import CheckedFile, turned_to_lps
@@ -18,7 +20,6 @@ from akd_monai.prostate.verify._thumbnails import thumbnail, voxel_hash
 __all__ = ["check_image"]
 
 _IN_PLANE_MM = (0.1, 2.0)
-_EXTREME = 1e30
 
 
 def check_image(check: CaseCheck, name: str, image: CheckedFile, synthetic: bool) -> None:
@@ -35,36 +36,32 @@ def check_image(check: CaseCheck, name: str, image: CheckedFile, synthetic: bool
         check.facts["orientation"] = orientation_of(image.affine)
     image = turned_to_lps(image)
     check.facts["slices"] = image.array.shape[2]
-    if not _check_finite(check, name, image.array):
-        return
     _check_values(check, name, image)
     if image.affine is not None:
         _check_spacing(check, name, image.array.shape, image.affine, synthetic)
 
 
-def _check_finite(check: CaseCheck, name: str, values: NDArray[Any]) -> bool:
-    bad = int(values.size - np.isfinite(values).sum())
-    if bad:
-        check.error(name, "not-finite", f"holds {bad} voxels that are NaN or Inf", "export the image again")
-    return not bad
-
-
 def _check_values(check: CaseCheck, name: str, image: CheckedFile) -> None:
-    low = float(image.array.min())
-    high = float(image.array.max())
-    with np.errstate(over="ignore"):
-        mean = round(float(image.array.mean(dtype=np.float64)), 3)
-    for fact, value in (("min", low), ("max", high), ("mean", mean)):
-        # the sum of extreme values overflows, and JSON knows no infinity
+    _add_facts(check, image.array)
+    try:
+        check_voxels(image.array)
+    except FileError as problem:
+        check.error(name, problem.code, problem.what, problem.remedy)
+        return
+    constant = constant_value(image.array)
+    if constant is not None:
+        check.warning(name, "constant", f"every voxel is {constant:g}", "check whether the image is the right one")
+        return
+    check.voxels = voxel_hash(image.array)
+    check.thumbnail = thumbnail(image.array, image.affine)
+
+
+def _add_facts(check: CaseCheck, values: NDArray[Any]) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = round(float(values.mean(dtype=np.float64)), 3)
+    for fact, value in (("min", float(values.min())), ("max", float(values.max())), ("mean", mean)):
+        # the sum of extreme values overflows, and JSON knows neither infinity nor NaN
         check.facts[fact] = value if math.isfinite(value) else None
-    largest = max(abs(low), abs(high))
-    if largest > _EXTREME:
-        check.error(name, "extreme-values", f"holds values up to {largest:.0e}", "export the image again")
-    elif low == high:
-        check.warning(name, "constant", f"every voxel is {low:g}", "check whether the image is the right one")
-    else:
-        check.voxels = voxel_hash(image.array)
-        check.thumbnail = thumbnail(image.array, image.affine)
 
 
 def _check_spacing(check: CaseCheck, name: str, shape: tuple[int, ...], affine: Array, synthetic: bool) -> None:

@@ -3,25 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from akd_monai.data.gate import check_classes, check_share, class_counts
 from akd_monai.data.geometry import Array
+from akd_monai.data.nifti import FileError
 from akd_monai.prostate.verify._check import CaseCheck
 from akd_monai.prostate.verify._file import CheckedFile, turned_to_lps
 from akd_monai.prostate.verify.report import Fix
 
-__all__ = ["MOST", "check_mask"]
+__all__ = ["check_mask"]
 
 # Expert masks of the NCI-ISBI 2013 training set run from 17 to 313 cm3; pieces of a few slices are smaller.
 _GLAND_CM3 = (3.0, 400.0)
 _SHOWN_VALUES = 8
-
-# Share of the voxels above which a mask is full or inverted.
-MOST = 0.9
 
 
 def check_mask(check: CaseCheck, name: str, mask: CheckedFile, allowed: Sequence[int]) -> None:
@@ -34,53 +33,44 @@ def check_mask(check: CaseCheck, name: str, mask: CheckedFile, allowed: Sequence
         allowed: values that it may hold.
     """
     mask = turned_to_lps(mask)
-    if not np.isfinite(mask.array).all():
-        check.error(name, "not-finite", "the mask holds NaN or Inf", "export the mask again")
+    try:
+        counts = class_counts(mask.array)
+    except FileError as problem:
+        check.error(name, problem.code, problem.what, problem.remedy)
         return
-    _check_values(check, name, mask, allowed)
+    _check_values(check, name, mask, counts, allowed)
     gland = mask.array > 0
     share = float(gland.mean())
     check.facts["gland_slices"] = int(gland.any(axis=(0, 1)).sum())
     if share == 0:
         check.warning(name, "label-empty", "marks no voxel", "check whether the case really shows no prostate")
-    elif share > MOST:
-        message = f"marks {share:.0%} of all voxels"
-        check.error(name, "label-full", message, "swap foreground and background, or draw the mask again")
-    else:
-        _check_gaps(check, name, gland)
-        _check_volume(check, name, gland, mask.affine)
+        return
+    try:
+        check_share(counts)
+    except FileError as problem:
+        check.error(name, problem.code, problem.what, problem.remedy)
+        return
+    _check_gaps(check, name, gland)
+    _check_volume(check, name, gland, mask.affine)
 
 
-def _check_values(check: CaseCheck, name: str, mask: CheckedFile, allowed: Sequence[int]) -> None:
-    found, counts = np.unique(mask.array, return_counts=True)
-    values = found.tolist()
-    check.facts["label_values"] = " ".join(_shown(values))
-    if (found != np.round(found)).any():
-        message = f"holds fractions ({len(values)} values: {', '.join(_shown(values))} ...)"
-        remedy = "resample the mask with nearest neighbour instead of interpolation"
-        check.error(name, "label-fractions", message, remedy)
-    elif not set(values) <= set(allowed):
-        table = [f"{value:g}: {count}" for value, count in zip(values, counts.tolist(), strict=True)]
-        message = f"unexpected label values (value: voxels) {', '.join(table[:_SHOWN_VALUES])}"
-        check.error(name, "label-values", message, *_remedy_for(values))
-    elif mask.dtype.kind == "f":
+def _check_values(
+    check: CaseCheck, name: str, mask: CheckedFile, counts: Mapping[float, int], allowed: Sequence[int]
+) -> None:
+    check.facts["label_values"] = " ".join(_shown(counts))
+    try:
+        check_classes(counts, allowed)
+    except FileError as problem:
+        fix: Fix = "binarise" if set(counts) == {0, 255} else ""
+        check.error(name, problem.code, problem.what, problem.remedy, fix)
+        return
+    if mask.dtype.kind == "f":
         message = f"integers are stored as {mask.dtype}"
         check.warning(name, "label-type", message, "run verify with --fix, which stores uint8", "uint8")
 
 
 def _shown(values: Iterable[float]) -> list[str]:
     return [f"{value:g}" for value in values][:_SHOWN_VALUES]
-
-
-def _remedy_for(values: Sequence[float]) -> tuple[str, Fix]:
-    if set(values) == {0, 255}:
-        return "map 255 to 1: run verify with --fix", "binarise"
-    if min(values) < 0:
-        return "find out what the negative values mean, and write background as 0", ""
-    if set(values) <= {0, 1, 2}:
-        return "if 1 and 2 are zones of the gland, map 1 and 2 to 1 (prepare does); else keep the gland only", ""
-    foreground = _shown(value for value in values if value > 0)
-    return f"map {', '.join(foreground)} to 1 if they are the gland, and to 0 if not", ""
 
 
 def _check_gaps(check: CaseCheck, name: str, gland: NDArray[np.bool_]) -> None:

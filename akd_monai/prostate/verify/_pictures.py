@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.data.geometry import affine_problem, turned_to
+from akd_monai.data.geometry import turned_to
 from akd_monai.data.nifti import FileError, read_nifti
+from akd_monai.data.nifti_geometry import nifti_affine
 from akd_monai.data.parallel import for_each
 from akd_monai.files import atomic_write
 from akd_monai.prostate.verify._check import CaseFiles
@@ -99,14 +100,17 @@ def _read(path: Path | None) -> _Volume | None:
     except FileError:
         return None
     array: NDArray[Any] = nifti.array()
-    affine = np.asarray(nifti.image.affine, dtype=float)
     while array.ndim > 3:
         array = array[..., 0]
     if array.ndim != 3 or not array.size:
         return None
     with np.errstate(over="ignore"):
         volume = np.nan_to_num(array.astype(np.float32))
-    return volume if affine_problem(affine) else turned_to(volume, affine, "LPS")[0]
+    try:
+        affine, _ = nifti_affine(nifti)
+    except FileError:
+        return volume
+    return turned_to(volume, affine, "LPS")[0]
 
 
 def _chosen_slices(background: _Volume, label: _Volume | None) -> list[int]:

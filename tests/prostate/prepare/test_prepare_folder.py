@@ -64,11 +64,11 @@ def test_folder_with_two_images_of_one_case_is_refused(tmp_path):
         run("folder", tmp_path / "raw", tmp_path / "out")
 
 
-@pytest.mark.parametrize("values", [(0.5, 1), (-1, 1)], ids=["fraction", "negative"])
-def test_labels_that_are_no_classes_are_refused(tmp_path, values):
+@pytest.mark.parametrize(("values", "code"), [((0.5, 1), "label-fractions"), ((-1, 1), "label-values")])
+def test_labels_that_are_no_classes_are_refused(tmp_path, values, code):
     save(tmp_path / "raw/a.nii.gz", grey())
     array = label().astype(np.float32)
     array[array == 1], array[array == 2] = values
     save(tmp_path / "raw/a_seg.nii.gz", array)
     result = run("folder", tmp_path / "raw", tmp_path / "out")
-    assert [f.code for f in result.failed] == ["label-values"]
+    assert [f.code for f in result.failed] == [code]

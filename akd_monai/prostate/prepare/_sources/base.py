@@ -11,10 +11,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from akd_monai.data.gate import check_classes, class_counts
 from akd_monai.data.geometry import Array
+from akd_monai.data.nifti import FileError
 from akd_monai.errors import InputError
 
-__all__ = ["CaseError", "Listing", "Pair", "RawCase", "Source", "Volume", "binary", "no_cases"]
+__all__ = ["CaseError", "Listing", "Pair", "RawCase", "Source", "Volume", "gland_of", "no_cases"]
+
+_USUAL_VALUES = (0, 1, 2, 255)
+_SHOWN = 8
 
 
 class CaseError(InputError):
@@ -151,26 +156,31 @@ class Source(ABC):
         """
 
 
-def binary(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Merge a label map to background 0 and gland 1.
+def gland_of(label: Volume) -> Volume:
+    """Merge a label map to background 0 and gland 1 (uint8); a warning says which unusual values became gland.
+
+    Values 1 and 2 are usual as zones of the gland, 255 as the gland of a picture.
 
     Raises:
         CaseError: for negative, fractional or NaN values, which no source writes.
 
     Example:
-        >>> binary(np.array([0, 1, 2, 255])).tolist()
+        >>> gland_of(Volume(np.array([0, 1, 2, 255]), np.eye(4))).array.tolist()
         [0, 1, 1, 1]
+        >>> gland_of(Volume(np.array([0, 3]), np.eye(4))).warnings
+        ('the label holds 3, taken as gland',)
     """
-    found = np.unique(values)
-    if not np.isfinite(found).all() or (found < 0).any() or (found != np.round(found)).any():
-        shown = ", ".join(f"{value:g}" for value in found[:6])
-        more = ", ..." if len(found) > 6 else ""
-        raise CaseError(
-            f"the label holds values that are no classes ({shown}{more})",
-            remedy="export the label as integers, 0 for background, with nearest-neighbour interpolation",
-            code="label-values",
-        )
-    return (values > 0).astype(np.uint8)
+    try:
+        counts = class_counts(label.array)
+        check_classes(counts)
+    except FileError as error:
+        raise CaseError(error.what, where="label", remedy=error.remedy, code=error.code) from None
+    unusual = [f"{value:g}" for value in counts if value not in _USUAL_VALUES]
+    warnings = [*label.warnings]
+    if unusual:
+        warnings.append(f"the label holds {', '.join(unusual[:_SHOWN])}, taken as gland")
+    # a value that rounding has moved off 0 is still background
+    return replace(label, array=(label.array > 0.5).astype(np.uint8), warnings=tuple(warnings))
 
 
 def no_cases(name: str, root: Path, layout: str) -> InputError:

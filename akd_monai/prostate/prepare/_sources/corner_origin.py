@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from akd_monai.data.geometry import GRID_TOLERANCE_MM, Array, corner_distance_mm, shifted, spacing_of
 from akd_monai.prostate.flip_evidence import flip_evidence
-from akd_monai.prostate.prepare._sources.base import CaseError, Pair, Volume, binary
+from akd_monai.prostate.prepare._sources.base import CaseError, Pair, Volume, gland_of
 from akd_monai.prostate.prepare._sources.pairing import sizes_of
 
 __all__ = ["pair_corner_origin"]
@@ -38,7 +38,8 @@ def pair_corner_origin(image: Volume, label: Volume, label_file: str, *, both_or
     Raises:
         CaseError: if shapes differ and the positions do not match.
     """
-    values = binary(label.array)
+    label = gland_of(label)
+    values = label.array
     corrected = shifted(label.affine, (0.5, 0.5, 0.5))
     if values.shape != image.array.shape:
         block = _block(image, label, corrected, label_file)

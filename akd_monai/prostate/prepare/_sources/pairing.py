@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from akd_monai.data.geometry import GRID_TOLERANCE_MM, corner_distance_mm, orientation_of, turned_to
-from akd_monai.prostate.prepare._sources.base import CaseError, Pair, RawCase, Volume, binary
+from akd_monai.prostate.prepare._sources.base import CaseError, Pair, RawCase, Volume, gland_of
 from akd_monai.prostate.prepare._sources.files import read_volume
 
 __all__ = ["pair_by_index", "pair_on_one_grid", "read_on_one_grid", "sizes_of"]
@@ -16,12 +16,13 @@ def sizes_of(image: Volume, label: Volume) -> str:
     return f"image {shapes[0]}, label {shapes[1]}"
 
 
-def read_on_one_grid(case: RawCase, *, channel: int = 0) -> Pair:
+def read_on_one_grid(case: RawCase, *, channel: int | None = None) -> Pair:
     """Read a case of one image file and at most one label file, which must share their grid.
 
     Args:
         case: the case.
-        channel: which volume of a 4-D image to take.
+        channel: which volume of a 4-D image to take, for a source that documents its channels; else such a file is
+            refused. A label never has channels.
 
     Raises:
         CaseError: if a file cannot be read, or the grids differ.
@@ -38,7 +39,8 @@ def pair_on_one_grid(image: Volume, label: Volume, label_file: str) -> Pair:
     Raises:
         CaseError: if shapes differ, or a corner lies more than 0.1 mm away.
     """
-    array, affine, steps = turned_to(binary(label.array), label.affine, orientation_of(image.affine))
+    label = gland_of(label)
+    array, affine, steps = turned_to(label.array, label.affine, orientation_of(image.affine))
     if array.shape != image.array.shape:
         raise _shapes_differ(image, label, label_file, "give a label drawn on this image")
     distance = corner_distance_mm(image.affine, affine, array.shape)
@@ -55,7 +57,8 @@ def pair_by_index(image: Volume, label: Volume, label_file: str) -> Pair:
     Raises:
         CaseError: if shapes differ.
     """
-    values = binary(label.array)
+    label = gland_of(label)
+    values = label.array
     if values.shape != image.array.shape:
         raise _shapes_differ(image, label, label_file, "fetch both files again")
     warnings = []

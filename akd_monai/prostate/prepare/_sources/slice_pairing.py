@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akd_monai.data.geometry import GRID_TOLERANCE_MM, spacing_of
-from akd_monai.prostate.prepare._sources.base import CaseError, Pair, Volume, binary
+from akd_monai.prostate.prepare._sources.base import CaseError, Pair, Volume, gland_of
 from akd_monai.prostate.prepare._sources.pairing import sizes_of
 
 __all__ = ["pair_by_slices"]
@@ -49,7 +49,8 @@ def pair_by_slices(image: Volume, label: Volume, label_file: str) -> Pair:
     if image.array.shape[:2] != label.array.shape[:2]:
         what = f"slice sizes differ: {sizes_of(image, label)}"
         raise CaseError(what, remedy=_GET_LABEL, where=label_file, code="shape-mismatch")
-    values = binary(label.array)
+    label = gland_of(label)
+    values = label.array
     warnings = []
     if label.positions:
         places = _by_position(image, label, label_file)
