@@ -8,7 +8,7 @@ from torch import Tensor
 
 from akd_monai.errors import InputError
 from akd_monai.losses._checks import check_map, plain
-from akd_monai.losses.functional.affinity import AffinityAlgorithm, affinity_of_logits, affinity_options
+from akd_monai.losses.functional.affinity import AffinityAlgorithm, _affinity_of_logits, _affinity_options
 from akd_monai.losses.interface import DistillationLoss, TeacherNeeds
 
 __all__ = ["AdaptiveAffinityLoss"]
@@ -60,7 +60,7 @@ class AdaptiveAffinityLoss(DistillationLoss):
         algorithm: AffinityAlgorithm = "auto",
     ) -> None:
         super().__init__()
-        affinity_options(kernel, dilation, margin, ignore_index, class_balanced, algorithm)
+        _affinity_options(kernel, dilation, margin, ignore_index, class_balanced, algorithm)
         self.kernel = kernel
         self.dilation = dilation
         self.margin = margin
@@ -79,10 +79,10 @@ class AdaptiveAffinityLoss(DistillationLoss):
             InputError: if the shapes do not fit, or the void label 255 is one of the teacher's classes.
         """
         # The attributes may have been changed since the module was built.
-        options = affinity_options(
+        options = _affinity_options(
             self.kernel, self.dilation, self.margin, self.ignore_index, self.class_balanced, self.algorithm
         )
-        return affinity_of_logits(student, teacher, self.labels, options, self.algorithm)
+        return _affinity_of_logits(student, teacher, self.labels, options, self.algorithm)
 
     def labels(self, teacher: Tensor) -> Tensor:
         """Return the label map ``[B, *spatial]`` that the teacher's logits ``[B, K, *spatial]`` decide.

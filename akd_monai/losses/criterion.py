@@ -13,7 +13,7 @@ from akd_monai.errors import InputError, unknown_name
 from akd_monai.keys import random_key
 from akd_monai.losses._adapters import conv1x1, plain_weight
 from akd_monai.losses._statements import adapter_path
-from akd_monai.losses.terms import DistillationTerm, naming_term, read_term
+from akd_monai.losses.terms import DistillationTerm, _naming_term, _read_term
 
 __all__ = ["DistillationCriterion"]
 
@@ -83,7 +83,7 @@ class DistillationCriterion(nn.Module):
         for term in self.active:
             if term.adapter != "conv1x1":
                 continue
-            with naming_term(term.name):
+            with _naming_term(term.name):
                 in_channels = _look_up("channels of the student", term.student_layer or "", student_channels)
                 out_channels = _look_up("channels of the teacher", term.teacher_layer or "", teacher_channels)
             key = random_key(seed, "adapter", term.name)
@@ -110,7 +110,7 @@ class DistillationCriterion(nn.Module):
         """
         values = {}
         for term in self.active:
-            with naming_term(term.name):
+            with _naming_term(term.name):
                 student = _pick("features of the student", term.student_layer, student_logits, student_features)
                 teacher = _pick("features of the teacher", term.teacher_layer, teacher_logits, teacher_features)
                 value = self._compare(term, student, teacher.detach())
@@ -141,7 +141,7 @@ def _read_terms(entries: object) -> list[DistillationTerm]:
     names: set[str] = set()
     active = []
     for position, entry in enumerate(entries):
-        term = read_term(entry, position)
+        term = _read_term(entry, position)
         name = entry.name if isinstance(entry, DistillationTerm) else entry["name"]
         if name in names:
             raise InputError(f"two terms are called {name!r}: give each a name of its own.")

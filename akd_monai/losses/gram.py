@@ -4,7 +4,7 @@
 # No `from __future__ import annotations`: the reference page shows the choices instead of the name of their type.
 from torch import Tensor
 
-from akd_monai.losses.functional.gram import GramMode, GramNormalize, GramReduction, check_gram_options, gram_loss
+from akd_monai.losses.functional.gram import GramMode, GramNormalize, GramReduction, _check_gram_options, gram_loss
 from akd_monai.losses.interface import DistillationLoss
 
 __all__ = ["GramKernelLoss"]
@@ -42,7 +42,7 @@ class GramKernelLoss(DistillationLoss):
         l1_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        check_gram_options(mode, normalize, reduction, l1_weight)
+        _check_gram_options(mode, normalize, reduction, l1_weight)
         self.mode: GramMode = mode
         self.normalize: GramNormalize = normalize
         self.reduction: GramReduction = reduction

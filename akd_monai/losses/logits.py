@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from akd_monai.losses.functional.logits import KLDirection, check_kl_options, logits_kl
+from akd_monai.losses.functional.logits import KLDirection, _check_kl_options, logits_kl
 from akd_monai.losses.interface import DistillationLoss, TeacherNeeds
 
 __all__ = ["LogitsKLLoss"]
@@ -41,7 +41,7 @@ class LogitsKLLoss(DistillationLoss):
 
     def __init__(self, direction: KLDirection = "student_teacher", temperature: float = 1.0) -> None:
         super().__init__()
-        check_kl_options(direction, temperature)
+        _check_kl_options(direction, temperature)
         self.direction: KLDirection = direction
         self.temperature = temperature
 

@@ -62,13 +62,13 @@ def get_loss(name: str, **options: Any) -> nn.Module:
         >>> get_loss("logits", temperature=4.0)
         LogitsKLLoss(direction='student_teacher', temperature=4.0)
     """
-    check_loss_name(name)
+    _check_loss_name(name)
     factory: Factory = LOSSES[name] if name in LOSSES else _load(_plugins()[name])
     _check_options(name, factory, options)
     return factory(**options)
 
 
-def check_loss_name(name: object) -> None:
+def _check_loss_name(name: object) -> None:
     """Raise :class:`~akd_monai.errors.UnknownNameError` unless ``name`` is a known loss."""
     if not isinstance(name, str):
         raise InputError(f"a loss is given by its name or as a module, got {type(name).__name__}.")

@@ -13,7 +13,7 @@ from torch import nn
 from akd_monai.errors import InputError, UnknownNameError, check_choice, check_mapping, check_number
 from akd_monai.losses._statements import stated_needs
 from akd_monai.losses.interface import TeacherNeeds
-from akd_monai.losses.registry import check_loss_name, get_loss
+from akd_monai.losses.registry import _check_loss_name, get_loss
 
 __all__ = ["Adapter", "DistillationTerm"]
 
@@ -58,7 +58,7 @@ class DistillationTerm:
         _check_fields(vars(self))
         if not isinstance(self.loss, nn.Module):
             raise InputError(f"term {self.name!r}: loss must be a module, got {type(self.loss).__name__}.")
-        with naming_term(self.name):
+        with _naming_term(self.name):
             stated_needs(self.loss)
 
     @property
@@ -77,7 +77,7 @@ class DistillationTerm:
         return "logits" if self.resize else stated_needs(self.loss)
 
 
-def read_term(entry: object, position: int) -> DistillationTerm | None:
+def _read_term(entry: object, position: int) -> DistillationTerm | None:
     """Return the term of an entry of a config; ``None`` where its weight is 0, whose loss is then not built.
 
     Args:
@@ -95,19 +95,19 @@ def read_term(entry: object, position: int) -> DistillationTerm | None:
     options = values.pop("options", None) or {}
     _check_term_name(name)
     # A term of weight 0 is checked as well, so that a typing error does not wait until it is turned on.
-    with naming_term(name):
+    with _naming_term(name):
         _check_loss(values["loss"], options)
     _check_fields(values)
     if values.get("weight", 1.0) == 0:
         return None
     if not isinstance(values["loss"], nn.Module):
-        with naming_term(name):
+        with _naming_term(name):
             values["loss"] = get_loss(values["loss"], **options)
     return DistillationTerm(**values)
 
 
 @contextmanager
-def naming_term(name: str) -> Iterator[None]:
+def _naming_term(name: str) -> Iterator[None]:
     """Put the term's name in front of the message of an ``InputError`` raised inside."""
     try:
         yield
@@ -140,7 +140,7 @@ def _check_loss(loss: object, options: object) -> None:
         if options:
             raise InputError("options go with the name of a loss; this loss is already built.")
         return
-    check_loss_name(loss)
+    _check_loss_name(loss)
     if not isinstance(options, Mapping):
         raise InputError(f"options must be a mapping, got {type(options).__name__}.")
 

@@ -13,7 +13,7 @@ from akd_monai.errors import InputError, check_choice
 from akd_monai.losses._affinity import AffinityOptions, compute_affinity
 from akd_monai.losses._checks import check_map, full_precision, plain, wide
 
-__all__ = ["AffinityAlgorithm", "affinity_loss", "affinity_of_logits", "affinity_options", "affinity_terms"]
+__all__ = ["AffinityAlgorithm", "affinity_loss", "affinity_terms"]
 
 AffinityAlgorithm = Literal["auto", "reference", "box", "dense", "triton"]
 
@@ -69,7 +69,7 @@ def affinity_terms(
 
     Source: arXiv:2404.02738, section 2 (adaptive affinity module), equations 1 to 3.
     """
-    options = affinity_options(kernel, dilation, margin, ignore_index, class_balanced, algorithm)
+    options = _affinity_options(kernel, dilation, margin, ignore_index, class_balanced, algorithm)
     attract, repel = _affinity(scores, labels, options, algorithm, [(1.0, 0.0), (0.0, 1.0)])
     return attract, repel
 
@@ -96,12 +96,12 @@ def affinity_loss(
 
     Source: arXiv:2404.02738, section 2, equation 4.
     """
-    options = affinity_options(kernel, dilation, margin, ignore_index, class_balanced, algorithm)
+    options = _affinity_options(kernel, dilation, margin, ignore_index, class_balanced, algorithm)
     (total,) = _affinity(scores, labels, options, algorithm, [(1.0, 1.0)])
     return total
 
 
-def affinity_of_logits(
+def _affinity_of_logits(
     scores: Tensor,
     logits: Tensor,
     decide: Callable[[Tensor], Tensor],
@@ -123,7 +123,7 @@ def affinity_of_logits(
     return total
 
 
-def affinity_options(
+def _affinity_options(
     kernel: int, dilation: int, margin: float, ignore_index: int | None, class_balanced: bool, algorithm: str
 ) -> AffinityOptions:
     """Return the options of a call, checked.

@@ -12,7 +12,7 @@ from akd_monai.errors import InputError, check_choice, check_number
 from akd_monai.losses._checks import check_pair, full_precision, wide
 from akd_monai.losses.functional._gram_matrix import GramMode, GramNormalize, GramReduction, gram_matrix
 
-__all__ = ["GramMode", "GramNormalize", "GramReduction", "check_gram_options", "gram_loss"]
+__all__ = ["GramMode", "GramNormalize", "GramReduction", "gram_loss"]
 
 
 def gram_loss(
@@ -62,7 +62,7 @@ def gram_loss(
     Source: arXiv:2404.02738, section 2 (kernel matrix module), equations 5 and 6; ``"paper"`` with ``"none"`` is the
     printed form, the defaults make it independent of batch size and feature scale.
     """
-    check_gram_options(mode, normalize, reduction, l1_weight)
+    _check_gram_options(mode, normalize, reduction, l1_weight)
     remedy = 'set "adapter": "conv1x1" on the term'
     check_pair(student, teacher, channels=mode == "channel", spatial=mode == "spatial", remedy=remedy)
     _check_adapter(adapter, student, mode)
@@ -75,7 +75,7 @@ def gram_loss(
         return _distance(kernel, target.to(kernel.dtype), reduction, l1_weight)
 
 
-def check_gram_options(mode: str, normalize: str, reduction: str, l1_weight: float) -> None:
+def _check_gram_options(mode: str, normalize: str, reduction: str, l1_weight: float) -> None:
     """Raise ``InputError`` unless the options of :func:`gram_loss` are known and in their range."""
     check_choice("mode", mode, get_args(GramMode))
     check_choice("normalize", normalize, get_args(GramNormalize))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from akd_monai.errors import InputError, check_choice, check_number
 from akd_monai.losses._checks import check_pair, full_precision, wide
 
-__all__ = ["KLDirection", "check_kl_options", "logits_kl"]
+__all__ = ["KLDirection", "logits_kl"]
 
 KLDirection = Literal["student_teacher", "teacher_student"]
 
@@ -46,7 +46,7 @@ def logits_kl(
     Source: arXiv:2404.02738, section 2 (logits module), equation 7; ``"teacher_student"`` with T > 1 is Hinton et
     al., 2015, arXiv:1503.02531.
     """
-    check_kl_options(direction, temperature)
+    _check_kl_options(direction, temperature)
     check_pair(student, teacher, channels=True, spatial=True, remedy="both networks need the same classes in one order")
     if student.shape[1] < 2:
         raise InputError(
@@ -63,7 +63,7 @@ def logits_kl(
         return total * (temperature**2 * student.shape[1] / student.numel())
 
 
-def check_kl_options(direction: str, temperature: float) -> None:
+def _check_kl_options(direction: str, temperature: float) -> None:
     """Raise ``InputError`` unless the options of :func:`logits_kl` are known and in their range."""
     check_choice("direction", direction, get_args(KLDirection))
     check_number("temperature", temperature, above=0)

@@ -48,7 +48,7 @@ def test_one_module_imports_from_the_room():
     ids=["loss", "terms", "module"],
 )
 def test_a_call_checks_and_resizes_once(monkeypatch, call):
-    calls = {"_check_scores": 0, "_nearest_exact": 0, "affinity_options": 0, "compute_affinity": 0}
+    calls = {"_check_scores": 0, "_nearest_exact": 0, "_affinity_options": 0, "compute_affinity": 0}
     for name in calls:
         original = getattr(affinity, name)
 
@@ -57,6 +57,6 @@ def test_a_call_checks_and_resizes_once(monkeypatch, call):
             return original(*given)
 
         monkeypatch.setattr(affinity, name, counted)
-    monkeypatch.setattr("akd_monai.losses.affinity.affinity_options", affinity.affinity_options)
+    monkeypatch.setattr("akd_monai.losses.affinity._affinity_options", affinity._affinity_options)
     call(torch.randn(1, 3, 4, 4), torch.randn(1, 2, 8, 8))
     assert set(calls.values()) == {1}
