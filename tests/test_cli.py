@@ -192,6 +192,11 @@ def test_numbers_for_names_are_told(command, message, capsys, tmp_path, monkeypa
     assert message in fails_with(capsys, *command)
 
 
+def test_an_unknown_part_of_the_data_is_told(bundles, capsys):
+    line = fails_with(capsys, "evaluate", f"--bundle={bundles[0]}", "--part=tets")
+    assert "part must be one of 'test', 'validation', 'training', got 'tets'. Did you mean 'test'" in line
+
+
 def test_a_number_for_a_site_is_told(bundles, capsys):
     teacher, _, data = bundles
     line = fails_with(capsys, "evaluate", f"--bundle={teacher}", f"--dataset_dir={data}", "--sites=5")

@@ -34,6 +34,13 @@ def assemble_bundles(
     Raises:
         UnknownNameError: for a name without a part.
         InputError: if a folder cannot be written to; with ``check``, naming the files that differ.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     roots = assemble_bundles(["enet", "erfnet"], bundles_dir=folder)
+        ...     roots == assemble_bundles(["enet", "erfnet"], bundles_dir=folder, check=True)
+        True
     """
     known = part_names()
     for name in names:
@@ -59,6 +66,12 @@ def write_bundle(part: str | Mapping[str, Any], root: str | Path) -> Path:
     Raises:
         UnknownNameError: for a name without a part.
         InputError: if the folder cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sorted(path.name for path in write_bundle("enet", folder).iterdir())
+        ['LICENSE', 'configs', 'docs', 'models']
     """
     if isinstance(part, str):
         if part not in part_names():

@@ -34,6 +34,12 @@ def check_bundle(bundle_dir: str | Path) -> None:
 
     Raises:
         InputError: naming everything that is wrong.
+
+    Example:
+        >>> import tempfile
+        >>> from akd_monai.bundle import write_bundle
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     check_bundle(write_bundle("enet", folder))
     """
     problems = find_problems(bundle_dir)
     if problems:
@@ -51,8 +57,19 @@ def find_problems(bundle_dir: str | Path) -> list[str]:
     Args:
         bundle_dir: the bundle's folder; its configs may be JSON or YAML.
 
+    Returns:
+        One phrase for each problem; empty if there is none.
+
     Raises:
         InputError: if the folder is no bundle at all.
+
+    Example:
+        >>> import tempfile
+        >>> from akd_monai.bundle import write_bundle
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (write_bundle("enet", folder) / "LICENSE").unlink()
+        ...     find_problems(folder)
+        ['LICENSE is missing']
     """
     configs, problems = _readable(bundle_dir)
     metadata = configs.pop("metadata", None)

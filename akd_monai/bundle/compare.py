@@ -29,6 +29,13 @@ def compare_bundles(teacher: str | Path, student: str | Path) -> list[str]:
 
     Raises:
         InputError: if channels, classes or spatial dimensions differ.
+
+    Example:
+        >>> import tempfile
+        >>> from akd_monai.bundle import assemble_bundles
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     compare_bundles(*assemble_bundles(["unetplusplus", "enet"], bundles_dir=folder))
+        []
     """
     of_teacher = read_metadata(teacher)
     of_student = read_metadata(student)

@@ -67,15 +67,24 @@ def new_bundle(
     Raises:
         InputError: for a network that cannot be imported, built or run so, for a folder that exists, and for one that
             cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> from akd_monai.bundle import build_network
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     widths = {"features": [4, 4, 4, 4, 4, 4]}
+        ...     root = new_bundle("mine", "BasicUNet", bundles_dir=folder, high="down_3", network_args=widths)
+        ...     type(build_network(root)).__name__
+        'BasicUNet'
     """
     network = str(network)
     root = _free_folder(bundles_dir, name)
     classes = _classes(out_channels, class_names)
+    size = _size(spatial_size)
     _check_channels(in_channels)
     check_choice("role", role, get_args(Role))
-    size = _size(spatial_size)
-    definition, built = build_candidate(network, in_channels, len(classes) + 1, network_args)
     shape = (1, in_channels, *size)
+    definition, built = build_candidate(network, in_channels, len(classes) + 1, network_args)
     check_logits(built, network, shape, len(classes) + 1)
     layers = choose_layers(built, shape, high=high, low=low)
     about = NewBundle(

@@ -27,6 +27,15 @@ def change_bundle(bundle_dir: str | Path, changes: Mapping[str, Any]) -> None:
     Raises:
         UnknownNameError: for an id that no config has; nothing is written then.
         InputError: if a config is broken or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from akd_monai.bundle import write_bundle
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     root = write_bundle("enet", folder)
+        ...     change_bundle(root, {"network_def#dropout": 0.3})
+        ...     [read_json(root / "configs" / name)["network_def"]["dropout"] for name in ("train.json", "inference.json")]
+        [0.3, 0.3]
     """
     paths = sorted(bundle_path(bundle_dir, "configs").glob("*.json"))
     parsers = {path: ConfigParser(config=read_json(path)) for path in paths}

@@ -62,6 +62,12 @@ def evaluate_bundle(
     Raises:
         InputError: for a mistake in the bundle or the data, among them missing weights.
         UnknownNameError: for an id that does not exist.
+
+    Example:
+        >>> evaluate_bundle("bundles/prostate_mri_enet", part="trial")
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: part must be one of 'test', 'validation', 'training', got 'trial'.
     """
     check_choice("part", part, get_args(Part))
     configs = [bundle_path(bundle, "configs", name) for name in _CONFIGS]

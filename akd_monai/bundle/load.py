@@ -72,6 +72,14 @@ def build_network(bundle_dir: str | Path, *, config: str | None = None, trust_bu
 
     Raises:
         InputError: if the folder is no bundle, has no ``network_def``, or the config would run code.
+
+    Example:
+        >>> import tempfile
+        >>> from akd_monai.bundle import write_bundle
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     network = build_network(write_bundle("enet", folder))
+        >>> network(torch.zeros(1, 1, 64, 64)).shape
+        torch.Size([1, 2, 64, 64])
     """
     path = _config_with_network(bundle_dir, config)
     parser = merged_configs([path], read_metadata(bundle_dir))

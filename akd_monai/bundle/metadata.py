@@ -139,6 +139,14 @@ def distillation_layer(bundle_dir: str | Path, name: str, *, missing_ok: bool = 
 
     Raises:
         UnknownNameError: if the bundle names no such layer.
+
+    Example:
+        >>> import tempfile
+        >>> from akd_monai.bundle import write_bundle
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     root = write_bundle("enet", folder)
+        ...     distillation_layer(root, "high"), distillation_layer(root, "middle", missing_ok=True)
+        ('stage3', None)
     """
     layers = read_metadata(bundle_dir).get(LAYERS_KEY, {})
     if name in layers:

@@ -48,6 +48,12 @@ def profile_bundles(
     Raises:
         InputError: for no bundle, a folder that is none, a size that does not fit the network, or a device that does not
             exist.
+
+    Example:
+        >>> profile_bundles([])
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: profile needs at least one bundle: ...
     """
     if not bundles:
         raise InputError("profile needs at least one bundle: python -m akd_monai profile bundles/prostate_mri_enet")

@@ -38,6 +38,12 @@ def publish_results(bundle_dir: str | Path, rows_file: str | Path, *, data: str,
 
     Raises:
         InputError: if there is no row, the README has no section ``## Performance``, or ``data`` is empty.
+
+    Example:
+        >>> publish_results("bundles/prostate_mri_enet", "per_case.csv", data="")
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: publish must say what was evaluated on, for instance ...
     """
     if not str(data).strip():
         raise InputError('publish must say what was evaluated on, for instance --publish "I2CVB, fold 0 of 4".')
@@ -108,12 +114,12 @@ def _classes(rows: list[dict[str, str]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in dict.fromkeys(row["class"] for row in rows):
         of_class = [row for row in rows if row["class"] == name]
-        found[name] = {key: _summary([_number(row[key]) for row in of_class]) for key in _METRICS}
+        found[name] = {key: _summary(_column(of_class, key)) for key in _METRICS}
     return found
 
 
-def _number(text: str) -> float:
-    return float(text) if text else math.nan
+def _column(rows: list[dict[str, str]], key: str) -> list[float]:
+    return [float(row[key]) if row[key] else math.nan for row in rows]
 
 
 def _summary(values: list[float]) -> dict[str, Any]:

@@ -135,6 +135,12 @@ def distill_bundle(
     Raises:
         InputError: for a mistake in the bundles or the data.
         UnknownNameError: for a term or an id that does not exist.
+
+    Example:
+        >>> distill_bundle("no/such/teacher", "student")
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: bundle folder 'no/such/teacher' does not exist; ...
     """
     workflow = DistillationWorkflow(
         teacher,

@@ -51,7 +51,9 @@ def test_options_of_the_teacher_are_one_mapping(pair):
 def test_old_ids_are_accepted_with_a_hint(pair, old, new, value, capsys):
     workflow = DistillationWorkflow(*pair, **{old: value})
     assert options(workflow) == {**DEFAULTS, new: value}
-    assert f"{old} is now teacher_options#{new}; change the name, the old one will be removed." in capsys.readouterr().out
+    assert (
+        f"{old} is now teacher_options#{new}; change the name, the old one will be removed." in capsys.readouterr().out
+    )
 
 
 def test_an_overlay_of_version_0_1_keeps_its_ids(pair, tmp_path, capsys):

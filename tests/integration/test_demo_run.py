@@ -24,7 +24,7 @@ def command(folder):
 
 
 @pytest.mark.slow
-def test_demo_is_stopped_by_ctrl_c_and_goes_on(tmp_path):
+def test_demo_is_stopped_by_ctrl_c_and_resumed(tmp_path):
     folder, environment = tmp_path / "out", {**os.environ, "OMP_NUM_THREADS": "1"}
     # a shell without a terminal starts what is in its background with Ctrl-C ignored, which children inherit
     with subprocess.Popen(
@@ -37,7 +37,7 @@ def test_demo_is_stopped_by_ctrl_c_and_goes_on(tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         output = process.communicate()[0]
     assert process.returncode == 130, output[-3000:]
-    assert "Stopped. The same command goes on from here" in output
+    assert "Stopped. The same command resumes from here" in output
     assert "Traceback" not in output
     done = subprocess.run(command(folder), env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -62,7 +62,7 @@ def test_demo_is_stopped_by_ctrl_c_and_goes_on(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="skipped: only Linux tells a process that its parent was killed")
 def test_a_killed_demo_leaves_no_training_behind(tmp_path):
     code = (
-        "import sys, pathlib; from akd_monai.experiments.steps import Steps\n"
+        "import sys, pathlib; from akd_monai.experiments._steps import Steps\n"
         "Steps(pathlib.Path(sys.argv[1]), {}).run('wait', ['-c', "
         '\'import os, time; open("pid", "w").write(str(os.getpid())); time.sleep(60)\'], pathlib.Path(sys.argv[1]))'
     )

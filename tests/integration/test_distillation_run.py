@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,17 @@ def test_history_has_every_term_of_every_epoch(distilled):
     for row in rows:
         terms = [row[f"loss/{name}"] for name in ("task", "logits", "gram", "affinity")]
         assert row["loss/total"] == pytest.approx(sum(terms), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_refused_resume_says_in_words_what_changed(tmp_path, distilled, data_dir, teacher):
+    root = shutil.copytree(distilled, tmp_path / "student")
+    done = run_bundle(
+        root, DISTILL, f"--teacher_bundle={teacher}", f"--dataset_dir={data_dir}", "--sites=['I2CVB']",
+        "--lambda_gram=0.5", "--teacher_options#channels_last=True", check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "lambdas.gram (was 0.9, is 0.5); teacher_options.channels_last (was False, is True)" in done.stderr
 
 
 @pytest.mark.slow

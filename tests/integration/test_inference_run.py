@@ -66,7 +66,7 @@ def test_evaluation_writes_a_row_for_each_held_out_case(student, data_dir):
 
 
 @pytest.mark.slow
-def test_missing_weights_end_inference_with_the_cure(tmp_path, data_dir):
+def test_missing_weights_end_inference_with_the_remedy(tmp_path, data_dir):
     root = small_bundle("enet", tmp_path / "student")
     done = run_bundle(root, "configs/inference.json", f"--dataset_dir={data_dir}", check=False)
     assert done.returncode != 0
