@@ -14,7 +14,6 @@ from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import as_path, read_json, sha256_of
 
 __all__ = [
-    "LAYERS_KEY",
     "bundle_path",
     "distillation_layer",
     "input_format",
@@ -25,7 +24,7 @@ __all__ = [
     "weights_sha256",
 ]
 
-LAYERS_KEY = "distillation_layers"
+_LAYERS_KEY = "distillation_layers"
 
 # stands for a side of any size, and is the least for one given as a multiple
 _SIDE = 64
@@ -148,7 +147,7 @@ def distillation_layer(bundle_dir: str | Path, name: str, *, missing_ok: bool = 
         ...     distillation_layer(root, "high"), distillation_layer(root, "middle", missing_ok=True)
         ('stage3', None)
     """
-    layers = read_metadata(bundle_dir).get(LAYERS_KEY, {})
+    layers = read_metadata(bundle_dir).get(_LAYERS_KEY, {})
     if name in layers:
         return str(layers[name])
     if missing_ok:
@@ -157,7 +156,7 @@ def distillation_layer(bundle_dir: str | Path, name: str, *, missing_ok: bool = 
         "Give the module path yourself, with student_layer or teacher_layer, or leave out the terms that compare "
         "features (terms=logits)"
     )
-    where = f"under {LAYERS_KEY!r} in configs/metadata.json of bundle {str(bundle_dir)!r}"
+    where = f"under {_LAYERS_KEY!r} in configs/metadata.json of bundle {str(bundle_dir)!r}"
     raise unknown_name("layer", name, layers, where=where, remedy=remedy)
 
 

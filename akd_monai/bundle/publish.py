@@ -17,7 +17,10 @@ from akd_monai.errors import InputError
 from akd_monai.files import atomic_write, read_json
 from akd_monai.tables import markdown_table
 
-__all__ = ["metadata_with_results", "publish_results", "read_results", "readme_with_results"]
+__all__ = [
+    "publish_results",
+    "read_results",
+]
 
 _RESULTS = "docs/results.json"
 _METRICS = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "asd_mm": "ASD (mm)"}
@@ -58,9 +61,9 @@ def publish_results(bundle_dir: str | Path, rows_file: str | Path, *, data: str,
         "cases": len({row["case_id"] for row in rows}),
         "classes": _classes(rows),
     }
-    metadata = metadata_with_results(read_metadata(bundle_dir), results)
+    metadata = _metadata_with_results(read_metadata(bundle_dir), results)
     _write(bundle_path(bundle_dir, _RESULTS), results)
-    atomic_write(readme, readme_with_results(readme.read_text(encoding="utf-8"), results))
+    atomic_write(readme, _readme_with_results(readme.read_text(encoding="utf-8"), results))
     _write(bundle_path(bundle_dir, "configs", "metadata.json"), metadata)
     return readme
 
@@ -76,7 +79,7 @@ def read_results(bundle_dir: str | Path) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
-def readme_with_results(text: str, results: Mapping[str, Any]) -> str:
+def _readme_with_results(text: str, results: Mapping[str, Any]) -> str:
     """Return a README whose section Performance shows ``results``."""
     lines = [f"Evaluated on: {results['data']}. Mean ± standard deviation over {results['cases']} cases.", ""]
     rows = []
@@ -90,7 +93,7 @@ def readme_with_results(text: str, results: Mapping[str, Any]) -> str:
     return _SECTION.sub(lambda _: section, text)
 
 
-def metadata_with_results(metadata: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata_with_results(metadata: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     """Return metadata with ``results`` in ``eval_metrics`` and the hash of the weights that reached them."""
     metrics = {}
     for name, values in results["classes"].items():

@@ -19,6 +19,7 @@ from akd_monai.names import MASK_SUFFIX, is_mask_name, is_nifti, stem_of, visibl
 __all__ = ["Case", "fingerprint", "read_cases"]
 
 Case = dict[str, Any]
+"""One case: paths under ``"image"`` and ``"label"``, ``"site"`` and ``"case_id"``."""
 
 _ORDER = [site.name for site in SITES]
 _FOLDER_OF_CODE = {site.code: site.name for site in SITES}

@@ -21,10 +21,10 @@ from akd_monai.data.splits import split_summary
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import write_json
 
-__all__ = ["PROTOCOLS", "Protocol", "protocol_splits", "write_protocol_splits"]
+__all__ = ["Protocol", "protocol_splits", "write_protocol_splits"]
 
 Protocol = Literal["cross_site", "loso"]
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+_PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 
 def protocol_splits(
@@ -62,8 +62,8 @@ def protocol_splits(
         >>> sorted((part, list(entry["cases"].values()).count(part)) for part in set(entry["cases"].values()))
         [('teacher_training', 10), ('teacher_validation', 2), ('test', 3), ('training', 7), ('validation', 2)]
     """
-    if protocol not in PROTOCOLS:
-        raise unknown_name("protocol", protocol, PROTOCOLS)
+    if protocol not in _PROTOCOLS:
+        raise unknown_name("protocol", protocol, _PROTOCOLS)
     ours = [case for case in cases if case.get("site") == target]
     others = [case for case in cases if case.get("site") != target]
     _check_sites(ours, others, target)

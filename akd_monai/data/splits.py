@@ -14,7 +14,7 @@ from akd_monai.data.cases import Case, read_cases
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import write_json
 
-__all__ = ["PARTS", "Part", "SplitPart", "datalist", "split_cases", "split_summary", "write_splits"]
+__all__ = ["Part", "SplitPart", "datalist", "split_cases", "split_summary", "write_splits"]
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from akd_monai.label._copies import served_copy
 __all__ = ["serve"]
 
 _MAIN = """# Written by "python -m akd_monai label"; MONAI Label looks for its app here.
-from akd_monai.label.app import app_class
+from akd_monai.label._app import app_class
 
 App = app_class()
 """
