@@ -11,7 +11,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from akd_monai.bundle.publish import _metadata_with_results, _readme_with_results
+from akd_monai.bundle._results import metadata_with_results, readme_with_results
 from akd_monai.files import read_json
 
 __all__ = ["CONFIGS", "PARTS", "as_json", "bundle_files", "part_names", "read_common", "read_part"]
@@ -72,10 +72,10 @@ def bundle_files(part: Mapping[str, Any], results: Mapping[str, Any] | None = No
         if name in part:
             content = _changed(read_common(name), part[name], nested=name not in _OVERLAYS)
             if name == "metadata.json" and results:
-                content = _metadata_with_results(content, results)
+                content = metadata_with_results(content, results)
             files[f"configs/{name}"] = as_json(content)
     readme = _readme(part)
-    files["docs/README.md"] = _readme_with_results(readme, results) if results else readme
+    files["docs/README.md"] = readme_with_results(readme, results) if results else readme
     for name, target in _COPIED.items():
         files[target] = (PARTS / "common" / name).read_text(encoding="utf-8")
     return files

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from akd_monai.bundle._parts import bundle_files, part_names, read_part
-from akd_monai.bundle.publish import read_results
+from akd_monai.bundle._results import read_results
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import as_path, atomic_write, check_writable
 

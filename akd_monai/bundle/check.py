@@ -11,10 +11,11 @@ from monai.bundle import ComponentLocator
 
 from akd_monai.bundle._configs import config_path, load_config, missed_ids
 from akd_monai.bundle._references import config_problems
+from akd_monai.bundle._transforms import image_transforms
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_sha256
 from akd_monai.errors import InputError
 
-__all__ = ["check_bundle", "find_problems", "image_transforms"]
+__all__ = ["check_bundle", "find_problems"]
 
 _REQUIRED = (
     "schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "required_packages_version",
@@ -179,34 +180,3 @@ def _disagreements(configs: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     ):
         if content is not None and image_transforms(content) != wanted:
             yield f"{place} of train.json prepares the image in another way than inference.json"
-
-
-def image_transforms(content: Any) -> list[dict[str, Any]]:
-    """Return the transforms that act on ``image``, with the arguments for ``image`` alone.
-
-    Args:
-        content: a list of transforms as configs hold it, or a ``Compose`` of them.
-
-    Example:
-        >>> image_transforms([{"_target_": "Resized", "keys": ["image", "label"], "mode": ["trilinear", "nearest"]}])
-        [{'_target_': 'Resized', 'keys': 'image', 'mode': 'trilinear'}]
-    """
-    transforms = content.get("transforms", []) if isinstance(content, Mapping) else content
-    if not isinstance(transforms, list):
-        return []
-    return [_for_image(transform) for transform in transforms if "image" in _keys(transform)]
-
-
-def _keys(transform: Any) -> list[Any]:
-    keys = transform.get("keys") if isinstance(transform, Mapping) else None
-    return keys if isinstance(keys, list) else [keys]
-
-
-def _for_image(transform: Mapping[str, Any]) -> dict[str, Any]:
-    keys = _keys(transform)
-    place = keys.index("image")
-    kept = {}
-    for name, value in transform.items():
-        one_each = isinstance(value, list) and len(value) == len(keys) > 1
-        kept[name] = value[place] if one_each else value
-    return {**kept, "keys": "image"}

@@ -6,25 +6,16 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from akd_monai.bundle._results import METRICS, RESULTS, has_section, metadata_with_results, readme_with_results
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_sha256
 from akd_monai.errors import InputError
-from akd_monai.files import atomic_write, read_json
-from akd_monai.tables import markdown_table
+from akd_monai.files import atomic_write
 
-__all__ = [
-    "publish_results",
-    "read_results",
-]
-
-_RESULTS = "docs/results.json"
-_METRICS = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "asd_mm": "ASD (mm)"}
-_SECTION = re.compile(r"(?<=^## Performance\n).*?(?=^## )", re.MULTILINE | re.DOTALL)
+__all__ = ["publish_results"]
 
 
 def publish_results(bundle_dir: str | Path, rows_file: str | Path, *, data: str, trained_by: str | None = None) -> Path:
@@ -51,7 +42,7 @@ def publish_results(bundle_dir: str | Path, rows_file: str | Path, *, data: str,
     if not str(data).strip():
         raise InputError('publish must say what was evaluated on, for instance --publish "I2CVB, fold 0 of 4".')
     readme = bundle_path(bundle_dir, "docs", "README.md")
-    if not (readme.is_file() and _SECTION.search(readme.read_text(encoding="utf-8"))):
+    if not (readme.is_file() and has_section(readme.read_text(encoding="utf-8"))):
         raise InputError(f"{str(readme)!r} has no section '## Performance' to write to; add the heading.")
     rows = _rows(rows_file)
     results = {
@@ -61,9 +52,9 @@ def publish_results(bundle_dir: str | Path, rows_file: str | Path, *, data: str,
         "cases": len({row["case_id"] for row in rows}),
         "classes": _classes(rows),
     }
-    metadata = _metadata_with_results(read_metadata(bundle_dir), results)
-    _write(bundle_path(bundle_dir, _RESULTS), results)
-    atomic_write(readme, _readme_with_results(readme.read_text(encoding="utf-8"), results))
+    metadata = metadata_with_results(read_metadata(bundle_dir), results)
+    _write(bundle_path(bundle_dir, RESULTS), results)
+    atomic_write(readme, readme_with_results(readme.read_text(encoding="utf-8"), results))
     _write(bundle_path(bundle_dir, "configs", "metadata.json"), metadata)
     return readme
 
@@ -71,38 +62,6 @@ def publish_results(bundle_dir: str | Path, rows_file: str | Path, *, data: str,
 def _write(path: Path, content: Any) -> None:
     # with the indent of the configs, so that an assembled bundle stays as it is
     atomic_write(path, json.dumps(content, indent=4) + "\n")
-
-
-def read_results(bundle_dir: str | Path) -> dict[str, Any] | None:
-    """Return the published results of a bundle, or None."""
-    path = Path(bundle_dir) / _RESULTS
-    return read_json(path) if path.is_file() else None
-
-
-def _readme_with_results(text: str, results: Mapping[str, Any]) -> str:
-    """Return a README whose section Performance shows ``results``."""
-    lines = [f"Evaluated on: {results['data']}. Mean ± standard deviation over {results['cases']} cases.", ""]
-    rows = []
-    for name, metrics in results["classes"].items():
-        rows.append([name, *(_cell(metrics[key]) for key in _METRICS)])
-    lines.append(markdown_table(["class", *_METRICS.values()], rows))
-    lines += ["", f"Weights: `models/model.pt`, SHA-256 `{results['weights_sha256']}`."]
-    if results["trained_by"]:
-        lines += ["Trained by:", "", "```bash", str(results["trained_by"]), "```"]
-    section = "\n" + "\n".join(lines) + "\n\n"
-    return _SECTION.sub(lambda _: section, text)
-
-
-def _metadata_with_results(metadata: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata with ``results`` in ``eval_metrics`` and the hash of the weights that reached them."""
-    metrics = {}
-    for name, values in results["classes"].items():
-        metrics.update({f"{name}_{key}": values[key]["mean"] for key in _METRICS})
-    return {
-        **metadata,
-        "eval_metrics": {**metrics, "cases": results["cases"], "data": results["data"]},
-        "weights_sha256": results["weights_sha256"],
-    }
 
 
 def _rows(table: str | Path) -> list[dict[str, str]]:
@@ -117,7 +76,7 @@ def _classes(rows: list[dict[str, str]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in dict.fromkeys(row["class"] for row in rows):
         of_class = [row for row in rows if row["class"] == name]
-        found[name] = {key: _summary(_column(of_class, key)) for key in _METRICS}
+        found[name] = {key: _summary(_column(of_class, key)) for key in METRICS}
     return found
 
 
@@ -133,11 +92,3 @@ def _summary(values: list[float]) -> dict[str, Any]:
         "sd": round(statistics.stdev(defined), 4) if len(defined) > 1 else None,
         "undefined": len(values) - len(defined),
     }
-
-
-def _cell(summary: Mapping[str, Any]) -> str:
-    if summary["mean"] is None:
-        return "undefined in all cases"
-    spread = "" if summary["sd"] is None else f" ± {summary['sd']:.3f}"
-    missing = f", undefined in {summary['undefined']}" if summary["undefined"] else ""
-    return f"{summary['mean']:.3f}{spread}{missing}"

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 from akd_monai.bundle._checked import CheckedWorkflow
 from akd_monai.bundle._configs import config_path
 from akd_monai.bundle.compare import compare_bundles
-from akd_monai.bundle.metadata import _LAYERS_KEY, bundle_path, weights_path
+from akd_monai.bundle.metadata import bundle_path, weights_path
 from akd_monai.errors import InputError, unknown_name
 
 __all__ = ["DistillationWorkflow", "distill_bundle", "distillation_configs"]
@@ -106,8 +106,8 @@ class DistillationWorkflow(CheckedWorkflow):
         if None in layers:
             logger.info(
                 "No features are compared: the Gram term is off and the affinity term uses the student's logits unless "
-                "student_layer is set. Give student_layer and teacher_layer, or name them under %r in metadata.json.",
-                _LAYERS_KEY,
+                "student_layer is set. Give student_layer and teacher_layer, or name them under 'distillation_layers' "
+                "in metadata.json."
             )
 
 

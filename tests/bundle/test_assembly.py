@@ -11,7 +11,7 @@ from bundle_tools import small_bundle
 
 from akd_monai.bundle import assemble_bundles, change_bundle, find_problems
 from akd_monai.bundle._parts import bundle_files, read_part
-from akd_monai.bundle.check import image_transforms
+from akd_monai.bundle._transforms import image_transforms
 from akd_monai.errors import InputError, UnknownNameError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"

@@ -11,7 +11,7 @@ from bundle_tools import small_bundle
 
 from akd_monai.bundle import publish_results
 from akd_monai.bundle._parts import bundle_files, read_part
-from akd_monai.bundle.publish import read_results
+from akd_monai.bundle._results import read_results
 from akd_monai.errors import InputError
 
 TABLE = """case_id,site,class,dice,hd95_mm,asd_mm,reference_ml,predicted_ml

@@ -56,9 +56,7 @@ def test_a_bundle_of_the_project(tmp_path, data_dir, teacher):
         f"--dataset_dir={data_dir}", "--sites=['I2CVB']", "--lambda_affinity=0.0",
     )  # fmt: skip
     terms = run(
-        DistillationWorkflow(
-            teacher, by_python, terms=["logits", "gram"], dataset_dir=str(data_dir), sites=["I2CVB"]
-        )
+        DistillationWorkflow(teacher, by_python, terms=["logits", "gram"], dataset_dir=str(data_dir), sites=["I2CVB"])
     )
     assert set(terms) == {"task", "logits", "gram"}
     main([
