@@ -12,7 +12,7 @@ from typing import Any
 from akd_monai.data.manifest import patient_ids
 from akd_monai.data.sites import SITES
 from akd_monai.errors import InputError, unknown_name
-from akd_monai.files import as_path
+from akd_monai.files import as_path, sha256_of
 from akd_monai.keys import random_key
 from akd_monai.names import MASK_SUFFIX, is_mask_name, is_nifti, stem_of, visible
 
@@ -75,7 +75,10 @@ def read_cases(
 
 
 def fingerprint(cases: Sequence[Mapping[str, Any]]) -> int:
-    """Return a number that changes when a training run is given other cases: their names and the size of their files.
+    """Return a number that changes when a training run is given other cases: their names or the content of their files.
+
+    Every file is read. :class:`akd_monai.handlers.ResumableCheckpoint` compares the data by itself, and says in words
+    which case differs.
 
     Args:
         cases: entries with the paths ``"image"`` and, if there is one, ``"label"``.
@@ -89,8 +92,8 @@ def fingerprint(cases: Sequence[Mapping[str, Any]]) -> int:
     for case in cases:
         files = [Path(str(case[key])) for key in ("image", "label") if key in case]
         name = str(case.get("case_id") or files[0].name)
-        sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
-        facts.append((name, *sizes))
+        contents = [sha256_of(file) if file.is_file() else "" for file in files]
+        facts.append((name, *contents))
     return random_key(*sorted(facts))
 
 

@@ -18,7 +18,7 @@ from akd_monai.handlers._events import attached_handlers, validators_of
 from akd_monai.handlers.run_member import RunMember
 from akd_monai.networks import unwrap
 
-__all__ = ["capture", "members_of", "restore", "start_members"]
+__all__ = ["capture", "members_of", "restore", "schedulers_of", "start_members"]
 
 
 def capture(engine: SupervisedTrainer, schedulers: Sequence[Any] | None, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,15 +84,21 @@ def _restore_parts(parts: Mapping[str, Any], saved: Mapping[str, Any], source: s
 
 def _parts(engine: SupervisedTrainer, schedulers: Sequence[Any] | None, extra: Mapping[str, Any]) -> dict[str, Any]:
     parts = {"network": unwrap(engine.network), "optimizer": engine.optimizer}
-    if schedulers is None:
-        handlers = [h for h in attached_handlers(engine) if isinstance(h, LrScheduleHandler)]
-        schedulers = [handler.lr_scheduler for handler in handlers]
-    parts.update({f"lr_scheduler_{i}": scheduler for i, scheduler in enumerate(schedulers)})
+    for number, scheduler in enumerate(schedulers_of(engine, schedulers)):
+        parts[f"lr_scheduler_{number}"] = scheduler
     for name in ("distillation", "adapter_optimizer"):
         if getattr(engine, name, None) is not None:
             parts[name] = getattr(engine, name)
     parts.update({f"extra_{name}": part for name, part in extra.items()})
     return parts
+
+
+def schedulers_of(engine: SupervisedTrainer, given: Sequence[Any] | None) -> list[Any]:
+    """Return the schedulers that were given, by default those of every ``LrScheduleHandler`` of the trainer."""
+    if given is not None:
+        return list(given)
+    handlers = [h for h in attached_handlers(engine) if isinstance(h, LrScheduleHandler)]
+    return [handler.lr_scheduler for handler in handlers]
 
 
 def members_of(engine: SupervisedTrainer) -> dict[str, RunMember]:

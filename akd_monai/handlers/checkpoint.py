@@ -18,8 +18,8 @@ from akd_monai.errors import InputError, NonFiniteError, check_choice
 from akd_monai.files import FolderLock, check_writable, remove_leftovers
 from akd_monai.handlers._checkpoint_folder import CheckpointFolder
 from akd_monai.handlers._events import is_first_rank, on_failure, run_first, run_late
-from akd_monai.handlers._fingerprint import differences, fingerprint_of
-from akd_monai.handlers._run_state import capture, members_of, restore, start_members
+from akd_monai.handlers._fingerprint import Identity
+from akd_monai.handlers._run_state import capture, members_of, restore, schedulers_of, start_members
 from akd_monai.handlers._stop_signals import StopSignals
 from akd_monai.handlers.run_member import RunMember
 from akd_monai.handlers.run_name import unique_run_name
@@ -39,18 +39,25 @@ class ResumableCheckpoint:
     state of handlers that have one (:class:`RunMember`); a teacher is not. With :class:`KeyedRandomness` a run that is
     killed and resumed ends with the same weights, bit for bit, on one device type with deterministic algorithms.
 
-    ``resume.pt`` is written atomically and the file before it kept as ``resume-previous.pt``: whatever happens, one of
-    them can be read. They are written after the schedulers have stepped, and at the end of an epoch after validation,
+    A resume as another run is refused, and the message names what differs: loss, terms and teacher, optimizer, schedules,
+    network, transforms, data by the content of their files, sampler, batches, precision, accumulation, number of
+    processes, validation, all read from the trainer itself, and ``fingerprint``. Free to change are the number of
+    epochs, and the numbers of a schedule that follow from it; worker processes; the device, and mixed precision with it;
+    caches; paths; the interval of validation and of files; logging and tracking; and versions of Python, PyTorch and
+    MONAI, where a line says so. A checkpoint of version 0.1 is compared by ``fingerprint`` alone, with a warning.
+
+    ``resume.pt`` is written atomically, with a checksum, and the file before it kept as ``resume-previous.pt``: whatever
+    happens, one of them can be read, and a damaged one is never used. They are written after the schedulers have stepped, and at the end of an epoch after validation,
     at any position of this handler in the list. SIGTERM and Ctrl-C save at the end of the step (at the end of an epoch,
     after validation) and leave with exit code 128 + signal. A run that is finished and started again trains nothing;
     with a larger ``max_epochs`` it continues.
 
-    Only one run may use a folder at a time.
+    Only one run may use a folder at a time. The run is named by :func:`unique_run_name` of the folder.
 
     Args:
         output_dir: folder of the files, one run each.
-        fingerprint: whatever must not change between start and resume, as JSON values: seed, data, teacher, settings.
-            A resume with other values is refused, naming them; name them well and nest them in mappings, not lists.
+        fingerprint: whatever else must not change between start and resume, as JSON values. Name them well and nest them
+            in mappings, not lists, since a refusal names them.
         interval: iterations between two files; by default one is written at the end of each epoch.
         resume: ``"auto"`` resumes from the newest readable file; ``"never"`` deletes the files and starts from the
             beginning.
@@ -59,7 +66,8 @@ class ResumableCheckpoint:
 
     Raises:
         InputError: when the run starts, if the folder cannot be written to or is in use, if no file in it can be read,
-            or if it holds another run; the message says what differs.
+            or if it holds another run; the message says what differs. Also if a member of the run refuses, see
+            :meth:`RunMember.enter_run`.
         OSError: when no space is left; the files written before are intact.
         NonFiniteError: in place of saving weights that are NaN or infinite.
 
@@ -93,6 +101,7 @@ class ResumableCheckpoint:
         self._lock = FolderLock(self.output_dir)
         self._signals = StopSignals()
         self._entered: list[RunMember] = []
+        self._identity: Identity | None = None
         self._found: tuple[Path, dict[str, Any]] | None = None
         self._due = False
         self._in_step = False
@@ -111,6 +120,8 @@ class ResumableCheckpoint:
         if is_first_rank(engine):
             self._take_folder(engine)
         idist.barrier()
+        if self._identity is None:
+            self._identity = Identity(engine, self.fingerprint, schedulers_of(engine, self.schedulers))
         self._found = self._files.newest()
         self._saved = None
         self._due = False
@@ -144,6 +155,7 @@ class ResumableCheckpoint:
         self._found = None
 
     def _resume(self, engine: SupervisedTrainer) -> None:
+        self._check_same_run(engine)
         path, saved = self._restore(engine)
         state = engine.state
         if saved["finished"] and state.max_epochs <= saved["max_epochs"]:
@@ -152,16 +164,21 @@ class ResumableCheckpoint:
         else:
             logger.info("resumed from %s after %d epochs, %d iterations", path, state.epoch, state.iteration)
 
+    def _check_same_run(self, engine: SupervisedTrainer) -> None:
+        if self._found is None or self._identity is None:
+            return
+        path, saved = self._found
+        changes = self._identity.changes(saved, engine.state.max_epochs)
+        if changes:
+            raise InputError(
+                f"{path} belongs to another run, which differs in {changes}: choose another output folder, or set resume "
+                "to 'never' to start from the beginning."
+            )
+
     def _restore(self, engine: SupervisedTrainer) -> tuple[Path, dict[str, Any]]:
         if self._found is None:
             raise RuntimeError("there is no checkpoint to restore")
         path, saved = self._found
-        different = differences(saved["fingerprint"], fingerprint_of(engine, self.fingerprint))
-        if different:
-            raise InputError(
-                f"{path} belongs to another run, which differs in {'; '.join(different)}: choose another output "
-                "folder, or set resume to 'never' to start from the beginning."
-            )
         if saved["epoch"] > engine.state.max_epochs:
             raise InputError(
                 f"{path} has already completed {saved['epoch']} epochs, more than max_epochs = "
@@ -238,7 +255,7 @@ class ResumableCheckpoint:
         _check_finite(engine)
         self._files.write(
             {
-                "fingerprint": fingerprint_of(engine, self.fingerprint),
+                **(self._identity.state() if self._identity is not None else {}),
                 "finished": finished,
                 **capture(engine, self.schedulers, self.extra),
             }

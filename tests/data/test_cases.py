@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -149,15 +150,17 @@ def test_a_number_is_no_folder():
         read_cases(5)
 
 
-def test_a_fingerprint_knows_names_and_sizes_and_no_order(tmp_path):
+def test_a_fingerprint_knows_names_and_contents_and_no_order(tmp_path):
     touch(tmp_path, *(f"HK/Case{n}{end}.nii.gz" for n in (13, 14) for end in ("", "_segmentation")))
     cases = read_cases(tmp_path)
-    # the number of version 0.1 for these names and sizes, so that runs of that version can be resumed
-    assert fingerprint(cases) == random_key(("HK/Case13", 0, 0), ("HK/Case14", 0, 0)) == fingerprint(cases[::-1])
+    empty, one, two = (hashlib.sha256(content).hexdigest() for content in (b"", b"1", b"2"))
+    first, second = ("HK/Case13", empty, empty), ("HK/Case14", empty, empty)
+    assert fingerprint(cases) == random_key(first, second) == fingerprint(cases[::-1])
     assert fingerprint(cases) != fingerprint(cases[:1])
-    Path(cases[0]["label"]).write_bytes(b"1")
-    assert fingerprint(cases) == random_key(("HK/Case13", 0, 1), ("HK/Case14", 0, 0))
-    assert fingerprint([{"image": "a/x.nii.gz"}]) == random_key(("x.nii.gz", 0))
+    for content, digest in ((b"1", one), (b"2", two)):
+        Path(cases[0]["label"]).write_bytes(content)
+        assert fingerprint(cases) == random_key(("HK/Case13", empty, digest), second)
+    assert fingerprint([{"image": "a/x.nii.gz"}]) == random_key(("x.nii.gz", ""))
 
 
 def test_real_folder():

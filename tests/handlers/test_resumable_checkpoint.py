@@ -79,7 +79,9 @@ def test_early_stop_continues_with_more_epochs(tmp_path):
 
 def test_another_seed_is_refused_by_name(tmp_path):
     train(tmp_path, epochs=1)
-    with pytest.raises(InputError, match=r"differs in seed \(was 5, is 6\): choose another output folder"):
+    with pytest.raises(
+        InputError, match=r"differs in seed \(was 5, is 6\); train\.sampler\.seed .*: choose another output folder"
+    ):
         train(tmp_path, seed=6)
 
 
@@ -95,8 +97,14 @@ def test_another_architecture_is_refused(tmp_path):
     train(tmp_path, epochs=1)
     trainer = build(tmp_path)
     trainer.network[4] = nn.Conv2d(4, 2, 1)
-    with pytest.raises(InputError, match=r"does not fit this run's network .*size mismatch for 4.weight"):
+    with pytest.raises(InputError, match=r"differs in network\.4\.out_channels \(was 1, is 2\): choose another"):
         trainer.run()
+
+
+def test_a_part_of_another_shape_is_refused(tmp_path):
+    train(tmp_path, epochs=1, extra={"head": nn.Linear(1, 1)})
+    with pytest.raises(InputError, match=r"does not fit this run's extra_head .*size mismatch for weight"):
+        train(tmp_path, extra={"head": nn.Linear(1, 2)})
 
 
 def test_never_starts_from_the_beginning(tmp_path):

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What determines the result of a training, read from the trainer itself."""
+
+from __future__ import annotations
+
+import inspect
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import ignite.distributed as idist
+import monai
+import torch
+from ignite.handlers.param_scheduler import BaseParamScheduler
+from ignite.metrics import Metric
+from monai.engines import Evaluator, SupervisedTrainer
+from torch import nn
+
+from akd_monai.handlers._data_facts import DataFacts
+from akd_monai.handlers._describe import describe, digest
+from akd_monai.handlers._events import attached_handlers, validators_of
+from akd_monai.handlers.best_model import SaveBestModel
+from akd_monai.handlers.randomness import KeyedRandomness
+from akd_monai.identity import tensor_bytes
+from akd_monai.networks import unwrap
+
+__all__ = ["facts_of", "place_of"]
+
+_TRAINED = ("params", "lr")
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def facts_of(engine: SupervisedTrainer, schedulers: Sequence[Any]) -> dict[str, Any]:
+    """Return everything that determines the result of a training, as plain values.
+
+    Loss and its options, terms, optimizer, schedules, network, teacher, data by content, transforms, sampler, batches,
+    precision, accumulation, randomness, and how it is validated. Left out, because a resumed run may have others: the
+    number of epochs, worker processes, device, caches, and every path.
+
+    Args:
+        engine: the trainer, before its first step.
+        schedulers: the schedules that are saved with it.
+    """
+    data = DataFacts()
+    others = [h for h in attached_handlers(engine) if isinstance(h, BaseParamScheduler)]
+    return {
+        "loss": describe(getattr(engine, "_task_loss", engine.loss_function)),
+        "terms": _terms(getattr(engine, "distillation", None)),
+        "teacher": _teacher(engine),
+        "optimizer": _optimizer(engine.optimizer),
+        "schedules": describe([*schedulers, *others]),
+        "network": _network(unwrap(engine.network)),
+        "train": _loader(engine.data_loader, data),
+        "trainer": _trainer(engine),
+        "validation": describe([_validation(validator, data) for validator in validators_of(engine)]),
+    }
+
+
+def place_of(engine: SupervisedTrainer) -> dict[str, Any]:
+    """Return where and by what a run is computed, which a resumed run may change; the versions are then said."""
+    return {
+        "device": torch.device(engine.state.device).type,
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "monai": monai.__version__},
+    }
+
+
+def _terms(distillation: Any) -> Any:
+    terms = getattr(distillation, "active", None)
+    if terms is None:
+        return describe(distillation)
+    named = {}
+    for term in terms:
+        settings = dict(vars(term))
+        named[str(settings.pop("name"))] = describe(settings)
+    return named
+
+
+def _teacher(engine: SupervisedTrainer) -> Any:
+    teacher = getattr(engine, "teacher", None)
+    if not isinstance(teacher, nn.Module):
+        return None
+    source = getattr(engine, "teacher_source", None)
+    options = getattr(getattr(source, "teacher", source), "options", None)
+    names = ("dtype", "channels_last", "compile")
+    texts = []
+    for name, value in teacher.state_dict().items():
+        texts.append(f"{name} {digest(tensor_bytes(value)) if isinstance(value, torch.Tensor) else value}")
+    return {
+        "class": type(teacher).__qualname__,
+        "weights": digest("\n".join(texts).encode()),
+        "options": describe({name: getattr(options, name, None) for name in names}),
+    }
+
+
+def _optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    groups = []
+    for group in optimizer.param_groups:
+        settings = {name: value for name, value in group.items() if name not in _TRAINED}
+        settings.setdefault("initial_lr", group.get("lr"))
+        groups.append(describe({**settings, "parameters": len(group["params"])}))
+    shared = {name: value for name, value in groups[0].items() if all(group.get(name) == value for group in groups)}
+    own = [{name: value for name, value in group.items() if name not in shared} for group in groups]
+    facts = {"class": type(optimizer).__qualname__, "lr": describe(optimizer.defaults.get("lr")), **shared}
+    if any(own):
+        facts["groups"] = {str(number): group for number, group in enumerate(own)}
+    return facts
+
+
+def _network(network: nn.Module) -> dict[str, Any]:
+    modules = {}
+    for name, module in network.named_modules():
+        settings = {}
+        for attribute, value in vars(module).items():
+            parts = value if isinstance(value, (list, tuple)) else (value,)
+            is_setting = not attribute.startswith("_") and attribute not in ("training", "device")
+            if is_setting and all(isinstance(part, _PLAIN) for part in parts):
+                settings[attribute] = describe(value)
+        modules[name or "itself"] = {"class": type(module).__qualname__, **settings}
+    frozen = [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
+    return {**modules, "frozen": frozen}
+
+
+def _loader(loader: Any, data: DataFacts) -> Any:
+    dataset = getattr(loader, "dataset", None)
+    if dataset is None:
+        return {"data": data.of(loader) if isinstance(loader, (list, tuple)) else type(loader).__qualname__}
+    return {
+        "dataset": data.of(dataset),
+        "sampler": data.of(getattr(loader, "sampler", None)),
+        "batch_sampler": data.of(loader.batch_sampler) if getattr(loader, "batch_size", 1) is None else None,
+        "batch_size": getattr(loader, "batch_size", None),
+        "drop_last": getattr(loader, "drop_last", None),
+        "collate": describe(getattr(loader, "collate_fn", None)),
+    }
+
+
+def _trainer(engine: SupervisedTrainer) -> dict[str, Any]:
+    handlers = attached_handlers(engine)
+    seeds = [handler.seed for handler in handlers if isinstance(handler, KeyedRandomness)]
+    return {
+        "class": type(engine).__qualname__,
+        "step": describe(engine._process_function),
+        "prepare_batch": describe(engine.prepare_batch),
+        "inferer": describe(getattr(engine, "inferer", None)),
+        "amp": bool(engine.amp),
+        "amp_options": describe(getattr(engine, "amp_kwargs", None) or {}),
+        "accumulation_steps": getattr(engine, "accumulation_steps", 1),
+        "processes": idist.get_world_size(),
+        "seeds": describe(seeds),
+    }
+
+
+def _validation(validator: Evaluator, data: DataFacts) -> dict[str, Any]:
+    handlers = attached_handlers(validator)
+    return {
+        **_loader(validator.data_loader, data),
+        "class": type(validator).__qualname__,
+        "inferer": describe(getattr(validator, "inferer", None)),
+        "postprocessing": describe(_postprocessing(handlers)),
+        "metrics": describe([handler for handler in handlers if isinstance(handler, Metric)]),
+        "key_metric": getattr(validator.state, "key_metric_name", None),
+        "best_by": [handler.key_metric for handler in handlers if isinstance(handler, SaveBestModel)],
+    }
+
+
+def _postprocessing(handlers: Sequence[Any]) -> list[Any]:
+    # MONAI keeps it nowhere but in the function that it attaches
+    functions = [handler for handler in handlers if inspect.isfunction(handler)]
+    closures = [inspect.getclosurevars(function).nonlocals for function in functions]
+    return [variables["posttrans"] for variables in closures if "posttrans" in variables]
