@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,19 @@ from numpy.typing import NDArray
 
 from akd_monai.prostate.prepare._sources.base import CaseError
 from akd_monai.prostate.prepare._sources.itk_files import itk_image, last_line
+from akd_monai.prostate.prepare._sources.scanner import known_coil, known_maker, known_model
 
-__all__ = ["Slice", "dicom_files", "read_slice"]
+__all__ = ["Slice", "dicom_files", "is_dicom", "read_slice"]
 
 _SUFFIXES = (".dcm", ".ima")
-_SCANNER_TAGS = {
-    "manufacturer": "0008|0070",
-    "model": "0008|1090",
-    "field_strength_t": "0018|0087",
-    "receive_coil": "0018|1250",
+_SCANNER_TEXTS: dict[str, tuple[str, Callable[[str], str]]] = {
+    "manufacturer": ("0008|0070", known_maker),
+    "model": ("0008|1090", known_model),
+    "receive_coil": ("0018|1250", known_coil),
 }
+_FIELD_STRENGTH = "0018|0087"
+# Tesla; a number beyond that is none of a scanner for people, and might be a date.
+_STRONGEST_T = 12.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Slice:
         orientation: direction of a row (3 numbers) and of a column (3), LPS.
         pixel_spacing: mm between rows, mm between columns.
         thickness: SliceThickness in mm.
-        scanner: maker, model, field strength and coil, where the header names them.
+        scanner: maker, model, field strength and coil, where the header names them; ``other`` for unknown texts.
     """
 
     path: Path
@@ -76,20 +80,25 @@ def dicom_files(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
-            if not name.startswith(".") and name != "DICOMDIR" and _is_dicom(path):
+            if not name.startswith(".") and name != "DICOMDIR" and is_dicom(path):
                 found.append(path)
     return found
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is DICOM by its suffix or by the letters at byte 128."""
     return path.suffix.lower() in _SUFFIXES or _has_magic(path)
 
 
 def _has_magic(path: Path) -> bool:
     if not path.is_file():
         return False
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        # What cannot be opened is named among the files that were not used.
+        return False
 
 
 def read_slice(path: Path) -> Slice:
@@ -146,12 +155,15 @@ def _slice(path: Path, pixels: NDArray[Any], tags: dict[str, str]) -> Slice:
 
 
 def _scanner(tags: dict[str, str]) -> dict[str, str | float]:
-    scanner: dict[str, str | float] = {name: tags[tag] for name, tag in _SCANNER_TAGS.items() if tags.get(tag)}
-    strength = _number(str(scanner.pop("field_strength_t", "")))
+    scanner: dict[str, str | float] = {}
+    for name, (tag, known) in _SCANNER_TEXTS.items():
+        if tags.get(tag):
+            scanner[name] = known(tags[tag])
+    strength = _number(tags.get(_FIELD_STRENGTH, ""))
     if strength > 100:
         # Some makers write gauss.
         strength /= 10000
-    if strength > 0:
+    if 0 < strength <= _STRONGEST_T:
         scanner["field_strength_t"] = strength
     return scanner
 
