@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import math
 import os
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ _HEADER_FAULTS = (
     nib.wrapstruct.WrapStructError,
 )
 _REPLACE = "replace the file"
+# nibabel tells what it finds in a header on the terminal; a file that is refused has its own message
+_SILENT = logging.getLogger(f"{__name__}.header")
+_SILENT.disabled = True
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,8 @@ def _parsed(kind: type[nib.Nifti1Image], head: bytes) -> tuple[Any, int, int]:
     """Return the header as stored, the length of the file that it promises, and the number of voxels."""
     try:
         stored = kind.header_class(head, check=False)
-        checked = kind.header_class(head)
+        checked = stored.copy()
+        checked.check_fix(logger=_SILENT)
         dtype = checked.get_data_dtype()
         shape = checked.get_data_shape()
         offset = int(checked.get_data_offset())

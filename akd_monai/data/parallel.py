@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 # What to tell the user of an item without a result: what happened, and the remedy.
 WORKER_DIED = (
     "the worker process died without a message",
-    "out of memory, or a script without `if __name__ == '__main__':`? try workers=1",
+    "out of memory, a file that crashes its reader, or a script without `if __name__ == '__main__':`? try workers=0",
 )
 _GIVE_UP_AFTER = 3
 
@@ -36,10 +36,11 @@ def for_each(
     progress: bool,
     title: str,
     unit: str = "case",
+    isolated: bool = False,
 ) -> Iterator[tuple[Item, Result | None]]:
     """Yield each item with its result, in the order in which they are completed.
 
-    An item whose worker process died has the result ``None``; report :data:`WORKER_DIED` for it. ``function`` must
+    An item whose worker process died has the result ``None``; report ``WORKER_DIED`` for it. ``function`` must
     therefore not return ``None`` itself. What it raises is raised here and ends the loop.
 
     Args:
@@ -49,6 +50,8 @@ def for_each(
         progress: show a bar, if the output is a terminal.
         title: title of the bar.
         unit: what the bar calls an item.
+        isolated: whether ``function`` may crash, so that even one item gets a process of its own; with 0 workers all is
+            done in this one nevertheless.
 
     Raises:
         InputError: if ``workers`` is no number of processes.
@@ -60,7 +63,7 @@ def for_each(
     check_workers(workers)
     # tqdm shows a bar on terminals alone when disable is None
     with tqdm(total=len(items), desc=title, unit=unit, disable=None if progress else True) as bar:
-        for pair in _results(function, items, workers):
+        for pair in _results(function, items, workers, isolated=isolated):
             bar.update()
             yield pair
 
@@ -79,10 +82,11 @@ def check_workers(workers: object) -> None:
 
 
 def _results(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, *, isolated: bool
 ) -> Iterator[tuple[Item, Result | None]]:
     # Starting processes takes longer than a handful of cases.
-    if workers > 1 and len(items) > workers:
+    is_worth_it = workers > 1 and len(items) > workers
+    if items and (is_worth_it or (isolated and workers > 0)):
         yield from _pooled(function, items, workers)
         return
     for item in items:

@@ -34,6 +34,17 @@ def test_one_crash_costs_one_item():
     assert sorted(found, key=str) == sorted([("1 + 1", 2), (kill, None), ("2 + 2", 4), ("3 + 3", 6)], key=str)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_isolated_items_never_stay_in_this_process(workers):
+    kill = f"__import__('os').kill(__import__('os').getpid(), {int(signal.SIGSEGV)})"
+    items = [kill, "1 + 1"]
+    found = dict(for_each(eval, items, workers=workers, progress=False, title="items", isolated=True))
+    assert found == {kill: None, "1 + 1": 2}
+    alone = dict(for_each(eval, [kill], workers=workers, progress=False, title="items", isolated=True))
+    assert alone == {kill: None}
+    assert list(for_each(eval, [], workers=workers, progress=False, title="items", isolated=True)) == []
+
+
 def test_when_nothing_works_it_gives_up_and_names_every_item():
     kill = f"__import__('os').kill(__import__('os').getpid(), {int(signal.SIGKILL)})"
     assert run(eval, [kill] * 6) == [(kill, None)] * 6

@@ -58,7 +58,8 @@ def prepare_dataset(
         input_dir: folder with the raw files, as downloaded.
         output_dir: prepared folder; several sources may share one. For the source ``folder`` it also gets
             ``.prepare-key``, the secret behind the pseudonyms, which must not be passed on with the data.
-        workers: number of processes; with 0 or 1, all is done in this one.
+        workers: number of processes, in which a file that crashes its reader costs one case; with 0 all is done in
+            this one, and a crash ends it.
         site: for a source of several sites, prepare this one only (name or code); else the name of the site to write.
         size: resample in plane to this many pixels a side (linear, masks nearest) over the same physical extent, at
             least 8; a volume that is not square is first padded to a square.
@@ -81,7 +82,7 @@ def prepare_dataset(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     raw = Path(folder) / "raw" / "t2.nii.gz"
         ...     _ = write_nifti(raw, np.arange(64, dtype=np.int16).reshape(4, 4, 4), np.diag([1.0, 1.0, 3.0, 1.0]))
-        ...     result = prepare_dataset("folder", raw.parent, Path(folder) / "prepared", workers=1)
+        ...     result = prepare_dataset("folder", raw.parent, Path(folder) / "prepared", workers=0)
         >>> result.done, result.warnings
         (['LOCAL/Case00'], {'LOCAL/Case00': ['no label: image only']})
     """
@@ -137,7 +138,9 @@ class _Run:
         title = f"prepare {self._request.reader.name}"
         names = {job.name for job in jobs}
         self._manifest.failed = [entry for entry in self._manifest.failed if entry["case"] not in names]
-        for job, outcome in for_each(prepare_case, jobs, workers=workers, progress=progress, title=title):
+        # a library that crashes on a file takes its process with it
+        outcomes = for_each(prepare_case, jobs, workers=workers, progress=progress, title=title, isolated=True)
+        for job, outcome in outcomes:
             self._enter(job, outcome or _died(job))
         self._manifest.write()
         complete = len(self._result.done) + len(self._result.kept)

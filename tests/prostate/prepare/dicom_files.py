@@ -128,7 +128,7 @@ def zones():
 
 
 def run(source, root, out, **other):
-    return prepare_dataset(source, root, out, workers=1, progress=False, **other)
+    return prepare_dataset(source, root, out, workers=0, progress=False, **other)
 
 
 def record_of(out, name):

@@ -33,7 +33,7 @@ def six_site(root, *names):
     return root
 
 
-def run(root, out, source="six-site", workers=1, **other):
+def run(root, out, source="six-site", workers=0, **other):
     return prepare_dataset(source, root, out, workers=workers, progress=False, **other)
 
 

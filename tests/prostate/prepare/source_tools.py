@@ -33,7 +33,7 @@ def save(path, array, affine=RAS):
 
 
 def run(source, root, out, **other):
-    return prepare_dataset(source, root, out, workers=1, progress=False, **other)
+    return prepare_dataset(source, root, out, workers=0, progress=False, **other)
 
 
 def records(out):

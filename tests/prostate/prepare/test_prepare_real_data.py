@@ -30,7 +30,7 @@ def voxels(path):
 
 
 def run(source, root, out, **other):
-    return prepare_dataset(source, root, out, workers=1, progress=False, **other)
+    return prepare_dataset(source, root, out, workers=0, progress=False, **other)
 
 
 def overlap(prepared, known):

@@ -148,6 +148,12 @@ def coloured(folder):
     save(folder / IMAGE, np.zeros(SHAPE, dtype=dtype))
 
 
+def link_to_text(folder):
+    (folder / "passwords").write_text("root:x:0:0")
+    (folder / IMAGE).unlink()
+    (folder / IMAGE).symlink_to(folder / "passwords")
+
+
 def no_affine(folder):
     image = nib.load(folder / IMAGE)
     image.set_sform(None, 0)
@@ -219,6 +225,38 @@ FAULTS = {
         "two of its axes are parallel",
     ),
     "nan affine": (put(IMAGE, raw_header(srow_x=[np.nan] * 4)), "affine-invalid", ERROR, "NaN"),
+    "sheared affine": (
+        put(IMAGE, raw_header(srow_x=[-2, 0, 1, 0])),
+        "affine-invalid",
+        ERROR,
+        "sheared: two of its axes are 18.4 degrees off a right angle",
+    ),
+    "negative pixdim": (
+        put(IMAGE, raw_header(pixdim=[1, -2, 2, 3, 1, 1, 1, 1])),
+        "affine-invalid",
+        ERROR,
+        "voxels of -2 x 2 x 3",
+    ),
+    "unit": (put(IMAGE, raw_header(xyzt_units=5)), "units", ERROR, "states its lengths in unit 5"),
+    "two places": (
+        put(IMAGE, raw_header(qform_code=1, qoffset_z=40)),
+        "affine-unclear",
+        WARNING,
+        "qform and sform lie up to 40.0 mm apart; the sform is used",
+    ),
+    "bytes after the voxels": (
+        put(IMAGE, lambda d: gzip.compress(gzip.decompress(d) + bytes(10_000_000))),
+        "oversized",
+        ERROR,
+        "more than the 101152 bytes that its header promises",
+    ),
+    "30000 cubed": (
+        put(IMAGE, raw_header(dim=[3, 30000, 30000, 30000, 1, 1, 1, 1])),
+        "too-large",
+        ERROR,
+        "promises 27000000000000 voxels",
+    ),
+    "link to a text": (link_to_text, "not-an-image", ERROR, "is no NIfTI file (it starts with text)"),
     "shifted 40 mm": (edit(MASK, same, moved(40)), "affine-mismatch", ERROR, "up to 40.0 mm beside"),
     "shifted 0.2 mm": (edit(MASK, same, moved(0.2)), "affine-mismatch", ERROR, "up to 0.2 mm beside"),
     "mirrored": (edit(MASK, same, np.diag([2.0, -2, 3, 1])), "affine-mismatch", ERROR, "up to 236.0 mm beside"),
@@ -269,5 +307,5 @@ def prepared(folder, tmp_path):
     """Return what prepare writes of ``folder``."""
     from akd_monai.prostate import prepare_dataset
 
-    prepare_dataset("six-site", folder, tmp_path / "out", workers=1, progress=False)
+    prepare_dataset("six-site", folder, tmp_path / "out", workers=0, progress=False)
     return tmp_path / "out"
