@@ -41,7 +41,7 @@ def markdown_table(
         |----------|-----:|
         | prostate |  0.9 |
     """
-    lines = [[_cell(entry) for entry in line] for line in (header, *rows)]
+    lines = [list(map(_cell, line)) for line in (header, *rows)]
     for line in lines:
         _check_length("a row of the table", line, header)
     if align is None:

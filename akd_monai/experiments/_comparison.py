@@ -141,7 +141,7 @@ def compare(results: Results, seed: int = 0) -> list[Comparison]:
 def cautions(results: Results, comparisons: Sequence[Comparison]) -> list[str]:
     """Return, a sentence each, what limits the figures of this record."""
     said = []
-    tested = [frozenset(case_key(row) for row in system["per_case"]) for system in results["systems"]]
+    tested = [_cases_of(system) for system in results["systems"]]
     fewest = min(len(cases) for cases in tested)
     if fewest < FEW_CASES:
         said.append(
@@ -164,6 +164,10 @@ def cautions(results: Results, comparisons: Sequence[Comparison]) -> list[str]:
             "Another seed may move the result by as much."
         )
     return said
+
+
+def _cases_of(system: System) -> frozenset[str]:
+    return frozenset(case_key(row) for row in system["per_case"])
 
 
 def _value(row: CaseRow, metric: str) -> float:

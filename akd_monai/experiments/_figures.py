@@ -146,7 +146,8 @@ def curves_figure(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> byt
     terms = _ordered(k for history in histories.values() for entry in history for k in entry if k.startswith("loss/"))
     looks = _looks(terms)
     for (label, history), ax in zip(histories.items(), every, strict=False):
-        present = [term for term in terms if any(term in entry for entry in history)]
+        recorded = set().union(*history)
+        present = [term for term in terms if term in recorded]
         _curves(ax, f"Loss: {label}", {t: (history, t, looks[t]) for t in present})
     _curves(
         every[panels - 1],

@@ -89,12 +89,14 @@ def _row(
     # With several classes no single Dice belongs to the outline.
     scores = {s["label"]: case_values(s, "dice", names[0]) for s in results["systems"]} if len(names) == 1 else {}
     height, width = (float(s) for s in image.header.get_zooms()[1::-1])
+    upright = {label: _upright(mask[..., k]) for label, mask in masks.items()}
+    dice = {label: values[case] for label, values in scores.items() if case in values}
     return ContourRow(
         title=f"{case}\nslice {k + 1} of {reference.shape[-1]}",
         image=_upright(_voxels(image)[..., k]),
         reference=_upright(reference[..., k]),
-        predictions={label: _upright(mask[..., k]) for label, mask in masks.items()},
-        dice={label: values[case] for label, values in scores.items() if case in values},
+        predictions=upright,
+        dice=dice,
         spacing=(height, width),
     )
 

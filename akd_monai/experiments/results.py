@@ -146,7 +146,8 @@ def case_key(row: CaseRow) -> str:
         >>> case_key({"case_id": "Case00", "site": ""})
         'Case00'
     """
-    case, site = row["case_id"], row.get("site", "")
+    case = row["case_id"]
+    site = row.get("site", "")
     return case if not site or case.startswith(f"{site}/") else f"{site}/{case}"
 
 
@@ -252,7 +253,8 @@ def _need(record: Any, names: tuple[str, ...], what: str) -> None:
 def _with_paths(results: Results, change: Callable[[str], str]) -> Results:
     results = copy.deepcopy(results)
     for files in results.get("images", {}).values():
-        files["image"], files["label"] = change(files["image"]), change(files["label"])
+        files["image"] = change(files["image"])
+        files["label"] = change(files["label"])
     for system in results["systems"]:
         if "predictions" in system:
             system["predictions"] = {case: change(file) for case, file in system["predictions"].items()}

@@ -131,7 +131,9 @@ def paired_difference(
     """
     # Sorted by name, so that the order of the cases does not reach the resampling.
     shared = sorted(first.keys() & second.keys(), key=repr)
-    every = _floats(first[case] for case in shared) - _floats(second[case] for case in shared)
+    minuend = _floats(first[case] for case in shared)
+    subtrahend = _floats(second[case] for case in shared)
+    every = minuend - subtrahend
     defined = every[~np.isnan(every)]
     low, high = _interval(defined, seed, resamples)
     p_value = _signed_rank_p(defined)

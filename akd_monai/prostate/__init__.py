@@ -6,10 +6,9 @@ Names are looked up when they are first used, so that ``import akd_monai.prostat
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from akd_monai._moved import moved_name
+from akd_monai._lazy import lazy_names
 
 if TYPE_CHECKING:
     from akd_monai.prostate.phantom.make import make_phantom
@@ -25,11 +24,4 @@ _HOMES = {
 __all__ = ["make_phantom", "prepare_dataset", "verify_dataset"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        return moved_name(__name__, name)
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -91,5 +91,5 @@ def test_cautions():
     results["systems"][0]["per_case"].pop()
     results["systems"][1]["per_case"][0]["asd_mm"] = math.nan
     said = " ".join(cautions(results, compare(results)))
-    assert "judged on different cases" in said
+    assert "evaluated on different cases" in said
     assert "undefined because a mask is empty" in said

@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_read_is_named_without_its_folder(tmp_path, kind):
     damaged(kind)(Path(results["images"]["S3/Case00"]["image"]))
     pictured, left_out = contour_rows(results, ".")
     assert [p.title.split("\n")[0] for p in pictured] == ["S3/Case01"]
-    assert left_out == ["Case00.nii.gz could not be read, so its picture is left out."]
+    assert left_out == ["Case00.nii.gz could not be read, so its picture is skipped."]
 
 
 def test_flipped_bits_stop_nothing(tmp_path):

@@ -31,7 +31,7 @@ def test_the_file_is_json_without_absolute_paths(tmp_path):
     results = record(tmp_path)
     results["systems"][0]["per_case"][0]["dice"] = math.nan
     text = write_results(results, tmp_path / "report" / "results.json").read_text()
-    plain = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    plain = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no valid JSON"))
     assert plain["systems"][0]["per_case"][0]["dice"] is None
     assert plain["images"]["S3/Case00"]["image"] == os.path.join("..", "data", "Case00.nii.gz")
     assert str(tmp_path) not in text
@@ -75,14 +75,14 @@ def change(path, value):
     [
         (change(["target"], KeyError), "the results must have 'target'"),
         (change(["data"], "phantom"), "'data' must be a mapping, got str"),
-        (change(["data", "kind"], "phantom"), "data must be 'synthetic' or 'real', got 'phantom'"),
+        (change(["data", "kind"], "phantom"), "kind of data must be one of 'synthetic', 'real', got 'phantom'"),
         (change(["systems"], []), "no system"),
-        (change(["systems", 0, "role"], "student"), "role must be one of teacher, baseline, distilled, got 'student'"),
+        (change(["systems", 0, "role"], "student"), "role of system 'teacher' must be one of 'teacher', 'baseline', 'distilled', got 'student'"),
         (change(["systems", 0, "per_case"], KeyError), "a system must have 'per_case'"),
         (change(["systems", 0, "key"], "distilled"), "key of its own"),
         (change(["systems", 0, "per_case", 1, "case_id"], "Case00"), "system 'teacher' has case 'S3/Case00' twice"),
         (change(["systems", 0, "per_case", 0, "dice"], KeyError), "a case of system 'teacher' must have 'dice'"),
-        (change(["comands"], []), "unknown entry 'comands'. Did you mean 'commands'"),
+        (change(["comands"], []), "unknown entry 'comands' of the results. Did you mean 'commands'"),
     ],
 )
 def test_faults_are_named(fault, message):
@@ -103,7 +103,7 @@ def test_what_json_cannot_hold(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "there are no results"), ("{", "is not JSON"), ("[]", "no record of an experiment")]
+    ("text", "message"), [(None, "there are no results"), ("{", "is no valid JSON"), ("[]", "must hold an object at its top level, got list")]
 )
 def test_unreadable_records(tmp_path, text, message):
     if text is not None:
