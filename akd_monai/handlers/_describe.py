@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects of a training as plain values: the same in every process for the same settings, and readable when they differ.
 
-Of an object of PyTorch or MONAI the settings are what its constructor takes and the objects in it, because such
-libraries keep state in public attributes; of any other object every public attribute is a setting.
+Of an object of PyTorch or MONAI the settings are what its constructor takes, numbers, strings, and the objects in it,
+because such libraries keep tensors and lists that change in public attributes; of any other object every public
+attribute is a setting.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ _NEVER = {
     "training",
     "verbose",
 }
+_NUMBERS = (bool, int, float, str)
 _NESTED = (Transform, Randomizable, nn.Module, Dataset, Sampler, LRScheduler, FunctionType, MethodType, partial)
 _IGNORED = (torch.device, torch.Generator, np.random.RandomState, np.random.Generator, Engine, type(os))
 _LONGEST = 64
@@ -99,7 +101,7 @@ def settings_of(value: Any) -> dict[str, Any]:
     settings = {}
     for name, item in attributes.items():
         plain = name.strip("_")
-        is_public = not name.startswith("_") and not is_library
+        is_public = not name.startswith("_") and (not is_library or isinstance(item, _NUMBERS))
         if plain not in _NEVER and (plain in given or is_public or _is_nested(item)):
             settings[plain] = item
     return settings

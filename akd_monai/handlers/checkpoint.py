@@ -47,10 +47,10 @@ class ResumableCheckpoint:
     MONAI, where a line says so. A checkpoint of version 0.1 is compared by ``fingerprint`` alone, with a warning.
 
     ``resume.pt`` is written atomically, with a checksum, and the file before it kept as ``resume-previous.pt``: whatever
-    happens, one of them can be read, and a damaged one is never used. They are written after the schedulers have stepped, and at the end of an epoch after validation,
-    at any position of this handler in the list. SIGTERM and Ctrl-C save at the end of the step (at the end of an epoch,
-    after validation) and leave with exit code 128 + signal. A run that is finished and started again trains nothing;
-    with a larger ``max_epochs`` it continues.
+    happens, one of them can be read, and a damaged one is never used. They are written after the schedulers have
+    stepped, and at the end of an epoch after validation, at any position of this handler in the list. SIGTERM and Ctrl-C
+    save at the end of the step (at the end of an epoch, after validation) and leave with exit code 128 + signal. A run
+    that is finished and started again trains nothing; with a larger ``max_epochs`` it continues.
 
     Only one run may use a folder at a time. The run is named by :func:`unique_run_name` of the folder.
 
