@@ -77,7 +77,7 @@ def change(path, value):
         (change(["data"], "phantom"), "'data' must be a mapping, got str"),
         (change(["data", "kind"], "phantom"), "kind of data must be one of 'synthetic', 'real', got 'phantom'"),
         (change(["systems"], []), "no system"),
-        (change(["systems", 0, "role"], "student"), "role of system 'teacher' must be one of 'teacher', 'baseline', 'distilled', got 'student'"),
+        (change(["systems", 0, "role"], "student"), "role of system 'teacher' must be one of .*, got 'student'"),
         (change(["systems", 0, "per_case"], KeyError), "a system must have 'per_case'"),
         (change(["systems", 0, "key"], "distilled"), "key of its own"),
         (change(["systems", 0, "per_case", 1, "case_id"], "Case00"), "system 'teacher' has case 'S3/Case00' twice"),
@@ -103,7 +103,8 @@ def test_what_json_cannot_hold(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "there are no results"), ("{", "is no valid JSON"), ("[]", "must hold an object at its top level, got list")]
+    ("text", "message"),
+    [(None, "there are no results"), ("{", "is no valid JSON"), ("[]", "must hold an object at its top level")],
 )
 def test_unreadable_records(tmp_path, text, message):
     if text is not None:
