@@ -23,7 +23,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|monai|ignite|numpy|np|npt|nibabel|nib|nn|pandas|mlflow|argparse|jinja2)(\..*)?"),
     (r"py:.*", r"(collections|concurrent|contextlib|dataclasses|enum|os|pathlib|types|typing)(\..*)?"),
-    (r"py:.*", r"(bool|bytes|complex|dict|float|frozenset|int|list|memoryview|object|set|str|tuple|type|None|optional)"),
+    (
+        r"py:.*",
+        r"(bool|bytes|complex|dict|float|frozenset|int|list|memoryview|object|set|str|tuple|type|None|optional)",
+    ),
     # what signatures call by its last name alone, and the types of choices, which are strings to a user
     (r"py:class", r"(.*\.)?(Compose|Evaluator|Item|KeysCollection|Path|Result|pd\.DataFrame)"),
     (r"py:class", r"(AffinityAlgorithm|CacheDtype|Gram(Mode|Normalize|Reduction)|KLDirection|Resume)"),
