@@ -29,7 +29,7 @@ from torch.utils.data import Dataset, Sampler
 
 from akd_monai.identity import tensor_bytes
 
-__all__ = ["describe", "digest", "library_of", "settings_of"]
+__all__ = ["describe", "digest", "library_of", "settings_of", "weights_digest"]
 
 _LIBRARIES = ("monai", "torch", "torchvision", "ignite")
 # what never changes a result, or says where a run is instead of what it is
@@ -84,6 +84,14 @@ def describe(value: Any, special: Callable[[Any], Any] | None = None) -> Any:
 def digest(data: bytes | memoryview) -> str:
     """Return the SHA-256 of ``data``, shortened to what a reader can compare."""
     return hashlib.sha256(data).hexdigest()[:_DIGITS]
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Return a hash of a network's parameters and buffers."""
+    texts = []
+    for name, value in network.state_dict().items():
+        texts.append(f"{name} {digest(tensor_bytes(value)) if isinstance(value, torch.Tensor) else value}")
+    return digest("\n".join(texts).encode())
 
 
 def library_of(value: Any) -> str:

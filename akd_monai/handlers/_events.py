@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from monai.handlers import ValidationHandler
 
-from akd_monai.errors import InputError
+from akd_monai.errors import InputError, NonFiniteError
 
 __all__ = ["attached_handlers", "is_first_rank", "on_failure", "run_first", "run_late", "validators_of"]
 
@@ -87,8 +87,9 @@ def on_failure(engine: Engine, callback: Callable[..., Any]) -> None:
     """Call ``callback(engine, error)`` once for an error of the run, before other handlers see it.
 
     Ignite stops at the first handler that raises and, worse, drops the error if none does. Here the callbacks run
-    before all others, and the error is then handled as it would be without them. An ``InputError`` or ``SystemExit``
-    is raised again at once: neither is a failure of the program, so no traceback is logged.
+    before all others, and the error is then handled as it would be without them. An error that says all in its one line
+    (``InputError``, ``NonFiniteError``, ``OSError`` such as a full disk, ``SystemExit``) is raised again at once, so that
+    no traceback is logged.
 
     Example:
         >>> def step(engine, batch):
@@ -109,6 +110,9 @@ def on_failure(engine: Engine, callback: Callable[..., Any]) -> None:
     run_first(engine, Events.EXCEPTION_RAISED, _FailureCallbacks([callback]))
 
 
+_SAYS_ALL = (InputError, NonFiniteError, OSError, SystemExit)
+
+
 class _FailureCallbacks:
     def __init__(self, callbacks: list[Callable[..., Any]]) -> None:
         self.callbacks = callbacks
@@ -121,5 +125,5 @@ class _FailureCallbacks:
             for callback in self.callbacks:
                 callback(engine, error)
         alone = len(engine._event_handlers[Events.EXCEPTION_RAISED]) == 1
-        if alone or isinstance(error, (InputError, SystemExit)):
+        if alone or isinstance(error, _SAYS_ALL):
             raise error

@@ -17,11 +17,10 @@ from monai.engines import Evaluator, SupervisedTrainer
 from torch import nn
 
 from akd_monai.handlers._data_facts import DataFacts
-from akd_monai.handlers._describe import describe, digest
+from akd_monai.handlers._describe import describe, weights_digest
 from akd_monai.handlers._events import attached_handlers, validators_of
 from akd_monai.handlers.best_model import SaveBestModel
 from akd_monai.handlers.randomness import KeyedRandomness
-from akd_monai.identity import tensor_bytes
 from akd_monai.networks import unwrap
 
 __all__ = ["facts_of", "place_of"]
@@ -82,12 +81,9 @@ def _teacher(engine: SupervisedTrainer) -> Any:
     source = getattr(engine, "teacher_source", None)
     options = getattr(getattr(source, "teacher", source), "options", None)
     names = ("dtype", "channels_last", "compile")
-    texts = []
-    for name, value in teacher.state_dict().items():
-        texts.append(f"{name} {digest(tensor_bytes(value)) if isinstance(value, torch.Tensor) else value}")
     return {
         "class": type(teacher).__qualname__,
-        "weights": digest("\n".join(texts).encode()),
+        "weights": weights_digest(teacher),
         "options": describe({name: getattr(options, name, None) for name in names}),
     }
 

@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import ignite.distributed as idist
-import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 
-from akd_monai.errors import InputError, NonFiniteError, check_choice
+from akd_monai.errors import InputError, check_choice
 from akd_monai.files import FolderLock, check_writable, remove_leftovers
 from akd_monai.handlers._checkpoint_folder import CheckpointFolder
-from akd_monai.handlers._events import is_first_rank, on_failure, run_first, run_late
+from akd_monai.handlers._events import attached_handlers, is_first_rank, on_failure, run_first, run_late
 from akd_monai.handlers._fingerprint import Identity
+from akd_monai.handlers._reproduction import check_finite_weights
 from akd_monai.handlers._run_state import capture, members_of, restore, schedulers_of, start_members
 from akd_monai.handlers._stop_signals import StopSignals
 from akd_monai.handlers.run_member import RunMember
 from akd_monai.handlers.run_name import unique_run_name
-from akd_monai.networks import unwrap
 
-__all__ = ["ResumableCheckpoint", "Resume"]
+__all__ = ["ResumableCheckpoint", "Resume", "folder_of_run"]
 
 Resume = Literal["auto", "never"]
 
@@ -252,7 +251,7 @@ class ResumableCheckpoint:
         idist.barrier()
 
     def _write(self, engine: SupervisedTrainer, finished: bool) -> None:
-        _check_finite(engine)
+        check_finite_weights(engine, self.output_dir)
         self._files.write(
             {
                 **(self._identity.state() if self._identity is not None else {}),
@@ -260,6 +259,19 @@ class ResumableCheckpoint:
                 **capture(engine, self.schedulers, self.extra),
             }
         )
+
+
+def folder_of_run(engine: Engine) -> Path | None:
+    """Return the folder of the run that ``engine`` trains, None where nothing saves its state.
+
+    Example:
+        >>> folder_of_run(Engine(lambda engine, batch: None)) is None
+        True
+    """
+    for handler in attached_handlers(engine):
+        if isinstance(handler, ResumableCheckpoint):
+            return handler.output_dir
+    return None
 
 
 def _listed(scheduler: Any) -> list[Any] | None:
@@ -272,13 +284,3 @@ def _at_boundary(engine: SupervisedTrainer) -> bool:
     """Return whether a step inside an epoch is complete; between accumulated batches a gradient is pending."""
     position = engine.state.iteration % engine.state.epoch_length
     return bool(position) and position % getattr(engine, "accumulation_steps", 1) == 0
-
-
-def _check_finite(engine: SupervisedTrainer) -> None:
-    parameters = unwrap(engine.network).named_parameters()
-    broken = [name for name, value in parameters if not torch.isfinite(value).all()]
-    if broken:
-        raise NonFiniteError(
-            f"weights are NaN or infinite after iteration {engine.state.iteration} ({', '.join(broken[:3])}): nothing "
-            "was saved, and the checkpoint before is intact; lower the learning rate or check the data."
-        )

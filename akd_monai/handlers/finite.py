@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from ignite.engine import Engine
 from monai.engines import IterationEvents
 
 from akd_monai.errors import NonFiniteError
 from akd_monai.handlers._metrics import loss_terms
+from akd_monai.handlers._reproduction import save_reproduction
+from akd_monai.handlers.checkpoint import folder_of_run
 from akd_monai.names import case_names
 
 __all__ = ["FiniteLoss"]
@@ -19,7 +23,11 @@ class FiniteLoss:
 
     Ignite's ``TerminateOnNan`` acts after the optimizer's step; here the weights have not changed yet, and nothing is
     saved afterwards, so the last checkpoint is valid. The message names the terms, epoch, iteration and the cases of
-    the batch.
+    the batch, and the file ``nonfinite.pt`` in which batch, terms, position, seed and a hash of the weights are saved for
+    a closer examination; it replaces that of an earlier stop.
+
+    Args:
+        output_dir: folder of the file; by default that of :class:`ResumableCheckpoint`, without which nothing is saved.
 
     Raises:
         NonFiniteError: during training, see above.
@@ -39,6 +47,9 @@ class FiniteLoss:
         akd_monai.errors.NonFiniteError: loss term task is nan in epoch 1, iteration 1, for cases A7: ...
     """
 
+    def __init__(self, output_dir: str | Path | None = None) -> None:
+        self.output_dir = None if output_dir is None else Path(output_dir)
+
     def attach(self, engine: Engine) -> None:
         """Follow ``engine``, a trainer."""
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._check)
@@ -50,7 +61,9 @@ class FiniteLoss:
             return
         broken = [f"{name} is {float(value)}" for name, value in terms.items() if not torch.isfinite(value)]
         cases = ", ".join(case_names(engine.state.batch)) or "unknown"
+        values = {name: float(value) for name, value in terms.items()}
+        where = save_reproduction(engine, self.output_dir or folder_of_run(engine), values)
         raise NonFiniteError(
             f"loss term {', '.join(broken)} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, for "
-            f"cases {cases}: the weights are unchanged; check these images and labels, or lower the learning rate."
+            f"cases {cases}: the weights are unchanged; check these images and labels, or lower the learning rate{where}."
         )
