@@ -271,3 +271,16 @@ def test_paths_of_a_command_line(monkeypatch, tmp_path):
     for value in (5, None, True, ["a"]):
         with pytest.raises(InputError, match=r"^input_dir must be a path, got "):
             as_path(value, "input_dir")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    def no_space(*_):
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr(os, "replace", no_space)
+    with pytest.raises(OSError, match="no space"):
+        atomic_write(path, b"new")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a": b"old"}

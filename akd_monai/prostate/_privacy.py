@@ -10,9 +10,18 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["SECRET_FILE", "known_secret", "looks_personal", "made_secret", "pseudonym", "redacted"]
+__all__ = [
+    "SECRET_FILE",
+    "known_secret",
+    "looks_personal",
+    "made_secret",
+    "pseudonym",
+    "redacted",
+    "without_folders",
+]
 
 SECRET_FILE = ".prepare-key"
 
@@ -21,6 +30,9 @@ _DATES = re.compile(
 )
 _UID = re.compile(r"(?<![\d.])\d+(?:\.\d+){5,}")
 _NAME = re.compile(r"[^\W\d_]+\^[^\W\d_]+")
+_QUOTED_PATH = re.compile(r"""(?P<quote>['"])(?:~|[A-Za-z]:)?[\\/][^'"]*[\\/](?P<name>[^'"\\/]+)(?P=quote)""")
+# A path from the root, with a drive or from a home folder; its last part is kept.
+_PATH = re.compile(r"(?<![\w.])(?:~[\w.-]*|[A-Za-z]:)?(?:[\\/][^\s\\/'\":;,()]+)*[\\/](?=[^\s\\/'\":;,()])")
 _WORDS = re.compile(r"patient.?(?:s.?)?(?:name|id|birth)|birth.?date|accession|\bdob\b|\bmrn\b", re.IGNORECASE)
 
 
@@ -33,6 +45,24 @@ def redacted(text: str) -> str:
     """
     without_uids = _UID.sub(_hashed_uid, text)
     return _NAME.sub("NAME", _DATES.sub("DATE", without_uids))
+
+
+def without_folders(text: str, folders: Iterable[Path] = ()) -> str:
+    """Return ``text`` with every path cut to its last part, so that no home folder or user's name is stored.
+
+    Args:
+        text: a message.
+        folders: folders that may occur in it; their names may hold blanks, by which a path in a text cannot be told.
+
+    Example:
+        >>> without_folders("cannot open '/home/doe/raw/a.nii': I/O error", [])
+        "cannot open 'a.nii': I/O error"
+    """
+    known = {form for folder in (*folders, Path.home()) for form in (str(folder), str(folder.resolve()))}
+    for folder in sorted(known, key=len, reverse=True):
+        if len(folder) > 1:
+            text = text.replace(f"{folder}/", "").replace(f"{folder}\\", "").replace(folder, "the folder")
+    return _PATH.sub("", _QUOTED_PATH.sub(r"\g<quote>\g<name>\g<quote>", text))
 
 
 def _hashed_uid(match: re.Match[str]) -> str:

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +66,46 @@ def test_what_is_no_number_of_processes(workers):
         check_workers(workers)
     with pytest.raises(InputError, match="workers must be"):
         run(abs, [1], workers)
+
+
+def test_a_dying_process_costs_one_item():
+    items = ["1 + 1", "__import__('os')._exit(3)", "2 + 2"]
+    results = dict(for_each(eval, items, workers=2, progress=False, title="sums"))
+    assert results == {"1 + 1": 2, "__import__('os')._exit(3)": None, "2 + 2": 4}
+
+
+_KILLED = """
+import sys
+from akd_monai.files import FolderLock, atomic_write
+from akd_monai.data.parallel import for_each
+if __name__ == "__main__":
+    # The pool says that all its processes run by handing back the first result.
+    for item, result in for_each(eval, ["__import__('os').getpid()"] + ["__import__('time').sleep(60)"] * 3,
+                                 workers=2, progress=False, title="naps"):
+        print(result, flush=True)
+"""
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_processes_of_a_killed_run_end_with_it(tmp_path):
+    script = tmp_path / "naps.py"
+    script.write_text(_KILLED)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    assert _runs(worker)
+    assert worker != parent.pid
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if not _runs(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, 9)
+    pytest.fail("the worker process outlived its parent by 10 seconds")

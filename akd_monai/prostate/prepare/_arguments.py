@@ -4,14 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from akd_monai.data.sites import SITES
 from akd_monai.errors import InputError, unknown_name
-from akd_monai.prostate.prepare._sources import RawCase, Source
+from akd_monai.prostate.prepare._naming import site_problem
+from akd_monai.prostate.prepare._sources import CaseError, RawCase, Source
 
-__all__ = ["cases_of_site", "check_folders", "check_grid", "check_identities", "check_patients", "names_in"]
+__all__ = [
+    "cases_of_site",
+    "check_folders",
+    "check_grid",
+    "check_identities",
+    "check_patients",
+    "names_in",
+    "with_site_problems",
+]
 
 _MIN_PIXELS = 8
 _MIN_MM = 10
@@ -79,6 +89,8 @@ def cases_of_site(reader: Source, cases: list[RawCase], site: str | None) -> lis
     if not wanted.replace("-", "").replace("_", "").isalnum():
         what = f"the name of a site holds letters, digits, '-' and '_' only, got {wanted!r}"
         raise InputError(what, remedy="choose another name")
+    if site_problem(wanted):
+        raise InputError(site_problem(wanted), where="site", remedy="choose another name")
     if not reader.sites:
         return cases
     known = sorted({case.site for case in cases})
@@ -96,11 +108,27 @@ def _known_site(wanted: str, known: Sequence[str]) -> str | None:
     return names.get(wanted.upper())
 
 
+def with_site_problems(cases: Sequence[RawCase]) -> list[RawCase]:
+    """Return the cases; those whose site, taken from the name of a folder, cannot be written get that as their problem."""
+    return [_with_site_problem(case) for case in cases]
+
+
+def _with_site_problem(case: RawCase) -> RawCase:
+    what = site_problem(case.site)
+    if not what or case.problem is not None:
+        return case
+    problem = CaseError(what, remedy="rename the folder of the site", code="site-name")
+    return replace(case, problem=problem)
+
+
 def check_identities(cases: Sequence[RawCase]) -> None:
-    """Raise ``InputError`` if two cases of a source claim to be one scan, of which one would overwrite the other."""
+    """Raise ``InputError`` if two cases of a source claim to be one scan, of which one would overwrite the other.
+
+    Upper and lower case do not tell two cases apart, as they do not tell two files apart everywhere.
+    """
     seen: dict[str, RawCase] = {}
     for case in cases:
-        other = seen.setdefault(case.identity, case)
+        other = seen.setdefault(case.identity.casefold(), case)
         if other is not case:
             what = f"{other.images[0]} and {case.images[0]} are one case of source '{case.source}' by their names"
             raise InputError(

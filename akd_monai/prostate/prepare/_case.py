@@ -84,6 +84,8 @@ class Outcome:
 def prepare_case(job: Job) -> Outcome:
     """Prepare one case, unless its record and the checksums of its files say that it is complete; never raises."""
     try:
+        if job.case.problem is not None:
+            raise job.case.problem
         inputs = {"image_inputs": _digest(job.case.images), "label_inputs": _digest(job.case.labels)}
         if _is_complete(job, inputs):
             return Outcome(record=job.previous, kept=True)
@@ -125,18 +127,21 @@ def _files_of(path: Path) -> list[Path]:
 
 def _is_complete(job: Job, inputs: Mapping[str, str | None]) -> bool:
     record = job.previous
-    if record is None:
+    # A record that somebody changed is no proof of anything: the case is prepared again.
+    if record is None or not isinstance(record.get("sha256"), dict):
         return False
-    if record["options"] != job.all_options or record["patient_id"] != job.case.patient_id:
+    if record.get("options") != job.all_options or record.get("patient_id") != job.case.patient_id:
         return False
     if any(record["sha256"].get(name) != digest for name, digest in inputs.items()):
         return False
-    return all(_is_as_written(job.output_dir, record, kind) for kind in _KINDS if record[kind])
+    return all(_is_as_written(job.output_dir, record, kind) for kind in _KINDS if record.get(kind, True))
 
 
 def _is_as_written(folder: Path, record: Record, kind: str) -> bool:
-    path = folder / record[kind]
-    return path.is_file() and bool(sha256_of(path) == record["sha256"][kind])
+    name = record.get(kind)
+    if not isinstance(name, str) or not (folder / name).is_file():
+        return False
+    return bool(sha256_of(folder / name) == record["sha256"].get(kind))
 
 
 def _prepare(job: Job, inputs: Mapping[str, str | None]) -> Record:

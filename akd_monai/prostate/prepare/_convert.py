@@ -18,19 +18,22 @@ from akd_monai.prostate.prepare._sources import CaseError, Pair, Volume
 __all__ = ["checked", "gridded", "reversed_label", "upright"]
 
 _ORIENTATION = "LPS"
+# A T2-weighted image has hundreds of grey values, a mask of several structures a handful.
+_FEW = 16
 
 
 def checked(pair: Pair) -> Pair:
     """Refuse voxels that are no numbers, store the others in 16 bits where they fit, and warn of what is odd.
 
     Raises:
-        CaseError: for NaN, Inf and values beyond 1e30 in the image.
+        CaseError: for NaN, Inf and values beyond 1e30 in the image, and for a mask in its place.
     """
     values = pair.image.array
     try:
         check_voxels(values)
     except FileError as error:
         raise CaseError(f"the image {error.what}", remedy=error.remedy, code=error.code) from None
+    _check_is_image(values)
     warnings = [*pair.warnings]
     constant = constant_value(values)
     if constant is not None:
@@ -50,6 +53,28 @@ def _label_doubts(label: Volume | None) -> list[str]:
     if share > MOST_FOREGROUND:
         return [f"the label covers {share:.0%} of the voxels: foreground and background may be swapped"]
     return []
+
+
+def _check_is_image(values: NDArray[Any]) -> None:
+    """Refuse what holds a few values only, as masks do; a constant image gets a warning in place of an error."""
+    found = _few_values(values)
+    if len(found) > 1:
+        shown = ", ".join(f"{value:g}" for value in found[:6])
+        more = ", ..." if len(found) > 6 else ""
+        what = f"the image holds {len(found)} different values only ({shown}{more}), as a mask does"
+        remedy = "give the image; a mask is found beside it by its name, for instance case1_segmentation"
+        raise CaseError(what, remedy=remedy, code="mask-as-image")
+
+
+def _few_values(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the different values, sorted, if there are few; none of them for an image."""
+    # Most images are known by a few thousand voxels, which spares sorting all of them.
+    sample = values.ravel()[:: max(1, values.size // 4096)]
+    for part in (sample, values):
+        found = np.unique(part)
+        if len(found) > _FEW:
+            return found[:0]
+    return found
 
 
 def _compact(values: NDArray[Any]) -> NDArray[Any]:

@@ -53,7 +53,8 @@ class PrepareResult:
         done: names of the cases that were written.
         kept: names of the cases that were complete already.
         failed: the cases that could not be prepared.
-        skipped: what was found but is no case, in words.
+        skipped: every volume and every folder of slices that is neither prepared nor the mask of a case, with the reason:
+            ``path: reason``, below the input folder.
         warnings: what is odd about a case, by its name.
     """
 
@@ -72,7 +73,7 @@ class PrepareResult:
 
     def __str__(self) -> str:
         lines = [str(failure) for failure in self.failed]
-        lines += [f"skipped: {what}" for what in self.skipped]
+        lines += _skipped_lines(self.skipped)
         lines += _warning_lines(self.warnings)
         lines.append(self._counts())
         return "\n".join(lines)
@@ -88,6 +89,19 @@ class PrepareResult:
         return f"{', '.join(counts)}: {self.manifest}"
 
 
+def _skipped_lines(skipped: Sequence[str]) -> list[str]:
+    """Return one line for each reason, with the first path and the number of others."""
+    paths_of: dict[str, list[str]] = {}
+    for entry in skipped:
+        path, _, why = entry.rpartition(": ")
+        paths_of.setdefault(why, []).append(path)
+    return [f"skipped: {_first_of(paths)}: {why}" for why, paths in paths_of.items()]
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+
+
 def _warning_lines(warnings: Mapping[str, Sequence[str]]) -> list[str]:
     """Return one line for each kind of warning, with the first case and the number of others."""
     cases_of: dict[str, list[str]] = {}
@@ -96,6 +110,5 @@ def _warning_lines(warnings: Mapping[str, Sequence[str]]) -> list[str]:
             cases_of.setdefault(message, []).append(case)
     lines = []
     for message, cases in cases_of.items():
-        others = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
-        lines.append(f"warning: {cases[0]}{others}: {message}")
+        lines.append(f"warning: {_first_of(cases)}: {message}")
     return lines

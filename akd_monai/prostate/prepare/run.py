@@ -11,8 +11,10 @@ from pathlib import Path
 
 from akd_monai.data.manifest import Manifest
 from akd_monai.data.parallel import WORKER_DIED, check_workers, for_each
+from akd_monai.errors import InputError
 from akd_monai.files import FolderLock, as_path, remove_leftovers
-from akd_monai.prostate._privacy import known_secret, made_secret, redacted
+from akd_monai.prostate._privacy import known_secret, made_secret, redacted, without_folders
+from akd_monai.prostate.prepare._account import unused_files
 from akd_monai.prostate.prepare._arguments import (
     cases_of_site,
     check_folders,
@@ -20,9 +22,10 @@ from akd_monai.prostate.prepare._arguments import (
     check_identities,
     check_patients,
     names_in,
+    with_site_problems,
 )
 from akd_monai.prostate.prepare._case import Job, Options, Outcome, failure_of, prepare_case
-from akd_monai.prostate.prepare._naming import name_cases
+from akd_monai.prostate.prepare._naming import check_site_names, name_cases
 from akd_monai.prostate.prepare._result import Failure, PrepareResult
 from akd_monai.prostate.prepare._sources import CaseError, Listing, Source, SourceName, get_source
 
@@ -98,10 +101,20 @@ def prepare_dataset(
     listing = request.listing(secret)
     with FolderLock(target):
         remove_leftovers(target, depth=2)
+        manifest = _open_manifest(target)
         if reader.private_names and not secret:
             listing = request.listing(made_secret(target))
         options = Options(size, crop_mm)
-        return _Run(request, target, listing).prepare(options, workers, progress)
+        return _Run(request, manifest, listing).prepare(options, workers, progress)
+
+
+def _open_manifest(target: Path) -> Manifest:
+    manifest = Manifest(target)
+    synthetic = [name for name, record in manifest.records.items() if record.get("synthetic")]
+    if manifest.extra.get("synthetic") or synthetic:
+        what = "holds a synthetic set, with which real cases must not be mixed"
+        raise InputError(what, where=f"the output folder {target}", remedy="choose another folder", code="synthetic")
+    return manifest
 
 
 @dataclass(frozen=True)
@@ -116,28 +129,29 @@ class _Request:
     def listing(self, secret: bytes) -> Listing:
         """Find the cases, by names alone."""
         found = self.reader.find_cases(self.root, site=self.site, secret=secret)
-        cases = cases_of_site(self.reader, found.cases, self.site)
+        cases = with_site_problems(cases_of_site(self.reader, found.cases, self.site))
         check_identities(cases)
         check_patients(self.flip_labels, cases)
-        return Listing(cases, found.skipped)
+        return Listing(cases, [*found.skipped, *unused_files(self.root, found)])
 
 
 class _Run:
     """One call of prepare: its jobs, its manifest, its result."""
 
-    def __init__(self, request: _Request, target: Path, listing: Listing) -> None:
+    def __init__(self, request: _Request, manifest: Manifest, listing: Listing) -> None:
         self._request = request
-        self._target = target
+        self._target = manifest.path.parent
         self._listing = listing
-        self._manifest = Manifest(target)
-        self._result = PrepareResult(target, self._manifest.path, skipped=list(listing.skipped))
+        self._manifest = manifest
+        skipped = [entry.told(request.root) for entry in listing.skipped]
+        self._result = PrepareResult(self._target, manifest.path, skipped=skipped)
 
     def prepare(self, options: Options, workers: int, progress: bool) -> PrepareResult:
         """Prepare every case and write the manifest after each."""
         jobs = self._jobs(options)
         title = f"prepare {self._request.reader.name}"
         names = {job.name for job in jobs}
-        self._manifest.failed = [entry for entry in self._manifest.failed if entry["case"] not in names]
+        self._manifest.failed = [entry for entry in self._manifest.failed if entry.get("case") not in names]
         # a library that crashes on a file takes its process with it
         outcomes = for_each(prepare_case, jobs, workers=workers, progress=progress, title=title, isolated=True)
         for job, outcome in outcomes:
@@ -149,6 +163,9 @@ class _Run:
 
     def _jobs(self, options: Options) -> list[Job]:
         records = self._manifest.records
+        # A case that is not written makes no folder.
+        sites = [case.site for case in self._listing.cases if case.problem is None]
+        check_site_names([*sites, *(name.split("/")[0] for name in records)])
         jobs = []
         for case, name in zip(self._listing.cases, name_cases(self._listing.cases, records), strict=True):
             flip = case.patient_id in self._request.flip_labels
@@ -162,14 +179,15 @@ class _Run:
         elif outcome.record is not None:
             names = self._result.kept if outcome.kept else self._result.done
             names.append(job.name)
-            if outcome.record["warnings"]:
+            if outcome.record.get("warnings"):
                 self._result.warnings[job.name] = outcome.record["warnings"]
             if not outcome.kept:
                 self._manifest.add(outcome.record)
 
     def _enter_failure(self, failure: Failure) -> None:
         self._result.failed.append(failure)
-        entry = _public(failure, private_names=self._request.reader.private_names)
+        folders = (self._request.root, self._target)
+        entry = _public(failure, folders, private_names=self._request.reader.private_names)
         self._manifest.failed.append(entry)
         self._manifest.write()
         logger.warning("%s failed (%s): %s", entry["case"], entry["code"], entry["reason"])
@@ -180,11 +198,11 @@ def _died(job: Job) -> Outcome:
     return Outcome(failure=failure_of(job, CaseError(what, remedy=remedy, code="worker-died")))
 
 
-def _public(failure: Failure, *, private_names: bool) -> dict[str, str]:
-    """Return what of a failure may be stored: names of a hospital's own files stay out."""
-    reason = redacted(failure.what)
-    remedy = redacted(failure.remedy)
+def _public(failure: Failure, folders: Collection[Path], *, private_names: bool) -> dict[str, str]:
+    """Return what of a failure may be stored: names of a hospital's own files stay out, and so do paths."""
+    reason = redacted(without_folders(failure.what, folders))
+    remedy = redacted(without_folders(failure.remedy, folders))
     if private_names:
         reason = "its files cannot be used"
         remedy = "see the failures that prepare reported"
-    return {"case": failure.case, "code": failure.code, "reason": reason, "remedy": remedy}
+    return {"case": redacted(failure.case), "code": failure.code, "reason": reason, "remedy": remedy}

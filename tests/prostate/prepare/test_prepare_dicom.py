@@ -132,7 +132,11 @@ def test_case_numbers_corrected_labels_and_unlabelled_cases(tmp_path):
     assert record_of(tmp_path / "out", "RUNMC/Case201")["labelled"] is False
     assert (tmp_path / "out/unlabelled/RUNMC/Case201.nii.gz").is_file()
     assert not (tmp_path / "out/RUNMC/Case201.nii.gz").exists()
-    assert result.skipped == ["1 label(s) without images, first Prostate3T-01-0020"]
+    skipped = {"Training/Prostate3T-01-0020.nrrd": "a label without images"}
+    # Of the patient with a corrected label, the other one is named as well.
+    skipped["Training/ProstateDx-01-0006.nrrd"] = "a volume that this source does not use"
+    assert dict(entry.split(": ") for entry in result.skipped) == skipped
+    assert "skipped: Training/Prostate3T-01-0020.nrrd: a label without images" in str(result).splitlines()
 
 
 def spoil_gap(folder):

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from source_tools import RAS, SHAPE, grey, label, records, run, save, voxels
 
-from akd_monai.errors import InputError
-
 
 @pytest.mark.parametrize(
     ("image", "mask"),
@@ -25,11 +23,13 @@ from akd_monai.errors import InputError
 def test_folder_pairs_by_name(tmp_path, image, mask):
     save(tmp_path / "raw" / image, grey())
     save(tmp_path / "raw" / mask, label())
-    (tmp_path / "raw" / image).parent.joinpath("a_adc.nii.gz").write_bytes(b"never read")
+    other = (tmp_path / "raw" / image).with_name("a_adc.nii.gz")
+    other.write_bytes(b"never read")
     result = run("folder", tmp_path / "raw", tmp_path / "out")
     assert result.done == ["LOCAL/Case00"]
     assert not result.failed
-    assert result.skipped == ["a_adc.nii.gz: by its name no axial T2-weighted volume"]
+    where = other.relative_to(tmp_path / "raw").as_posix()
+    assert result.skipped == [f"{where}: by its name no axial T2-weighted volume (ADC)"]
     np.testing.assert_array_equal(voxels(tmp_path / "out/LOCAL/Case00_segmentation.nii.gz")[::-1, ::-1], label() > 0)
 
 
@@ -57,11 +57,35 @@ def test_folder_scans_of_one_patient_share_the_id_and_numbers_stay(tmp_path):
     assert {r["key"]: name for name, r in records(tmp_path / "out").items()}.items() >= first.items()
 
 
-def test_folder_with_two_images_of_one_case_is_refused(tmp_path):
-    save(tmp_path / "raw/a.nii.gz", grey())
-    save(tmp_path / "raw/a_t2.nii.gz", grey())
-    with pytest.raises(InputError, match=r"a\.nii\.gz and a_t2\.nii\.gz both belong to one case; keep one image"):
-        run("folder", tmp_path / "raw", tmp_path / "out")
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("a.nii.gz", "a_t2.nii.gz"), "a.nii.gz and a_t2.nii.gz both belong to one case; keep one image a case"),
+        (("a.nii.gz", "a.nii"), "a.nii and a.nii.gz both belong to one case; keep one image a case"),
+        (
+            ("a.nii.gz", "a_ROI.nii.gz", "a_seg.nii.gz"),
+            "a_ROI.nii.gz and a_seg.nii.gz both belong to one case; keep one mask",
+        ),
+        (
+            ("a/t2.nii.gz", "a/t2_anatomy_reader1.nii.gz", "a/t2_anatomy_reader2.nii.gz"),
+            "t2_anatomy_reader1.nii.gz and t2_anatomy_reader2.nii.gz both belong to one case; keep one mask a case",
+        ),
+    ],
+)
+def test_one_case_with_two_images_or_masks_fails_and_the_others_are_done(tmp_path, names, words):
+    for name in names:
+        save(tmp_path / "raw" / name, grey() if "seg" not in name and "r1" not in name else label())
+    save(tmp_path / "raw/b.nii.gz", grey(1))
+    save(tmp_path / "raw/b_seg.nii.gz", label())
+    result = run("folder", tmp_path / "raw", tmp_path / "out")
+    assert result.done == ["LOCAL/Case01"]
+    assert result.exit_code == 2
+    (failure,) = result.failed
+    assert (failure.case, failure.code) == ("LOCAL/Case00", "several-files")
+    assert words in str(failure)
+    np.testing.assert_array_equal(voxels(tmp_path / "out/LOCAL/Case01.nii.gz")[::-1, ::-1], grey(1))
+    # The name of a hospital's file is not stored.
+    assert "reader" not in (tmp_path / "out/manifest.json").read_text()
 
 
 @pytest.mark.parametrize(("values", "code"), [((0.5, 1), "label-fractions"), ((-1, 1), "label-values")])

@@ -5,20 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from prepare_tools import gland, grey, run, save, six_site, state, voxels
 
 from akd_monai.data.manifest import Manifest, patient_ids
-from akd_monai.data.parallel import for_each
 from akd_monai.errors import UnknownNameError
-from akd_monai.files import atomic_write
 
 
 def test_checksums_are_those_of_the_files(tmp_path):
@@ -37,49 +30,6 @@ def test_two_processes_write_what_one_writes(tmp_path):
     assert state(tmp_path / "one") == state(tmp_path / "two")
     assert sorted(one.done) == sorted(two.done)
     assert [f.code for f in two.failed] == ["not-finite"]
-
-
-def test_a_dying_process_costs_one_item():
-    items = ["1 + 1", "__import__('os')._exit(3)", "2 + 2"]
-    results = dict(for_each(eval, items, workers=2, progress=False, title="sums"))
-    assert results == {"1 + 1": 2, "__import__('os')._exit(3)": None, "2 + 2": 4}
-
-
-_KILLED = """
-import sys
-from akd_monai.files import FolderLock, atomic_write
-from akd_monai.data.parallel import for_each
-if __name__ == "__main__":
-    # The pool says that all its processes run by handing back the first result.
-    for item, result in for_each(eval, ["__import__('os').getpid()"] + ["__import__('time').sleep(60)"] * 3,
-                                 workers=2, progress=False, title="naps"):
-        print(result, flush=True)
-"""
-
-
-def _runs(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-def test_processes_of_a_killed_run_end_with_it(tmp_path):
-    script = tmp_path / "naps.py"
-    script.write_text(_KILLED)
-    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    worker = int(parent.stdout.readline())
-    assert _runs(worker)
-    assert worker != parent.pid
-    parent.kill()
-    parent.wait()
-    for _ in range(100):
-        if not _runs(worker):
-            return
-        time.sleep(0.1)
-    os.kill(worker, 9)
-    pytest.fail("the worker process outlived its parent by 10 seconds")
 
 
 def test_the_result_tells_each_warning_once(tmp_path):
@@ -116,19 +66,6 @@ def test_sites_can_be_chosen_and_sources_share_a_folder(tmp_path):
         UnknownNameError, match=r"unknown site 'UCLL' of source 'six-site' .*Did you mean 'UCL'\? Known: HK, UCL\."
     ):
         run(raw, out, site="UCLL")
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "a"
-    path.write_bytes(b"old")
-
-    def no_space(*_):
-        raise OSError(28, "no space")
-
-    monkeypatch.setattr(os, "replace", no_space)
-    with pytest.raises(OSError, match="no space"):
-        atomic_write(path, b"new")
-    assert state(tmp_path) == {"a": b"old"}
 
 
 def test_the_manifest_is_readable_json_with_one_record_a_case(tmp_path):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Literal
 
 from akd_monai.errors import unknown_name
-from akd_monai.prostate.prepare._sources.base import CaseError, Listing, Pair, RawCase, Source, Volume
+from akd_monai.prostate.prepare._sources.base import CaseError, Listing, Pair, RawCase, Skipped, Source, Volume
 from akd_monai.prostate.prepare._sources.decathlon import Decathlon
 from akd_monai.prostate.prepare._sources.folder import Folder
 from akd_monai.prostate.prepare._sources.i2cvb import I2cvb
@@ -21,6 +21,7 @@ __all__ = [
     "Listing",
     "Pair",
     "RawCase",
+    "Skipped",
     "Source",
     "SourceName",
     "Volume",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +17,19 @@ from akd_monai.data.geometry import Array
 from akd_monai.data.nifti import FileError
 from akd_monai.errors import InputError
 
-__all__ = ["CaseError", "Listing", "Pair", "RawCase", "Source", "Volume", "gland_of", "no_cases"]
+__all__ = [
+    "CaseError",
+    "Listing",
+    "Pair",
+    "RawCase",
+    "Skipped",
+    "Source",
+    "Volume",
+    "gland_of",
+    "no_cases",
+    "one_too_many",
+    "problem_of",
+]
 
 _USUAL_VALUES = (0, 1, 2, 255)
 _SHOWN = 8
@@ -68,6 +81,7 @@ class RawCase:
         label_rule: what the label values mean and how they were merged.
         trust_affine: whether the directions in the header may be used to turn the volume to LPS.
         warnings: what was odd when the case was found.
+        problem: why the case cannot be prepared, if its names already say so; the other cases are prepared.
     """
 
     source: str
@@ -80,6 +94,7 @@ class RawCase:
     label_rule: str = "gland = label > 0"
     trust_affine: bool = True
     warnings: tuple[str, ...] = ()
+    problem: CaseError | None = None
 
     @property
     def identity(self) -> str:
@@ -107,16 +122,33 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A file, or a folder of DICOM files, that is neither prepared nor the mask of a case.
+
+    Args:
+        path: where it is.
+        why: why it is not used, without a colon.
+    """
+
+    path: Path
+    why: str
+
+    def told(self, root: Path) -> str:
+        """Return path and reason in words; the path is that below ``root``."""
+        return f"{self.path.relative_to(root).as_posix()}: {self.why}"
+
+
+@dataclass(frozen=True)
 class Listing:
     """What a source holds.
 
     Args:
         cases: the cases to prepare.
-        skipped: what was found but is no case, in words.
+        skipped: what was found but is no case.
     """
 
     cases: list[RawCase]
-    skipped: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 class Source(ABC):
@@ -162,7 +194,7 @@ def gland_of(label: Volume) -> Volume:
     Values 1 and 2 are usual as zones of the gland, 255 as the gland of a picture.
 
     Raises:
-        CaseError: for negative, fractional or NaN values, which no source writes.
+        CaseError: for other values than 0, 1 and 2 (two zones), or 0 and 255: what they mean is not known.
 
     Example:
         >>> gland_of(Volume(np.array([0, 1, 2, 255]), np.eye(4))).array.tolist()
@@ -183,7 +215,32 @@ def gland_of(label: Volume) -> Volume:
     return replace(label, array=(label.array > 0.5).astype(np.uint8), warnings=tuple(warnings))
 
 
-def no_cases(name: str, root: Path, layout: str) -> InputError:
-    """Return the error of a source that holds nothing of its layout."""
+def no_cases(name: str, root: Path, layout: str, skipped: Sequence[Skipped] = ()) -> InputError:
+    """Return the error of a source that holds nothing of its layout, with the first of what was skipped."""
     what = f"no case of source '{name}' below {root}: expected {layout}"
+    if skipped:
+        what = f"{what}; skipped {len(skipped)}, first {skipped[0].told(root)}"
     return InputError(what, remedy="check the path and the name of the source")
+
+
+def one_too_many(paths: Sequence[Path], kind: str) -> CaseError | None:
+    """Return the error of a case with several files of one kind, naming them all; ``None`` for one or none.
+
+    Example:
+        >>> print(one_too_many([Path("a.nii.gz"), Path("a.nii")], "image"))
+        a.nii.gz and a.nii both belong to one case; keep one image a case, or give each scan its own folder.
+    """
+    if len(paths) < 2:
+        return None
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{path.parent.name}/{path.name}" for path in paths]
+    both = "both" if len(names) == 2 else "all"
+    what = f"{', '.join(names[:-1])} and {names[-1]} {both} belong to one case"
+    remedy = f"keep one {kind} a case, or give each scan its own folder"
+    return CaseError(what, remedy=remedy, code="several-files")
+
+
+def problem_of(images: Sequence[Path], labels: Sequence[Path]) -> CaseError | None:
+    """Return the error of a case with several images or several masks, ``None`` if there is nothing to choose."""
+    return one_too_many(images, "image") or one_too_many(labels, "mask")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from akd_monai.errors import InputError
 from akd_monai.files import read_json
-from akd_monai.names import is_nifti, stem_of, visible
-from akd_monai.prostate.prepare._sources.base import CaseError, Listing, Pair, RawCase, Source, no_cases
+from akd_monai.names import NIFTI_SUFFIXES, is_nifti, stem_of, visible
+from akd_monai.prostate.prepare._sources.base import CaseError, Listing, Pair, RawCase, Source, no_cases, problem_of
 from akd_monai.prostate.prepare._sources.pairing import read_on_one_grid
 
 __all__ = ["Decathlon"]
@@ -29,29 +29,32 @@ class Decathlon(Source):
 
     def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
         """List images by folder and file name."""
-        images: dict[str, Path] = {}
+        images: dict[str, list[Path]] = {}
         for folder in ("imagesTr", "imagesTs"):
             for path in visible(root, f"**/{folder}/*"):
                 match = _CASE.fullmatch(stem_of(path))
-                if match and is_nifti(path):
-                    images.setdefault(match[1], path)
+                if match and is_nifti(path) and path.is_file():
+                    images.setdefault(match[1], []).append(path)
         if not images:
             raise no_cases(self.name, root, self.layout)
-        return Listing([self._case(number, path, site or "MSD") for number, path in sorted(images.items())])
+        return Listing([self._case(number, paths, site or "MSD") for number, paths in sorted(images.items())])
 
-    def _case(self, number: str, path: Path, site: str) -> RawCase:
+    def _case(self, number: str, images: list[Path], site: str) -> RawCase:
+        path = images[0]
         training = path.parent.name == "imagesTr"
-        label = path.parent.parent / "labelsTr" / path.name
-        labelled = training and label.is_file()
+        folder = path.parent.parent / "labelsTr"
+        names = [f"{stem_of(path)}{suffix}" for suffix in NIFTI_SUFFIXES]
+        labels = [folder / name for name in names if training and (folder / name).is_file()]
         return RawCase(
             source=self.name,
             site=site,
             patient_id=f"msd-prostate-{number}",
-            images=(path,),
-            labels=(label,) if labelled else (),
+            images=tuple(images),
+            labels=tuple(labels),
             case=f"Case{number}",
             label_rule="gland = label > 0 (1 = peripheral zone, 2 = transition zone)",
-            warnings=("the label is missing",) if training and not labelled else (),
+            warnings=("the label is missing",) if training and not labels else (),
+            problem=problem_of(images, labels),
         )
 
     def read(self, case: RawCase) -> Pair:

@@ -3,35 +3,51 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from akd_monai.names import is_volume, stem_of, visible
+from akd_monai.names import is_volume, visible
 from akd_monai.prostate._privacy import pseudonym
-from akd_monai.prostate.prepare._sources.base import CaseError, Listing, Pair, RawCase, Source, Volume, no_cases
+from akd_monai.prostate.prepare._sources.base import (
+    CaseError,
+    Listing,
+    Pair,
+    RawCase,
+    Skipped,
+    Source,
+    Volume,
+    no_cases,
+    problem_of,
+)
+from akd_monai.prostate.prepare._sources.dicom_header import SeriesHeader, read_header
 from akd_monai.prostate.prepare._sources.dicom_slice import dicom_files
 from akd_monai.prostate.prepare._sources.files import read_volume
+from akd_monai.prostate.prepare._sources.folder_names import (
+    bare_name,
+    case_name,
+    in_label_folder,
+    is_label,
+    why_skipped,
+)
 from akd_monai.prostate.prepare._sources.pairing import pair_on_one_grid
 from akd_monai.prostate.prepare._sources.series import read_series
 
 __all__ = ["Folder"]
 
-_LABEL_NAME = re.compile(
-    r"(?:(?P<case>.+?)[ _.-])?(?:segmentation|seg|label|labels|labelmap|mask|gland|prostate|gt|truth)", re.IGNORECASE
-)
-_LABEL_FOLDER = re.compile(r"(?:label|mask|seg|gt|truth|annotation)\w*", re.IGNORECASE)
-_IMAGE_NAME = re.compile(r"(?:image|img|t2|t2w|t2_tse|scan|volume|mri)", re.IGNORECASE)
-_OTHER_SEQUENCE = re.compile(r"(?:.*[ _.-])?(?:adc|dwi|hbv|dce|ktrans|t1|t1w|cor|sag|b\d{2,4})", re.IGNORECASE)
-_IMAGE_END = re.compile(r"[ _.-](?:image|img|t2|t2w|0000)", re.IGNORECASE)
+_FAR_MASK = "the mask lies in other folders than its image and was paired by the end of its name: check the case"
+
+# Files, or folders of DICOM files, by the name of their case; more than one is too many.
+_ByName = dict[str, list[Path]]
 
 
 class Folder(Source):
     """Reader of volumes (NIfTI, NRRD, MetaImage) or folders of DICOM slices, with masks told by their names.
 
-    A mask is a volume named ``<case>_segmentation`` (also ``_seg``, ``_label``, ``_mask``, ``_gland``), a volume of
-    that name alone in the case's own folder, or one with the image's name in a folder ``labels*`` or ``masks*`` beside
-    ``images*``. Image and mask must share one grid. Patient and case get pseudonyms (HMAC with a secret kept in the
-    output folder), because names of folders may be names of people.
+    A mask is a volume with a word such as ``segmentation``, ``seg``, ``label``, ``mask``, ``ROI`` or ``reader1`` in its
+    name, or one with the image's name in a folder ``labels*`` or ``masks*`` beside ``images*``. Image and mask must share
+    one grid. Other sequences, planes and structures are skipped: by names, and DICOM series also by their headers.
+    Patient and case get pseudonyms (HMAC with a secret kept in the output folder), because names of folders may be names
+    of people.
     """
 
     name = "folder"
@@ -41,26 +57,32 @@ class Folder(Source):
     def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
         """List images with their masks by name; a patient is a folder right below ``root``, or a file there."""
         images, labels, skipped = _volumes(root)
-        for folder in _dicom_folders(root):
-            images.setdefault(_case_name(folder.relative_to(root), is_folder=True) or root.name, folder)
+        series, other_series = _series(root)
+        skipped += other_series
+        for name, folders in series.items():
+            images.setdefault(name, []).extend(folders)
+        masks = _masks_of(images, labels, root)
+        used = {path for name in masks.values() for path in labels[name]}
+        lonely = [path for paths in labels.values() for path in paths if path not in used]
+        skipped += [Skipped(path, "a mask without image") for path in lonely]
         if not images:
-            raise no_cases(self.name, root, self.layout)
-        masks = _masks_of(images, labels)
+            raise no_cases(self.name, root, self.layout, skipped)
         patients = _patients(list(images))
         cases = []
-        for name, path in sorted(images.items()):
-            mask = masks.get(name)
+        for name, paths in sorted(images.items()):
+            mask = masks.get(name, name)
+            drawn = labels.get(mask, [])
             case = RawCase(
                 source=self.name,
                 site=site or "LOCAL",
                 patient_id=pseudonym(patients[name], secret),
-                images=(path,),
-                labels=(mask,) if mask else (),
+                images=tuple(paths),
+                labels=tuple(drawn),
                 scan_id=pseudonym(name, secret),
+                warnings=(_FAR_MASK,) if _are_strangers(name, mask) else (),
+                problem=_too_many_series(paths) or problem_of(paths, drawn),
             )
             cases.append(case)
-        used = set(masks.values())
-        skipped += [f"{path.name}: a mask without image" for path in labels.values() if path not in used]
         return Listing(cases, skipped)
 
     def read(self, case: RawCase) -> Pair:
@@ -73,26 +95,118 @@ class Folder(Source):
     @staticmethod
     def _image(path: Path) -> Volume:
         if path.is_dir():
-            return read_series([file for file in dicom_files(path) if file.parent == path], path.name)
+            return read_series(_slices_in(path), path.name)
         return read_volume(path)
 
 
-def _masks_of(images: dict[str, Path], labels: dict[str, Path]) -> dict[str, Path]:
-    """Pair by full name; else by the last part of it, or by the folder, where that leaves one image and one mask."""
-    masks = {name: labels[name] for name in images if name in labels}
-    lonely = [name for name in labels if name not in masks]
-    for mask in lonely:
-        ends = [name for name in images if _last_part(name) == _last_part(mask)]
-        below = [name for name in images if name.startswith(f"{mask}/")]
-        for candidates in (ends, below):
+def _too_many_series(paths: Sequence[Path]) -> CaseError | None:
+    if len(paths) < 2 or not all(path.is_dir() for path in paths):
+        return None
+    listed = "; ".join(f"{path.name} ({len(_slices_in(path))} files)" for path in paths)
+    what = f"{len(paths)} series of one study could be the axial T2-weighted one: {listed}"
+    return CaseError(what, remedy="keep the one that the mask was drawn on", code="several-series")
+
+
+def _slices_in(folder: Path) -> list[Path]:
+    return [path for path in dicom_files(folder) if path.parent == folder]
+
+
+def _volumes(root: Path) -> tuple[_ByName, _ByName, list[Skipped]]:
+    """Return images and masks by the name of their case, and what was skipped."""
+    images: _ByName = {}
+    labels: _ByName = {}
+    skipped = []
+    for path in visible(root, "**/*"):
+        if not is_volume(path) or not path.is_file():
+            continue
+        relative = path.relative_to(root)
+        why = why_skipped(relative)
+        if why:
+            skipped.append(Skipped(path, why))
+            continue
+        group = labels if is_label(relative) else images
+        group.setdefault(case_name(relative), []).append(path)
+    return images, labels, skipped
+
+
+def _series(root: Path) -> tuple[_ByName, list[Skipped]]:
+    """Return folders of DICOM files that may be axial T2-weighted series, and what was skipped.
+
+    Series that lie beside each other and are of one study by their headers become one case, of which one must be chosen.
+    """
+    found: _ByName = {}
+    skipped = []
+    # The name of the case of a study, by the folder and the study.
+    names: dict[tuple[Path, str], str] = {}
+    seen: dict[tuple[Path, str], set[str]] = {}
+    first_files = {path.parent: path for path in reversed(dicom_files(root))}
+    for folder, file in sorted(first_files.items()):
+        header = read_header(file)
+        why = _why_series_skipped(folder, root, header)
+        if why:
+            skipped.append(Skipped(folder, why))
+            continue
+        name = case_name(folder.relative_to(root), is_folder=True) or root.name
+        study = (folder.parent, header.study_uid)
+        if header.study_uid and folder != root and header.series_uid not in seen.setdefault(study, set()):
+            seen[study].add(header.series_uid)
+            name = names.setdefault(study, name)
+        found.setdefault(name, []).append(folder)
+    return found, skipped
+
+
+def _why_series_skipped(folder: Path, root: Path, header: SeriesHeader) -> str:
+    if folder != root:
+        why = why_skipped(folder.relative_to(root), is_folder=True)
+        if why:
+            return why
+    return header.problem
+
+
+def _masks_of(images: Iterable[str], labels: Mapping[str, Sequence[Path]], root: Path) -> dict[str, str]:
+    """Pair by full name; else by the last part of it, by the folder, or by the bare name, where that leaves one image.
+
+    Returns:
+        the name of the mask by the name of the image.
+    """
+    names = list(images)
+    masks = {name: name for name in names if name in labels}
+    for mask in [name for name in labels if name not in masks]:
+        apart = in_label_folder(labels[mask][0].relative_to(root))
+        for fits in (_same_end(mask, apart), _lies_below(mask), _same_bare_name(mask)):
+            candidates = [name for name in names if fits(name)]
             if len(candidates) == 1 and candidates[0] not in masks:
-                masks[candidates[0]] = labels[mask]
+                masks[candidates[0]] = mask
                 break
     return masks
 
 
-def _last_part(name: str) -> str:
+def _same_end(mask: str, apart: bool) -> Callable[[str], bool]:
+    # A mask beside images is that of an image beside it: scan1 of one patient is no scan1 of another.
+    def fits(name: str) -> bool:
+        return _end(name) == _end(mask) and (apart or not _are_strangers(name, mask))
+
+    return fits
+
+
+def _end(name: str) -> str:
     return name.rsplit("/", 1)[-1]
+
+
+def _are_strangers(image: str, mask: str) -> bool:
+    """Return whether both lie in folders, and share none of them."""
+    image_folders = set(image.split("/")[:-1])
+    mask_folders = set(mask.split("/")[:-1])
+    return bool(image_folders and mask_folders) and not image_folders & mask_folders
+
+
+def _lies_below(mask: str) -> Callable[[str], bool]:
+    return lambda name: name.startswith(f"{mask}/")
+
+
+def _same_bare_name(mask: str) -> Callable[[str], bool]:
+    bare = bare_name(mask)
+    return lambda name: bare_name(name) == bare
 
 
 def _patients(names: list[str]) -> dict[str, str]:
@@ -109,65 +223,3 @@ def _patients(names: list[str]) -> dict[str, str]:
     while len(names) > 1 and len({tuple(part[:depth]) for part in parts.values()}) == 1:
         depth += 1
     return {name: "/".join(part[:depth]) for name, part in parts.items()}
-
-
-def _volumes(root: Path) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
-    """Return images and masks by the name of their case, and what was skipped."""
-    images: dict[str, Path] = {}
-    labels: dict[str, Path] = {}
-    skipped = []
-    for path in visible(root, "**/*"):
-        if not path.is_file() or not is_volume(path):
-            continue
-        relative = path.relative_to(root)
-        if _is_label(relative):
-            _add(labels, relative, path)
-        elif _OTHER_SEQUENCE.fullmatch(stem_of(path)):
-            skipped.append(f"{path.name}: by its name no axial T2-weighted volume")
-        else:
-            _add(images, relative, path)
-    return images, labels, skipped
-
-
-def _add(found: dict[str, Path], relative: Path, path: Path) -> None:
-    name = _case_name(relative)
-    if name in found:
-        what = f"{found[name].name} and {path.name} both belong to one case"
-        remedy = "keep one image and one mask a case, or give each scan its own folder"
-        raise CaseError(what, remedy=remedy, where=relative.parent.as_posix(), code="several-files")
-    found[name] = path
-
-
-def _is_label(relative: Path) -> bool:
-    stem = stem_of(relative)
-    return bool(_LABEL_NAME.fullmatch(stem)) or any(_LABEL_FOLDER.fullmatch(part) for part in relative.parts[:-1])
-
-
-def _case_name(relative: Path, *, is_folder: bool = False) -> str:
-    """Return what image and mask of one case have in common: folders without ``images``/``labels``, and the stem.
-
-    Example:
-        >>> _case_name(Path("images/a.nii.gz")) == _case_name(Path("labels/a_seg.nii.gz")) == "a"
-        True
-        >>> _case_name(Path("a/t2.nii.gz")) == _case_name(Path("a/mask.nii.gz")) == "a"
-        True
-    """
-    folders = [part for part in relative.parts[:-1] if not _LABEL_FOLDER.fullmatch(part) and not _is_images(part)]
-    if is_folder:
-        return "/".join([*folders, relative.name])
-    stem = stem_of(relative)
-    label = _LABEL_NAME.fullmatch(stem)
-    if label:
-        stem = label["case"] or ""
-    if _IMAGE_NAME.fullmatch(stem):
-        stem = ""
-    stem = re.sub(_IMAGE_END.pattern + "$", "", stem, flags=re.IGNORECASE)
-    return "/".join([*folders, stem]) if stem else "/".join(folders)
-
-
-def _is_images(part: str) -> bool:
-    return bool(re.fullmatch(r"(?:image|img)\w*", part, re.IGNORECASE))
-
-
-def _dicom_folders(root: Path) -> list[Path]:
-    return sorted({path.parent for path in dicom_files(root)})

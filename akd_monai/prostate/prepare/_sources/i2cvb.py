@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from akd_monai.prostate._privacy import pseudonym, redacted
-from akd_monai.prostate.prepare._sources.base import CaseError, Listing, Pair, RawCase, Source, no_cases
+from akd_monai.prostate.prepare._sources.base import CaseError, Listing, Pair, RawCase, Source, no_cases, one_too_many
 from akd_monai.prostate.prepare._sources.dicom_slice import dicom_files
 from akd_monai.prostate.prepare._sources.series import read_series
 from akd_monai.prostate.prepare._sources.slice_pairing import pair_by_slices
@@ -35,15 +35,17 @@ class I2cvb(Source):
     def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
         """List the folders that hold a folder ``T2W``."""
         cases = []
-        for parent, below, _ in sorted(os.walk(root)):
-            t2w = next((name for name in below if name.lower() == "t2w"), None)
-            if t2w is not None:
-                cases.append(self._case(Path(parent), t2w, root, secret))
+        for parent, below, _ in os.walk(root):
+            found = [Path(parent, name) for name in sorted(below) if name.lower() == "t2w"]
+            # What lies in a folder T2W is of that patient.
+            below[:] = sorted(name for name in below if name.lower() != "t2w")
+            if found:
+                cases.append(self._case(Path(parent), found, root, secret))
         if not cases:
             raise no_cases(self.name, root, self.layout)
         return Listing(cases)
 
-    def _case(self, folder: Path, t2w: str, root: Path, secret: bytes) -> RawCase:
+    def _case(self, folder: Path, images: list[Path], root: Path, secret: bytes) -> RawCase:
         match = _PATIENT.fullmatch(folder.name)
         makers = {part.lower() for part in (*folder.relative_to(root).parts[:-1], root.resolve().name)}
         drawn = _child(folder, "gt")
@@ -53,10 +55,11 @@ class I2cvb(Source):
             source=self.name,
             site="I2CVB_GE" if "ge" in makers else "I2CVB",
             patient_id=f"Patient-{match[1]}" if match else pseudonym(folder.name, secret),
-            images=(folder / t2w,),
+            images=tuple(images),
             labels=(gland,) if gland else (),
             label_rule="gland = series GT/prostate > 0",
             warnings=("GT holds no series prostate; zones alone do not make the gland",) if zones_only else (),
+            problem=one_too_many(images, "folder T2W"),
         )
 
     def read(self, case: RawCase) -> Pair:
@@ -67,7 +70,7 @@ class I2cvb(Source):
             raise CaseError(what, remedy="put the GE patients into a folder named GE", where="T2W", code="site")
         if not case.labels:
             return Pair(image, None, series="T2W")
-        label = read_series(_files(case.labels[0]), "GT/prostate", need_positions=False)
+        label = read_series(_files(case.labels[0]), "GT/prostate", is_label=True)
         return replace(pair_by_slices(image, label, "GT/prostate"), series=redacted(case.images[0].name))
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from akd_monai.prostate._privacy import redacted
-from akd_monai.prostate.prepare._sources.base import Listing, Pair, RawCase, Source, no_cases
+from akd_monai.prostate.prepare._sources.base import Listing, Pair, RawCase, Skipped, Source, no_cases, one_too_many
 from akd_monai.prostate.prepare._sources.corner_origin import pair_corner_origin
 from akd_monai.prostate.prepare._sources.files import read_volume
 from akd_monai.prostate.prepare._sources.series import choose_series, read_series
@@ -45,13 +45,12 @@ class NciIsbi2013(Source):
         if not folders:
             raise no_cases(self.name, root, self.layout)
         cases = [self._case(patient, folders[patient], labels.get(patient, [])) for patient in sorted(folders)]
-        lonely = [patient for patient in sorted(labels) if patient not in folders]
-        skipped = [f"{len(lonely)} label(s) without images, first {lonely[0]}"] if lonely else []
-        return Listing(cases, skipped)
+        lonely = [path for patient, paths in sorted(labels.items()) if patient not in folders for path in paths]
+        return Listing(cases, [Skipped(path, "a label without images") for path in lonely])
 
     def _case(self, patient: str, folders: list[Path], labels: list[Path]) -> RawCase:
         corrected = [path for path in labels if "corrected" in path.name.lower()]
-        chosen = (corrected or labels)[:1]
+        chosen = corrected or labels
         name, part, number = patient.split("-")
         collection = name.removeprefix("Prostate").lower()
         return RawCase(
@@ -60,23 +59,30 @@ class NciIsbi2013(Source):
             patient_id=patient,
             images=tuple(folders),
             labels=tuple(chosen),
-            case=f"Case{_case_number(collection, part, int(number)):02d}",
+            case=_case_name(collection, part, int(number)),
             label_rule="gland = label > 0 (1 = peripheral zone, 2 = central gland)",
             warnings=(f"{len(labels)} label files: took {chosen[0].name}",) if len(labels) > 1 else (),
+            problem=one_too_many(chosen, "label"),
         )
 
     def read(self, case: RawCase) -> Pair:
         """Read one patient; image and label pair by index if their shapes agree, else by position."""
         label = read_volume(case.labels[0]) if case.labels else None
-        folder, files = choose_series(case.images, label.array.shape if label else None)
-        image = read_series(files, folder.name)
+        choice = choose_series(case.images, label.array.shape if label else None)
+        image = read_series(choice.files, choice.folder.name)
         pair = Pair(image, None)
         if label is not None:
             label_file = case.labels[0].name
             # Labels of this name (leaderboard and test set) may be stored upside down.
             truth = "_truth" in label_file.lower()
             pair = pair_corner_origin(image, label, label_file, both_orders=truth)
-        return replace(pair, series=redacted(_below(folder, case.images)))
+        warnings = (*pair.warnings, *choice.warnings)
+        return replace(pair, warnings=warnings, series=redacted(_below(choice.folder, case.images)))
+
+
+def _case_name(collection: str, part: str, number: int) -> str | None:
+    # No patient of the set has the number 0, for which the formulas give no number of a case.
+    return f"Case{_case_number(collection, part, number):02d}" if number else None
 
 
 def _case_number(collection: str, part: str, number: int) -> int:

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from akd_monai.names import visible
-from akd_monai.prostate.prepare._sources.base import Listing, Pair, RawCase, Source, no_cases
+from akd_monai.prostate.prepare._sources.base import Listing, Pair, RawCase, Skipped, Source, no_cases, problem_of
 from akd_monai.prostate.prepare._sources.pairing import read_on_one_grid
 
 __all__ = ["Promise12", "promise12_site"]
 
+_SUFFIXES = (".mhd", ".mha")
 _IMAGE = re.compile(r"case(\d+)", re.IGNORECASE)
 _LABEL = re.compile(r"case(\d+)_segmentation", re.IGNORECASE)
 _OTHER = "PROMISE12_other"
@@ -51,29 +52,31 @@ class Promise12(Source):
 
     def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
         """List cases by file name."""
-        files = [*visible(root, "**/*.mhd"), *visible(root, "**/*.mha")]
+        files = [path for path in visible(root, "**/*") if path.suffix.lower() in _SUFFIXES and path.is_file()]
         images = _by_place(files, _IMAGE)
         labels = _by_place(files, _LABEL)
         if not images:
             raise no_cases(self.name, root, self.layout)
         training = {folder for folder, _ in labels}
-        cases = [self._case(place, image, labels, place[0] in training) for place, image in images.items()]
-        lonely = [label for place, label in labels.items() if place not in images]
-        return Listing(cases, [f"{label.name}: a label without image" for label in lonely])
+        cases = [
+            self._case(place, paths, labels.get(place, []), place[0] in training) for place, paths in images.items()
+        ]
+        lonely = [path for place, paths in labels.items() if place not in images for path in paths]
+        return Listing(cases, [Skipped(path, "a label without image") for path in lonely])
 
-    def _case(self, place: _Place, image: Path, labels: Mapping[_Place, Path], training: bool) -> RawCase:
+    def _case(self, place: _Place, images: list[Path], labels: list[Path], training: bool) -> RawCase:
         number = place[1]
         part = "" if training else "test-"
-        label = labels.get(place)
-        missing = training and label is None
+        missing = training and not labels
         return RawCase(
             source=self.name,
             site=promise12_site(number) if training else _TEST,
             patient_id=f"promise12-{part}{number:02d}",
-            images=(image,),
-            labels=(label,) if label else (),
+            images=tuple(images),
+            labels=tuple(labels),
             case=f"Case{number:02d}",
             warnings=("the label is missing although others of this folder are there",) if missing else (),
+            problem=problem_of(images, labels),
         )
 
     def read(self, case: RawCase) -> Pair:
@@ -81,11 +84,10 @@ class Promise12(Source):
         return read_on_one_grid(case)
 
 
-def _by_place(files: Iterable[Path], pattern: re.Pattern[str]) -> dict[_Place, Path]:
-    found: dict[_Place, Path] = {}
+def _by_place(files: Iterable[Path], pattern: re.Pattern[str]) -> dict[_Place, list[Path]]:
+    found: dict[_Place, list[Path]] = {}
     for path in files:
         match = pattern.fullmatch(path.stem)
         if match:
-            # Of Case00.mhd and Case00.mha the first is taken.
-            found.setdefault((path.parent, int(match[1])), path)
+            found.setdefault((path.parent, int(match[1])), []).append(path)
     return found

@@ -11,13 +11,25 @@ from akd_monai.data.geometry import spacing_of
 from akd_monai.data.sites import SITES
 from akd_monai.names import is_nifti, stem_of, visible
 from akd_monai.prostate._plausible import FIELD_OF_VIEW_MM, SLICE_DISTANCE_MM, ZONE_SITES, within
-from akd_monai.prostate.prepare._sources.base import Listing, Pair, RawCase, Source, Volume, no_cases
+from akd_monai.prostate.prepare._sources.base import (
+    Listing,
+    Pair,
+    RawCase,
+    Skipped,
+    Source,
+    Volume,
+    no_cases,
+    problem_of,
+)
 from akd_monai.prostate.prepare._sources.files import read_volume
 from akd_monai.prostate.prepare._sources.pairing import pair_by_index
 
 __all__ = ["SixSite"]
 
 _CASE = re.compile(r"case(\d+)(_segmentation)?", re.IGNORECASE)
+# Folder and number of a case.
+_Place = tuple[Path, int]
+
 _ZONES = "gland = label > 0 (1 = peripheral zone, 2 = central gland)"
 
 
@@ -34,37 +46,39 @@ class SixSite(Source):
 
     def find_cases(self, root: Path, *, site: str | None = None, secret: bytes = b"") -> Listing:
         """List the cases in ``root`` (one site) and in the folders right below it."""
-        images: dict[tuple[Path, int], Path] = {}
-        labels: dict[tuple[Path, int], Path] = {}
+        images: dict[_Place, list[Path]] = {}
+        labels: dict[_Place, list[Path]] = {}
         skipped = []
         for path in (*visible(root, "*"), *visible(root, "*/*")):
-            if not is_nifti(path):
+            if not is_nifti(path) or not path.is_file():
                 continue
             match = _CASE.fullmatch(stem_of(path))
             if match is None:
-                skipped.append(f"{path.parent.name}/{path.name}: neither CaseNN nor CaseNN_segmentation")
+                skipped.append(Skipped(path, "neither CaseNN nor CaseNN_segmentation"))
                 continue
             group = labels if match[2] else images
-            group[path.parent, int(match[1])] = path
+            group.setdefault((path.parent, int(match[1])), []).append(path)
+        lonely = [path for place, paths in labels.items() if place not in images for path in paths]
+        skipped += [Skipped(path, "a label without image") for path in lonely]
         if not images:
-            raise no_cases(self.name, root, self.layout)
-        lonely = [path for place, path in labels.items() if place not in images]
-        skipped += [f"{path.parent.name}/{path.name}: a label without image" for path in lonely]
-        return Listing([self._case(path, place[1], labels.get(place)) for place, path in images.items()], skipped)
+            raise no_cases(self.name, root, self.layout, skipped)
+        return Listing([self._case(place, paths, labels.get(place, [])) for place, paths in images.items()], skipped)
 
-    def _case(self, path: Path, number: int, label: Path | None) -> RawCase:
-        folder = path.parent.resolve().name
+    def _case(self, place: _Place, images: list[Path], labels: list[Path]) -> RawCase:
+        folder = place[0].resolve().name
+        number = place[1]
         site = next((known for known in self.sites if known.lower() == folder.lower()), folder)
         return RawCase(
             source=self.name,
             site=site,
             patient_id=f"six-site-{site}-{number:02d}",
-            images=(path,),
-            labels=(label,) if label else (),
+            images=tuple(images),
+            labels=tuple(labels),
             case=f"Case{number:02d}",
             label_rule=_ZONES if site in ZONE_SITES else "gland = label > 0",
             trust_affine=False,
-            warnings=() if label else ("the label is missing",),
+            warnings=() if labels else ("the label is missing",),
+            problem=problem_of(images, labels),
         )
 
     def read(self, case: RawCase) -> Pair:
