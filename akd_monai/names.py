@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = [
     "is_nifti",
     "is_volume",
     "stem_of",
+    "suggests_mask",
     "visible",
 ]
 
@@ -26,6 +28,18 @@ NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mhd", ".mha")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 MASK_SUFFIX = "_segmentation"
+
+# What a mask is called, drawn by hand or predicted; and what may follow that word, such as labelsTr, mask_2, seg_reader1.
+_MASK_WORDS = (
+    r"(?:d|prob)?seg(?:s|mentations?)?|labels?|labelmaps?|masks?|rois?|pred(?:s|ictions?)?|gt|(?:ground)?truth"
+    r"|annotations?|contours?|delineations?"
+)
+_AFTER_MASK = r"\d+|(?:r|v|reader|rater|observer|expert|annotator)\d*|final|manual|auto|corrected|consensus|tr|ts|va"
+_MASK_FOLDER = re.compile(rf"(?:{_MASK_WORDS})(?:[ _.-]?(?:tr|ts|va))?")
+_MASK_FILE = re.compile(
+    rf"(?:.*_)?(?:(?:{_MASK_WORDS}|wg|pz|tz|gland|lesions?)\d*(?:_(?:{_AFTER_MASK}))*|(?:reader|rater|observer)_?\d+)"
+)
+_WORD_END = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
 def is_nifti(path: str | os.PathLike[str]) -> bool:
@@ -60,6 +74,26 @@ def is_mask_name(path: str | os.PathLike[str]) -> bool:
         (True, False)
     """
     return stem_of(path).lower().endswith(MASK_SUFFIX)
+
+
+def suggests_mask(path: str | os.PathLike[str]) -> bool:
+    """Return whether a name suggests a mask, drawn or predicted, and no image; of any layout, upper or lower case.
+
+    The last words of the file's name decide, such as ``_seg``, ``_label``, ``_mask``, ``_roi``, ``_pred``,
+    ``_seg_reader1``; so do the names of its folders, such as ``labelsTr`` and ``masks``.
+
+    Args:
+        path: relative to the folder that was searched, so that folders above it do not count.
+
+    Example:
+        >>> names = ["a_pred.nii.gz", "b/mask.nii.gz", "labelsTr/c.nii.gz", "t2_seg_reader1.mha", "t2.nii.gz"]
+        >>> [suggests_mask(name) for name in names]
+        [True, True, True, True, False]
+    """
+    words = _WORD_END.sub("_", stem_of(path)).strip("_").lower()
+    if _MASK_FILE.fullmatch(words):
+        return True
+    return any(_MASK_FOLDER.fullmatch(part.lower()) for part in Path(path).parts[:-1])
 
 
 def visible(folder: Path, pattern: str = "*") -> Iterator[Path]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.data import MetaTensor, list_data_collate
 
-from akd_monai.names import case_name, case_names, is_mask_name, is_nifti, is_volume, stem_of, visible
+from akd_monai.names import case_name, case_names, is_mask_name, is_nifti, is_volume, stem_of, suggests_mask, visible
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,57 @@ from akd_monai.names import case_name, case_names, is_mask_name, is_nifti, is_vo
 def test_suffixes_and_stems(name, stem, nifti, volume, mask, kind):
     path = kind(name)
     assert (stem_of(path), is_nifti(path), is_volume(path), is_mask_name(path)) == (stem, nifti, volume, mask)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a_segmentation.nii.gz",
+        "a_Seg.nii",
+        "a-label.nrrd",
+        "a_labels.mha",
+        "a.mask.nii.gz",
+        "a_ROI.nii.gz",
+        "a_pred.nii.gz",
+        "a_prediction.nii.gz",
+        "a_mask2.nii.gz",
+        "a_seg_1.nii.gz",
+        "a_WG.nii.gz",
+        "a_gt.nii.gz",
+        "ProstateMask.nii.gz",
+        "sub-01_dseg.nii.gz",
+        "t2_seg_reader1.nii.gz",
+        "t2_anatomy_reader1.nii.gz",
+        "label.nii.gz",
+        "_seg.nii.gz",
+        "labelsTr/hippocampus_001.nii.gz",
+        "Masks/deep/a.nii.gz",
+        "segmentations/a.nii.gz",
+    ],
+)
+def test_names_of_masks_and_predictions(name):
+    assert suggests_mask(name)
+    assert suggests_mask(Path(name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Case00.nii.gz",
+        "t2.nii.gz",
+        "t2_tse_tra.nii.gz",
+        "imagesTr/hippocampus_001_0000.nii.gz",
+        "segovia.nii.gz",
+        "unmasked.nii.gz",
+        "labelled/a.nii.gz",
+        "masked_study/a.nii.gz",
+        "a_seg_t2.nii.gz",
+        "prostate.nii.gz",
+        "predator_01.nii.gz",
+    ],
+)
+def test_names_of_images(name):
+    assert not suggests_mask(name)
 
 
 def test_visible_is_sorted_and_leaves_out_what_is_hidden(tmp_path):
