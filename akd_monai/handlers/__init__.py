@@ -18,6 +18,7 @@ from akd_monai.handlers.progress import Progress
 from akd_monai.handlers.randomness import KeyedRandomness
 from akd_monai.handlers.run_member import RunMember
 from akd_monai.handlers.run_name import unique_run_name
+from akd_monai.handlers.send_spooled import send_spooled
 
 __all__ = [
     "CaseMetrics",
@@ -32,6 +33,7 @@ __all__ = [
     "RunMember",
     "SaveBestModel",
     "read_history",
+    "send_spooled",
     "unique_run_name",
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 __all__ = ["as_params", "as_tags", "send_entry"]
@@ -30,9 +31,10 @@ def as_tags(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def send_entry(client: Any, run_id: str, entry: Mapping[str, Any]) -> None:
-    """Log an entry with ``"time"`` and, each if it likes, ``"params"``, ``"metrics"``, ``"step"`` and ``"tags"``.
+    """Log an entry with ``"time"`` and, each if it likes, ``"params"``, ``"metrics"``, ``"step"``, ``"tags"``.
 
-    MLflow does not change params: a value other than the logged one becomes the tag ``changed/<name>``.
+    ``"artifacts"`` are files to be logged, of which missing ones are skipped, and ``"status"`` ends the run. MLflow does
+    not change params: a value other than the logged one becomes the tag ``changed/<name>``.
     """
     from mlflow.entities import Metric, Param, RunTag
 
@@ -51,6 +53,11 @@ def send_entry(client: Any, run_id: str, entry: Mapping[str, Any]) -> None:
             params=[row for row in portion if isinstance(row, Param)],
             tags=[row for row in portion if isinstance(row, RunTag)],
         )
+    for path in entry.get("artifacts", []):
+        if Path(path).is_file():
+            client.log_artifact(run_id, path)
+    if "status" in entry:
+        client.set_terminated(run_id, entry["status"], end_time=entry["time"])
 
 
 def _new_and_changed(

@@ -56,6 +56,10 @@ class Outage:
             return False
         return True
 
+    def end_pause(self) -> None:
+        """Let the next action run, however soon after a failure."""
+        self._pause_until = 0.0
+
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True

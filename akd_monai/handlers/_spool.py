@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from akd_monai.errors import InputError
 from akd_monai.files import atomic_write
 
-__all__ = ["Spool"]
+__all__ = ["DESTINATION", "SPOOL", "Spool", "read_spool"]
+
+SPOOL = "mlflow_spool.jsonl"
+# what an entry says of its run, beside what is to be logged
+DESTINATION = ("run", "run_name", "experiment_name", "tracking_uri")
 
 logger = logging.getLogger(__name__)
 
@@ -19,57 +24,83 @@ logger = logging.getLogger(__name__)
 class Spool:
     """Entries in the order in which they are to be sent, which survive the process once :meth:`keep` was called.
 
+    Entries of other runs in the file stay there.
+
     Args:
         path: file with one JSON entry a line; it exists only while something waits.
-        run_name: run of the entries; those of another run are dropped.
+        destination: where the entries belong: ``"run"``, an id that no other run has, and what else
+            :func:`~akd_monai.handlers.send_spooled` needs.
 
     Example:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
-        >>> spool = Spool(Path(folder.name) / "spool.jsonl", "run_1")
-        >>> spool.entries.append({"step": 1})
+        >>> spool = Spool(Path(folder.name) / "spool.jsonl", {"run": "run_1"})
+        >>> spool.entries.append({"time": 1, "step": 1})
         >>> spool.keep()
-        >>> Spool(spool.path, "run_1").entries
-        [{'step': 1}]
+        >>> Spool(spool.path, {"run": "run_1"}).entries
+        [{'time': 1, 'step': 1}]
         >>> spool.sent(spool.entries[0])
         >>> spool.path.exists()
         False
         >>> folder.cleanup()
     """
 
-    def __init__(self, path: str | Path, run_name: str) -> None:
+    def __init__(self, path: str | Path, destination: Mapping[str, str]) -> None:
         self.path = Path(path)
-        self.run_name = run_name
-        self.entries: list[dict[str, Any]] = self._read()
+        self.destination = dict(destination)
+        self.entries = [_without_destination(entry) for entry in read_spool(self.path) if self._is_own(entry)]
+        self._kept = bool(self.entries)
 
     def keep(self) -> None:
         """Write what waits to the file."""
-        lines = [json.dumps({"run_name": self.run_name, **entry}) for entry in self.entries]
+        self._kept = True
+        self._write([{**self.destination, **entry} for entry in self.entries])
+
+    def sent(self, entry: dict[str, Any]) -> None:
+        """Forget ``entry``, and take what is in the file out of it once nothing waits."""
+        self.entries.remove(entry)
+        if not self.entries and self._kept:
+            self._kept = False
+            self._write([])
+
+    def _is_own(self, entry: Mapping[str, Any]) -> bool:
+        # version 0.1 wrote the name alone, which was the id unless a config gave another
+        found = entry.get("run", entry.get("run_name"))
+        return found in (self.destination["run"], None if "run" in entry else self.destination.get("run_name"))
+
+    def _write(self, own: list[dict[str, Any]]) -> None:
+        others = [entry for entry in read_spool(self.path) if not self._is_own(entry)]
+        lines = [json.dumps(entry) for entry in (*others, *own)]
         try:
-            atomic_write(self.path, "".join(f"{line}\n" for line in lines))
+            if lines:
+                atomic_write(self.path, "".join(f"{line}\n" for line in lines))
+            else:
+                self.path.unlink(missing_ok=True)
         except (OSError, InputError) as error:
             logger.warning("%s cannot be written (%s): the entries stay in memory only", self.path, error)
 
-    def sent(self, entry: dict[str, Any]) -> None:
-        """Forget ``entry``, and delete the file once nothing waits."""
-        self.entries.remove(entry)
-        if not self.entries:
-            self.path.unlink(missing_ok=True)
 
-    def _read(self) -> list[dict[str, Any]]:
-        entries = []
+def read_spool(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of a file with what they say of their run; a line that cannot be read is skipped."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        logger.warning("%s cannot be read (%s): what waits there is not sent", path, error)
+        return []
+    entries = []
+    for number, line in enumerate(lines, start=1):
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            logger.warning("%s cannot be read (%s): what waits there is not sent", self.path, error)
-            return []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict) and entry.pop("run_name", None) == self.run_name:
-                entries.append(entry)
-        return entries
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if isinstance(entry, dict) and ("run" in entry or "run_name" in entry) and "time" in entry:
+            entries.append(entry)
+        else:
+            logger.warning("line %d of %s cannot be read and is not sent", number, path)
+    return entries
+
+
+def _without_destination(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name not in DESTINATION}

@@ -22,7 +22,7 @@ from akd_monai.handlers._reproduction import check_finite_weights
 from akd_monai.handlers._run_state import capture, members_of, restore, schedulers_of, start_members
 from akd_monai.handlers._stop_signals import StopSignals
 from akd_monai.handlers.run_member import RunMember
-from akd_monai.handlers.run_name import unique_run_name
+from akd_monai.handlers.run_name import new_run_name, unique_run_name
 
 __all__ = ["ResumableCheckpoint", "Resume", "folder_of_run"]
 
@@ -136,11 +136,13 @@ class ResumableCheckpoint:
         check_writable(self.output_dir)
         self._lock.acquire()
         remove_leftovers(self.output_dir)
+        is_new = self.resume == "never"
+        run = new_run_name(self.output_dir) if is_new else unique_run_name(self.output_dir)
         self._entered = list(members_of(engine).values())
         # before the state is deleted: a member may refuse the run
         for member in self._entered:
-            member.enter_run(unique_run_name(self.output_dir), replace=self.resume == "never")
-        if self.resume == "never":
+            member.enter_run(run, replace=is_new)
+        if is_new:
             self._files.clear()
 
     def _started(self, engine: SupervisedTrainer) -> None:

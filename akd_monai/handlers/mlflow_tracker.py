@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,14 +21,21 @@ from akd_monai.files import sha256_of
 from akd_monai.handlers._events import is_first_rank, on_failure, run_late
 from akd_monai.handlers._metrics import epoch_metrics
 from akd_monai.handlers._mlflow_entries import as_params, as_tags, send_entry
+from akd_monai.handlers._mlflow_run import (
+    RUN_TAG,
+    artifact_files,
+    checked_uri,
+    effective_uri,
+    find_run,
+    without_password,
+)
 from akd_monai.handlers._outage import Outage, limit_retries
-from akd_monai.handlers._spool import Spool
-from akd_monai.handlers.run_name import unique_run_name
+from akd_monai.handlers._spool import SPOOL, Spool
+from akd_monai.handlers._sqlite import prepare_database
+from akd_monai.handlers.run_name import known_run_name, unique_run_name
 from akd_monai.networks import unwrap
 
 __all__ = ["MLflowTracker"]
-
-_SPOOL = "mlflow_spool.jsonl"
 
 
 class MLflowTracker(MLFlowHandler):
@@ -35,12 +43,15 @@ class MLflowTracker(MLFlowHandler):
 
     Differs from :class:`monai.handlers.MLFlowHandler` in what a long run needs:
 
-    * The run has a name of its own, kept in ``output_dir``: a resumed run continues in its MLflow run, whatever state
-      it was left in, and no other run ever does. A finished run that is started again without training leaves no trace.
+    * The run has an id of its own, kept in ``output_dir`` and in the tag ``akd_monai.run``: a resumed run continues in
+      its MLflow run, whatever state it was left in, and no other run ever does, also one of the same name. A finished
+      run that is started again without training leaves no trace.
     * Metrics of training and of the validation of the same epoch are sent together, with the learning rate, once an
       epoch. Undefined values (NaN, infinite) are not sent, but named in the tag ``undefined``.
     * If MLflow cannot be reached, one warning says so, the training continues, and what was to be sent is kept in
-      ``mlflow_spool.jsonl`` and sent as soon as MLflow answers again, at the latest when the run is resumed.
+      ``mlflow_spool.jsonl`` and sent as soon as MLflow answers again, when the run is resumed, or by
+      :func:`send_spooled`. A locked SQLite file is not waited for; a new one is made so that several runs may begin at
+      once.
     * A run that fails ends as ``FAILED`` with the error as a tag, one that is stopped by a signal as ``KILLED``.
 
     An evaluation in the same ``output_dir`` gets a run of its own, with ``_evaluation`` after the name.
@@ -58,7 +69,7 @@ class MLflowTracker(MLFlowHandler):
         tracking_uri: an SQLite or server URI; by default ``mlruns.db`` in ``output_dir``. The environment variable
             ``MLFLOW_TRACKING_URI`` goes before it, as in MONAI.
         experiment_name: experiment of MLflow.
-        run_name: unique name of the run; by default :func:`unique_run_name` of ``output_dir``.
+        run_name: name of the run; by default :func:`unique_run_name` of ``output_dir``.
         experiment_param: parameters, nested ones as ``outer/inner``.
         artifacts: files or folders that are logged when the run is completed, such as the executed config.
         model_path: weights whose SHA-256 becomes the tag ``checkpoint_sha256`` when the run is completed.
@@ -89,7 +100,11 @@ class MLflowTracker(MLFlowHandler):
     ) -> None:
         if run_name is not None and (not run_name or '"' in run_name):
             raise InputError(f"run_name must be a string without double quotes, got {run_name!r}.")
-        uri = _checked_uri(tracking_uri or path_to_sqlite_uri(Path(output_dir) / "mlruns.db"))
+        default = path_to_sqlite_uri(Path(output_dir) / "mlruns.db")
+        uri = checked_uri(tracking_uri or default)
+        self._uri = uri
+        # said of what waits; the default is left out, because a folder may be moved
+        self._own_uri = "" if uri == default else without_password(uri)
         # MONAI's constructor connects, which takes seconds and may fail; a config is built for other reasons too.
         self._connect = partial(
             super().__init__,
@@ -97,8 +112,9 @@ class MLflowTracker(MLFlowHandler):
             experiment_name=experiment_name,
             run_name=run_name,
             experiment_param=dict(experiment_param or {}),
-            artifacts=artifacts,  # type: ignore[arg-type]  # MONAI takes strings in the list, too
         )
+        self._experiment_name = experiment_name
+        self._artifacts = artifacts
         self.output_dir = Path(output_dir)
         self.model_path = None if model_path is None else Path(model_path)
         self.run_name = run_name
@@ -108,8 +124,11 @@ class MLflowTracker(MLFlowHandler):
         self.client: Any = None
         self.cur_run: Any = None
         self.experiment: Any = None
-        self._outage = Outage(self.output_dir / _SPOOL)
+        self._outage = Outage(self.output_dir / SPOOL)
         self._spool: Spool | None = None
+        self._run = ""
+        # a name that others may have tells nothing of a run of version 0.1, which had no id
+        self._is_named_by_folder = run_name is None or run_name == known_run_name(output_dir)
         self._fresh = False
         self._done = False
 
@@ -127,12 +146,33 @@ class MLflowTracker(MLFlowHandler):
         limit_retries()
         self._fresh = engine.state.iteration == 0
         self._done = _nothing_left(engine)
+        # An evaluation writes to the same folder, but is no part of the training's run.
+        suffix = "_evaluation" if isinstance(engine, Evaluator) else ""
+        self._run = self._id_of_run() + suffix
         if not self.run_name:
-            # An evaluation writes to the same folder, but is no part of the training's run.
-            suffix = "_evaluation" if isinstance(engine, Evaluator) else ""
-            self.run_name = unique_run_name(self.output_dir) + suffix
-        self._spool = Spool(self.output_dir / _SPOOL, self.run_name)
+            self.run_name = self._run
+        self._spool = Spool(self.output_dir / SPOOL, self._destination())
+        for entry in self._spool.entries:
+            entry.pop("status", None)  # how the run ended before it was resumed
         self._record(params=self._params(engine), tags=self.tags)
+
+    def _id_of_run(self) -> str:
+        try:
+            return unique_run_name(self.output_dir)
+        except InputError:
+            # without a folder there is nothing to resume
+            if not self.run_name:
+                raise
+            return f"{self.run_name}_{uuid.uuid4().hex}"
+
+    def _destination(self) -> dict[str, str]:
+        given = {
+            "run": self._run,
+            "run_name": self.run_name,
+            "experiment_name": self._experiment_name,
+            "tracking_uri": self._own_uri,
+        }
+        return {name: value for name, value in given.items() if value}
 
     def epoch_completed(self, engine: Engine) -> None:
         """Send the metrics of the epoch."""
@@ -143,22 +183,25 @@ class MLflowTracker(MLFlowHandler):
         self._record(metrics=defined, tags=tags, step=engine.state.epoch)
 
     def _completed(self, _: Engine) -> None:
+        tags = {}
         if self.model_path is not None and self.model_path.is_file():
-            self._record(tags={"checkpoint_sha256": sha256_of(self.model_path)})
-        if self.cur_run is not None:
-            self._outage.attempt(self.complete)
-            self._end("FINISHED")
+            tags["checkpoint_sha256"] = sha256_of(self.model_path)
+        # once more, however soon after a failure: nothing is trained any more that could be delayed
+        self._outage.end_pause()
+        self._record(tags=tags, artifacts=artifact_files(self._artifacts), status="FINISHED")
+        self._leave()
 
     def _failed(self, _: Engine, error: BaseException) -> None:
-        stopped = isinstance(error, (SystemExit, KeyboardInterrupt))
-        if not stopped:
-            self._record(tags={"error": f"{type(error).__name__}: {error}"})
-        self._end("KILLED" if stopped else "FAILED")
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            self._record(status="KILLED")
+        else:
+            reason = f"{type(error).__name__}: {error}".replace(str(Path.home()), "~")
+            self._record(tags={"error": reason}, status="FAILED")
+        self._leave()
 
-    def _end(self, status: str) -> None:
-        if self.cur_run is not None:
-            self.run_finish_status = status
-            self._outage.attempt(self.close)
+    def _leave(self) -> None:
+        if self.client is not None:
+            self._outage.attempt(self._dispose_sqlite_store)
         self.cur_run = None
         self._spool = None
 
@@ -182,6 +225,7 @@ class MLflowTracker(MLFlowHandler):
     def _send_all(self) -> None:
         if self._spool is None:
             return
+        prepare_database(effective_uri(self._uri))
         if self.client is None:
             run_name = self.run_name
             self._connect()
@@ -199,21 +243,16 @@ class MLflowTracker(MLFlowHandler):
         """Return the run of this name, created if need be; None if it is finished and stays so."""
         self._set_experiment()
         experiment = self.experiment.experiment_id
-        named = f'attributes.run_name = "{self.run_name}"'
-        runs = self.client.search_runs([experiment], named, order_by=["attributes.start_time DESC"], max_results=1)
-        finished = bool(runs) and runs[0].info.status == "FINISHED"
+        old_name = str(self.run_name) if self._is_named_by_folder else ""
+        run = find_run(self.client, experiment, self._run, old_name)
+        finished = run is not None and run.info.status == "FINISHED"
         if finished and self._done:
             return None
-        if not runs or (finished and self._fresh):
-            return self.client.create_run(experiment, tags=as_tags(self.tags), run_name=self.run_name)
-        self.client.update_run(runs[0].info.run_id, status="RUNNING")
-        return self.client.get_run(runs[0].info.run_id)
-
-
-def _checked_uri(uri: str) -> str:
-    if "://" not in uri or uri.startswith("file:"):
-        raise InputError(f"tracking_uri must be of SQLite or a server, MLflow has no file store any more, got {uri!r}.")
-    return uri
+        tags = {**as_tags(self.tags), RUN_TAG: self._run}
+        if run is None or (finished and self._fresh):
+            return self.client.create_run(experiment, tags=tags, run_name=self.run_name)
+        self.client.update_run(run.info.run_id, status="RUNNING")
+        return self.client.get_run(run.info.run_id)
 
 
 def _nothing_left(engine: Engine) -> bool:

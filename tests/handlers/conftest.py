@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,3 +32,20 @@ def run_toy() -> Iterator[Callable[..., int]]:
 
         yield run
         server.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """Return a database with its tables, which take MLflow seconds to make."""
+    from mlflow.tracking import MlflowClient  # takes seconds, which other tests need not pay for
+
+    path = tmp_path_factory.mktemp("store") / "mlruns.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(empty_store, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, tmp_path / "mlruns.db")
+    return f"sqlite:///{tmp_path / 'mlruns.db'}"

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run in MLflow that belongs to a training, found by an id that no other training has."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from akd_monai.errors import InputError
+
+__all__ = ["RUN_TAG", "artifact_files", "checked_uri", "effective_uri", "find_run", "without_password"]
+
+RUN_TAG = "akd_monai.run"
+
+
+def find_run(client: Any, experiment_id: str, run: str, old_name: str = "") -> Any:
+    """Return the newest run of MLflow with this id, None if there is none.
+
+    Args:
+        client: of MLflow.
+        experiment_id: where to search.
+        run: the id.
+        old_name: name by which version 0.1 knew its runs, which it gave no id; empty for a name that others may have.
+    """
+    newest = {"order_by": ["attributes.start_time DESC"], "max_results": 1}
+    found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{run}'", **newest)
+    if not found and old_name:
+        named = client.search_runs([experiment_id], f'attributes.run_name = "{old_name}"', **newest)
+        found = [entry for entry in named if RUN_TAG not in entry.data.tags]
+    return found[0] if found else None
+
+
+def checked_uri(uri: str) -> str:
+    """Return a URI of a config, which must be of SQLite or a server.
+
+    Raises:
+        InputError: for a file store, which MLflow no longer has.
+    """
+    if "://" not in uri or uri.startswith("file:"):
+        raise InputError(f"tracking_uri must be of SQLite or a server, MLflow has no file store any more, got {uri!r}.")
+    return uri
+
+
+def effective_uri(uri: str) -> str:
+    """Return the URI that is used: the environment variable goes before that of a config, as in MONAI."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or uri
+
+
+def without_password(uri: str) -> str:
+    """Return a URI without what stands before an @.
+
+    Example:
+        >>> without_password("https://ada:secret@server/mlflow")
+        'https://server/mlflow'
+    """
+    return re.sub(r"://[^/@]*@", "://", uri)
+
+
+def artifact_files(given: Any) -> list[str]:
+    """Return the files of a path, or of a list of paths, with those inside folders."""
+    listed = given if isinstance(given, (list, tuple)) else [given]
+    files = []
+    for entry in listed:
+        if not entry or isinstance(entry, bool):
+            continue
+        path = Path(entry)
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        files += [str(file) for file in found if file.is_file()]
+    return files
