@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from akd_monai.data.cases import fingerprint, read_cases
     from akd_monai.data.check_volumes import CheckVolumesd
     from akd_monai.data.identified import IdentifiedSlices
+    from akd_monai.data.mask_layout import MaskLayout
     from akd_monai.data.protocols import protocol_splits, write_protocol_splits
     from akd_monai.data.reader import CheckedReader
     from akd_monai.data.sampler import KeyedSampler
     from akd_monai.data.sites import SITES, Site, site
     from akd_monai.data.slices import SliceDataset
     from akd_monai.data.splits import datalist, split_cases, split_summary, write_splits
+    from akd_monai.data.volume_stream import VolumeStream
     from akd_monai.data.volumes import input_volumes, require_volumes
     from akd_monai.data.writer import VolumeWriter
 
@@ -27,6 +29,8 @@ _HOMES = {
     "CheckVolumesd": "check_volumes",
     "CheckedReader": "reader",
     "read_cases": "cases",
+    "MaskLayout": "mask_layout",
+    "VolumeStream": "volume_stream",
     "VolumeWriter": "writer",
     "IdentifiedSlices": "identified",
     "KeyedSampler": "sampler",
@@ -51,8 +55,10 @@ __all__ = [
     "CheckedReader",
     "IdentifiedSlices",
     "KeyedSampler",
+    "MaskLayout",
     "Site",
     "SliceDataset",
+    "VolumeStream",
     "VolumeWriter",
     "datalist",
     "fingerprint",

@@ -3,26 +3,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from akd_monai.errors import InputError
-from akd_monai.names import VOLUME_SUFFIXES, is_mask_name, is_volume
+from akd_monai.names import VOLUME_SUFFIXES, is_volume, suggests_mask, visible
 
 __all__ = ["input_volumes", "require_volumes"]
 
+logger = logging.getLogger(__name__)
 
-def input_volumes(path: str | os.PathLike[str]) -> list[str]:
-    """Return the image files below ``path``, or ``path`` itself when it is a file; masks by name are left out.
+_MOST_NAMES = 5
 
-    A path that does not exist gives an empty list, so that a config with its default path can be read;
+
+def input_volumes(path: str | os.PathLike[str], *, output_dir: str | os.PathLike[str] | None = None) -> list[str]:
+    """Return the image files below ``path``, or ``path`` itself when it is a file.
+
+    Masks and earlier predictions are left out by their names (:func:`akd_monai.names.suggests_mask`), and so is what is
+    hidden. A path that does not exist gives an empty list, so that a config with its default path can be read;
     :func:`require_volumes` turns it into an error when the config is run.
+
+    Args:
+        path: a file, which is taken whatever its name, or a folder.
+        output_dir: a folder below ``path`` that is not searched.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for name in ("a.nii.gz", "a_segmentation.nii.gz", "notes.txt"):
+        ...     for name in ("a.nii.gz", "a_segmentation.nii.gz", "a_pred.nii.gz", "notes.txt"):
         ...         _ = (Path(folder) / name).write_bytes(b"")
         ...     [Path(volume).name for volume in input_volumes(folder)]
         ['a.nii.gz']
@@ -30,12 +40,21 @@ def input_volumes(path: str | os.PathLike[str]) -> list[str]:
     root = Path(path)
     if root.is_file():
         return [str(root)]
-    found = (file for file in root.rglob("*") if not file.name.startswith("."))
-    return [str(file) for file in sorted(found) if is_volume(file) and not is_mask_name(file)]
+    return [str(file) for file in _volume_files(root, output_dir) if not _is_mask(file, root)]
 
 
-def require_volumes(volumes: Sequence[str], path: str | os.PathLike[str]) -> None:
-    """Raise an :class:`~akd_monai.errors.InputError` when there is nothing to segment.
+def require_volumes(
+    volumes: Sequence[str], path: str | os.PathLike[str], *, output_dir: str | os.PathLike[str] | None = None
+) -> None:
+    """Log which files are skipped as masks, in one line.
+
+    Args:
+        volumes: of :func:`input_volumes`.
+        path: as given there.
+        output_dir: as given there.
+
+    Raises:
+        InputError: when there is nothing to segment.
 
     Example:
         >>> require_volumes(input_volumes("no/such/folder"), "no/such/folder")
@@ -43,6 +62,36 @@ def require_volumes(volumes: Sequence[str], path: str | os.PathLike[str]) -> Non
         ...
         akd_monai.errors.InputError: 'no/such/folder' does not exist; give a volume or a folder with --dataset_dir.
     """
-    if not volumes:
-        what = f"holds no volume ({', '.join(VOLUME_SUFFIXES)})" if Path(path).is_dir() else "does not exist"
-        raise InputError(f"{str(path)!r} {what}; give a volume or a folder with --dataset_dir.")
+    root = Path(path)
+    # what was named by its path is no mask, whatever its name
+    masks = [file for file in _volume_files(root, output_dir) if _is_mask(file, root) and str(file) not in volumes]
+    names = _shortened(file.relative_to(root).as_posix() for file in masks)
+    if volumes:
+        if masks:
+            logger.warning(
+                "skipped as masks or predictions, by their names: %s; give one by its path to use it.", names
+            )
+        return
+    what = f"holds no volume ({', '.join(VOLUME_SUFFIXES)})" if root.is_dir() else "does not exist"
+    if masks:
+        what = f"holds no volume but masks or predictions, by their names ({names})"
+    raise InputError(f"{str(path)!r} {what}; give a volume or a folder with --dataset_dir.")
+
+
+def _volume_files(root: Path, output_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    output = None if output_dir is None else Path(output_dir).resolve()
+    inside = output is not None and output != root.resolve() and output.is_relative_to(root.resolve())
+    for file in visible(root, "**/*"):
+        # a broken link and what is no regular file stay in, so that reading names them
+        if is_volume(file) and not file.is_dir() and not (inside and file.resolve().is_relative_to(output or root)):
+            yield file
+
+
+def _is_mask(file: Path, root: Path) -> bool:
+    return suggests_mask(file.relative_to(root))
+
+
+def _shortened(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _MOST_NAMES} more" if len(listed) > _MOST_NAMES else ""
+    return ", ".join(listed[:_MOST_NAMES]) + more

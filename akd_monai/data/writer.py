@@ -1,21 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks as NIfTI files that keep the third axis of a volume with one slice."""
+"""Masks as NIfTI files that lie where their images lie."""
 
 from __future__ import annotations
 
+import gzip
+import logging
+import os
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from monai.config import NdarrayOrTensor
-from monai.data import NibabelWriter
+from monai.data import ImageWriter, NibabelWriter
+
+from akd_monai.data._placement import nifti_like
+from akd_monai.files import atomic_write
+from akd_monai.names import is_nifti
 
 __all__ = ["VolumeWriter"]
 
+logger = logging.getLogger(__name__)
+
+# masks are mostly zero, so a higher level gains little
+_LEVEL = 1
+
 
 class VolumeWriter(NibabelWriter):
-    """Write one channel as a volume of three dimensions, whatever their lengths.
+    """Write one channel as a volume of three dimensions, placed by the header of its image.
 
     :class:`monai.data.NibabelWriter` drops trailing axes of length 1, or else keeps that of the channel; a mask must
-    have exactly the shape of its image. For ``SaveImaged``: ``"writer": "akd_monai.data.VolumeWriter"``.
+    have exactly the shape of its image. It also writes one affine as qform and sform; programs that use the other one
+    then place mask and image apart. Here qform, sform, their codes and the units are those of the image's NIfTI file,
+    which the metadata name; for other formats they are the affine, in mm. The file appears when it is complete. An empty
+    mask is a warning. For ``SaveImaged``: ``"writer": "akd_monai.data.VolumeWriter"``.
 
     Example:
         >>> import torch
@@ -36,3 +53,27 @@ class VolumeWriter(NibabelWriter):
         super().set_data_array(data_array, channel_dim=channel_dim, squeeze_end_dims=False, **kwargs)
         if self.data_obj.shape[-1] == 1:
             self.data_obj = self.data_obj[..., 0]
+
+    def set_metadata(self, meta_dict: Mapping[str, Any] | None, resample: bool = True, **options: Any) -> None:
+        """Take the affine, and the path of the image, which ``"filename_or_obj"`` names."""
+        super().set_metadata(meta_dict, resample=resample, **options)
+        file = (meta_dict or {}).get("filename_or_obj")
+        self.image_path = file if isinstance(file, (str, os.PathLike)) else None
+
+    def write(self, filename: str | os.PathLike[str], verbose: bool = False, **kwargs: Any) -> None:
+        """Write the file, completely or not at all; formats other than NIfTI are left to MONAI."""
+        if not np.any(self.data_obj):
+            logger.warning("%s: the mask is empty, no voxel is marked.", getattr(self, "image_path", None) or filename)
+        if not is_nifti(filename):
+            super().write(filename, verbose=verbose, **kwargs)
+            return
+        ImageWriter.write(self, filename, verbose=verbose)
+        image = self.create_backend_obj(self.data_obj, affine=self.affine, dtype=self.output_dtype, **kwargs)
+        array = np.asanyarray(image.dataobj)
+        self.data_obj = nifti_like(array, image.affine, getattr(self, "image_path", None))
+        data = self.data_obj.to_bytes()
+        atomic_write(filename, gzip.compress(data, _LEVEL, mtime=0) if _is_gzip(filename) else data)
+
+
+def _is_gzip(filename: str | os.PathLike[str]) -> bool:
+    return os.fspath(filename).lower().endswith(".gz")
