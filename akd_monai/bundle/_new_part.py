@@ -14,6 +14,7 @@ __all__ = ["new_part"]
 
 _PAPER = "arXiv:2404.02738"
 _SCALING = ("ScaleIntensityRangePercentilesd", "NormalizeIntensityd")
+_CHECK = "akd_monai.data.CheckVolumesd"
 
 
 def new_part(about: NewBundle) -> dict[str, Any]:
@@ -75,14 +76,30 @@ def _network(about: NewBundle) -> dict[str, Any]:
 
 
 def _preprocessing(transforms: Sequence[Mapping[str, Any]], about: NewBundle) -> list[dict[str, Any]]:
-    """With several classes labels keep their numbers; several channels are scaled each by itself."""
+    """With several classes labels keep their numbers; several channels are read, and scaled each by itself."""
     kept = []
     for transform in transforms:
         if about.out_channels > 2 and transform["_target_"] == "AsDiscreted":
             continue
-        scales = about.in_channels > 1 and transform["_target_"] in _SCALING
-        kept.append({**transform, "channel_wise": True} if scales else dict(transform))
+        kept.append({**transform, **_of_channels(transform, about), **_of_classes(transform, about)})
     return kept
+
+
+def _of_channels(transform: Mapping[str, Any], about: NewBundle) -> dict[str, Any]:
+    if about.in_channels == 1:
+        return {}
+    target = transform["_target_"]
+    if target in _SCALING:
+        return {"channel_wise": True}
+    if "reader" in transform:
+        return {"reader": {"_target_": transform["reader"], "channels": about.in_channels}}
+    return {"channels": about.in_channels} if target == _CHECK else {}
+
+
+def _of_classes(transform: Mapping[str, Any], about: NewBundle) -> dict[str, Any]:
+    if about.out_channels == 2 or "label_values" not in transform:
+        return {}
+    return {"label_values": list(range(about.out_channels))}
 
 
 def _augmentation(transforms: Sequence[Mapping[str, Any]], about: NewBundle) -> list[dict[str, Any]]:

@@ -35,15 +35,17 @@ logger = logging.getLogger(__name__)
 class CheckVolumesd(MapTransform):
     """Refuse a case whose image or label cannot be trusted; for ``Compose``, right after ``EnsureChannelFirstd``.
 
-    Each entry is a ``MetaTensor`` ``[1, X, Y, Z]``. An image must be finite and below 1e30; a constant one is a warning.
-    A label must hold allowed classes only, and mark at most 90 % of the voxels; one that marks nothing is a warning. Its
-    values may be off an integer by 0.001, and are rounded. All entries must lie on one grid to 0.1 mm, by the affines of
-    their files. Nothing else is changed. Files are checked by :class:`~akd_monai.data.CheckedReader`.
+    Each entry is a ``MetaTensor`` ``[C, X, Y, Z]``, a label with one channel. An image must be finite and below 1e30; a
+    constant channel is a warning. A label must hold allowed classes only, and mark at most 90 % of the voxels; one that
+    marks nothing is a warning. Its values may be off an integer by 0.001, and are rounded. All entries must lie on one
+    grid to 0.1 mm, by the affines of their files. Nothing else is changed. Files are checked by
+    :class:`~akd_monai.data.CheckedReader`.
 
     Args:
         keys: the entries, the image first.
         label_key: the one that is a label.
         label_values: the classes that it may hold.
+        channels: channels of an image.
         allow_missing_keys: whether a case may lack an entry.
 
     Raises:
@@ -65,11 +67,13 @@ class CheckVolumesd(MapTransform):
         *,
         label_key: str | None = None,
         label_values: Collection[int] = (0, 1),
+        channels: int = 1,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
         self.label_values = tuple(label_values)
+        self.channels = channels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Check one case and return it."""
@@ -77,12 +81,13 @@ class CheckVolumesd(MapTransform):
         first = None
         for key in self.key_iterator(result):
             try:
-                values = _one_channel(result[key])
-                if key == self.label_key:
-                    result[key] = self._checked_label(values, result[key], f"{_place(data, key)}")
+                is_label = key == self.label_key
+                values = _voxels(result[key], 1 if is_label else self.channels)
+                if is_label:
+                    result[key] = self._checked_label(values, result[key], _place(data, key))
                 else:
                     _check_image(values, _place(data, key))
-                grid = (values.shape, _affine_of(result[key]))
+                grid = (values.shape[1:], _affine_of(result[key]))
                 first = first or grid
                 check_grids(first, grid)
             except FileError as error:
@@ -98,27 +103,29 @@ class CheckVolumesd(MapTransform):
         integers = rounded(values)
         if not np.array_equal(integers, values):
             label = label.clone()
-            label[0] = torch.as_tensor(integers)
+            label[:] = torch.as_tensor(integers)
         return label
 
 
 def _check_image(values: NDArray[Any], place: str) -> None:
     check_voxels(values)
-    constant = constant_value(values)
-    if constant is not None:
-        logger.warning("%s is constant: every voxel is %g.", place, constant)
+    for channel in values:
+        constant = constant_value(channel)
+        if constant is not None:
+            logger.warning("%s is constant: every voxel is %g.", place, constant)
 
 
-def _one_channel(volume: Any) -> NDArray[Any]:
-    """Return the voxels ``[X, Y, Z]`` of the only channel."""
+def _voxels(volume: Any, channels: int) -> NDArray[Any]:
+    """Return the voxels ``[C, X, Y, Z]``."""
     shape = list(getattr(volume, "shape", ()))
-    if len(shape) != 4 or shape[0] != 1 or 0 in shape:
-        what = f"has shape {shape}, expected one channel and three axes, none of them empty"
+    if len(shape) != 4 or shape[0] != channels or 0 in shape:
+        counted = "one channel" if channels == 1 else f"{channels} channels"
+        what = f"has shape {shape}, expected {counted} and three axes, none of them empty"
         raise FileError(
             what, remedy="load one volume of one number a voxel, then EnsureChannelFirstd", code="dimensions"
         )
     plain = volume.as_tensor() if isinstance(volume, MetaTensor) else torch.as_tensor(volume)
-    return np.asarray(plain[0].detach().cpu().numpy())
+    return np.asarray(plain.detach().cpu().numpy())
 
 
 def _affine_of(volume: Any) -> NDArray[np.float64]:

@@ -35,6 +35,9 @@ class CheckedReader(ImageReader):
     is in mm, also where the header states metres or micrometres; of a sform and a qform that contradict each other it is
     the sform, and a warning is logged.
 
+    Args:
+        channels: volumes along the fourth axis of a NIfTI image; a file may also hold one alone, as labels do.
+
     Raises:
         FileError: while it reads, naming the file, the fault and the remedy.
 
@@ -50,6 +53,10 @@ class CheckedReader(ImageReader):
         akd_monai.data._streams.FileError: ...t2.nii.gz: holds 32 voxels that are NaN or Inf; export the image again.
     """
 
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__()
+        self.channels = channels
+
     def verify_suffix(self, filename: Sequence[_Path] | _Path) -> bool:
         """Return whether all files are volumes by their names."""
         return all(is_volume(path) for path in _listed(filename))
@@ -63,7 +70,7 @@ class CheckedReader(ImageReader):
 
     def get_data(self, img: Sequence[Path]) -> tuple[NDArray[Any], dict[str, Any]]:
         """Return voxels and metadata; several files become channels of one image."""
-        volumes = [_checked(path) for path in img]
+        volumes = [_checked(path, self.channels) for path in img]
         # made for each call: it keeps the names of the files, and threads share this reader
         reader = NibabelReader()
         reader.filenames = tuple(img)
@@ -77,9 +84,10 @@ def _listed(paths: Sequence[_Path] | _Path) -> Sequence[_Path]:
     return [paths] if isinstance(paths, (str, os.PathLike)) else paths
 
 
-def _checked(path: Path) -> VolumeFile:
+def _checked(path: Path, channels: int) -> VolumeFile:
     try:
-        volume = read_volume_file(path)
+        volume = read_volume_file(path, several=channels > 1)
+        _check_channels(volume.array, channels)
         check_voxels(volume.array)
     except FileError as error:
         raise FileError(error.what, where=str(path), remedy=error.remedy, code=error.code) from None
@@ -88,8 +96,14 @@ def _checked(path: Path) -> VolumeFile:
     return volume
 
 
+def _check_channels(array: NDArray[Any], channels: int) -> None:
+    if array.ndim == 4 and array.shape[3] != channels:
+        what = f"has {array.shape[3]} volumes along its fourth axis, expected {channels}"
+        raise FileError(what, remedy="give the sequences that the network was built for", code="dimensions")
+
+
 def _as_nifti(volume: VolumeFile) -> Any:
-    """Return an image of three axes in memory, with the header of the file if it is NIfTI."""
+    """Return an image in memory, with the header of the file if it is NIfTI."""
     if volume.nifti is None:
         image = nib.Nifti1Image(_storable(volume.array), volume.affine)
         image.header.set_xyzt_units("mm")

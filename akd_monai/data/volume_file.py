@@ -32,7 +32,7 @@ class VolumeFile:
     """A volume as its file holds it.
 
     Args:
-        array: ``[i, j, k]``, with slope and intercept applied.
+        array: ``[i, j, k]``, or ``[i, j, k, c]`` where several volumes were asked for, with slope and intercept applied.
         affine: 4x4, RAS, in mm.
         files: what was read: the file, and a data file beside its header.
         warnings: what in the header contradicts itself, and which of it is used.
@@ -46,7 +46,7 @@ class VolumeFile:
     nifti: NiftiFile | None = None
 
 
-def read_volume_file(path: str | os.PathLike[str], *, channel: int | None = None) -> VolumeFile:
+def read_volume_file(path: str | os.PathLike[str], *, several: bool = False) -> VolumeFile:
     """Read a volume file to its last byte.
 
     The file must be regular, complete and undamaged (checksums of gzip are tested), and no more memory is used than its
@@ -57,7 +57,7 @@ def read_volume_file(path: str | os.PathLike[str], *, channel: int | None = None
 
     Args:
         path: ``.nii``, ``.nii.gz``, ``.nrrd``, ``.nhdr``, ``.mhd`` or ``.mha``.
-        channel: which volume of a 4-D NIfTI file (last axis) to take; by default such a file is refused.
+        several: whether a NIfTI file may hold several volumes, along its fourth axis; by default such a file is refused.
 
     Raises:
         FileError: for any other file, with a ``code`` that names the fault; the message does not name the file.
@@ -76,7 +76,7 @@ def read_volume_file(path: str | os.PathLike[str], *, channel: int | None = None
     if not is_volume(path):
         what = f"is no volume by its name, expected {', '.join(VOLUME_SUFFIXES)}"
         raise FileError(what, remedy="convert it", code="not-an-image")
-    return _read_nifti(path, channel) if is_nifti(path) else _read_text_volume(path)
+    return _read_nifti(path, several) if is_nifti(path) else _read_text_volume(path)
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -111,19 +111,15 @@ def spatial_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     return int(i), int(j), int(k)
 
 
-def _read_nifti(path: Path, channel: int | None) -> VolumeFile:
+def _read_nifti(path: Path, several: bool) -> VolumeFile:
     nifti = read_nifti(path)
     shape = nifti.image.shape
-    several = channel is not None and len(shape) == 4
-    spatial = spatial_shape(shape[:3] if several and 0 not in shape else shape)
+    channels: tuple[int, ...] = ()
+    if several and len(shape) == 4 and shape[3] > 1:
+        channels = shape[3:]
+    spatial = spatial_shape(shape[:3] if channels else shape)
     affine, warnings = nifti_affine(nifti)
-    array = nifti.array()
-    if several:
-        if not 0 <= int(channel or 0) < shape[3]:
-            what = f"has {shape[3]} volume(s) along its fourth axis, none with number {channel}"
-            raise FileError(what, remedy="fetch the file again", code="dimensions")
-        array = array[..., channel]
-    return VolumeFile(array.reshape(spatial), affine, (path,), warnings, nifti)
+    return VolumeFile(nifti.array().reshape(spatial + channels), affine, (path,), warnings, nifti)
 
 
 def _read_text_volume(path: Path) -> VolumeFile:

@@ -139,6 +139,9 @@ def test_several_classes_and_channels_are_said_everywhere(tmp_path):
     for transforms in (train["train"]["deterministic_transforms"], train["validate"]["preprocessing"]["transforms"]):
         assert "AsDiscreted" not in [t["_target_"] for t in transforms]
         assert [t["channel_wise"] for t in transforms if "Intensity" in t["_target_"]] == [True, True]
+        assert transforms[0]["reader"] == {"_target_": "akd_monai.data.CheckedReader", "channels": 2}
+        assert transforms[2]["_target_"] == "akd_monai.data.CheckVolumesd"
+        assert (transforms[2]["channels"], transforms[2]["label_values"]) == (2, [0, 1, 2])
     for transforms in (
         train["validate"]["postprocessing"]["transforms"],
         evaluate["validate#postprocessing#transforms"],

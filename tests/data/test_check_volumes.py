@@ -143,6 +143,18 @@ def test_channels_and_axes(shape):
         CheckVolumesd("image")({"image": torch.zeros(shape)})
 
 
+def test_several_channels_of_an_image(tmp_path, caplog):
+    image = nifti(np.stack([grey(SHAPE), np.zeros(SHAPE, np.int16)], axis=-1))
+    loaded = EnsureChannelFirstd(BOTH)(LoadImaged(BOTH)(case(tmp_path, image)))
+    CheckVolumesd(BOTH, label_key="label", channels=2)(loaded)
+    assert [message.endswith(" is constant: every voxel is 0.") for message in caplog.messages] == [True]
+    with pytest.raises(InputError, match="expected one channel and three axes"):
+        CheckVolumesd(BOTH, label_key="label")(loaded)
+    one_hot = {**loaded, "label": torch.cat([loaded["label"]] * 2)}
+    with pytest.raises(InputError, match="expected one channel and three axes"):
+        CheckVolumesd(BOTH, label_key="label", channels=2)(one_hot)
+
+
 def test_files_are_read_once(tmp_path, monkeypatch):
     """A training data set tests the files of other readers itself."""
     calls = []

@@ -148,6 +148,16 @@ def test_several_files_become_channels(tmp_path):
         LoadImage(reader=NAME)(paths)
 
 
+def test_channels_are_those_asked_for(tmp_path):
+    path = put(tmp_path / "a.nii", nifti(np.stack([grey(), grey() + 1], axis=-1)))
+    image = EnsureChannelFirst()(LoadImage(reader=CheckedReader(channels=2))(path))
+    assert torch.equal(image, EnsureChannelFirst()(LoadImage()(path)))
+    label = put(tmp_path / "b.nii", nifti(gland()))
+    assert EnsureChannelFirst()(LoadImage(reader=CheckedReader(channels=2))(label)).shape == (1, 6, 5, 4)
+    with pytest.raises(FileError, match=r"a\.nii: has 2 volumes along its fourth axis, expected 3; give the sequences"):
+        LoadImage(reader=CheckedReader(channels=3))(path)
+
+
 def test_the_reader_can_be_sent_to_a_process():
     reader = pickle.loads(pickle.dumps(CheckedReader()))
     assert reader.verify_suffix(["a.nii.gz", "b.MHA"])

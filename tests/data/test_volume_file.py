@@ -217,11 +217,13 @@ def test_axes_of_length_1_after_the_third_are_dropped(tmp_path, shape):
     np.testing.assert_array_equal(read_volume_file(path).array, grey())
 
 
-def test_one_of_several_volumes_is_taken_only_on_request(tmp_path):
-    path = put(tmp_path / "a.nii", nifti(np.stack([grey(), grey() + 1], axis=-1)))
-    np.testing.assert_array_equal(read_volume_file(path, channel=1).array, grey() + 1)
-    with pytest.raises(FileError, match=r"has 2 volume\(s\) along its fourth axis, none with number 2"):
-        read_volume_file(path, channel=2)
+def test_several_volumes_are_read_only_on_request(tmp_path):
+    both = np.stack([grey(), grey() + 1], axis=-1)
+    path = put(tmp_path / "a.nii", nifti(both))
+    np.testing.assert_array_equal(read_volume_file(path, several=True).array, both)
+    assert fault_of(path).code == "dimensions"
+    one = put(tmp_path / "b.nii", nifti(grey()[..., None]))
+    np.testing.assert_array_equal(read_volume_file(one, several=True).array, grey())
 
 
 @pytest.mark.parametrize(("unit", "factor"), [(0, 1), (2, 1), (1, 1000), (3, 0.001), (2 | 8, 1)])

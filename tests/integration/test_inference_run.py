@@ -26,7 +26,8 @@ def student(tmp_path_factory):
 @pytest.mark.slow
 def test_mask_has_the_grid_of_the_volume(student, tmp_path):
     # odd sizes, axes permuted and flipped, oblique
-    turn = np.array([[0, 0.9, 0.1, 5], [-0.8, 0, 0, 7], [0, 0.2, -3.0, 1], [0, 0, 0, 1]], dtype=float)
+    c, s = np.cos(0.2), np.sin(0.2)
+    turn = np.array([[0, 0.9 * c, 3 * s, 5], [-0.8, 0, 0, 7], [0, 0.9 * s, -3 * c, 1], [0, 0, 0, 1]])
     volume = np.random.default_rng(0).normal(100, 20, (45, 38, 5)).astype(np.float32)
     nib.save(nib.Nifti1Image(volume, turn), tmp_path / "odd.nii.gz")
     run_bundle(

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from akd_monai.data.nifti import FileError
 from akd_monai.data.volume_file import files_of, read_volume_file
@@ -23,10 +26,20 @@ def read_volume(path: Path, *, channel: int | None = None) -> Volume:
         CaseError: for a file that is refused there, naming it without its folders.
     """
     try:
-        file = read_volume_file(path, channel=channel)
+        file = read_volume_file(path, several=channel is not None)
+        array = file.array
+        if array.ndim == 4:
+            array = _one_of(array, int(channel or 0))
     except FileError as error:
         raise CaseError(error.what, where=path.name, remedy=error.remedy, code=error.code) from None
-    return Volume(file.array, file.affine, file.files, warnings=file.warnings)
+    return Volume(array, file.affine, file.files, warnings=file.warnings)
+
+
+def _one_of(array: NDArray[Any], channel: int) -> NDArray[Any]:
+    if not 0 <= channel < array.shape[3]:
+        what = f"has {array.shape[3]} volumes along its fourth axis, none with number {channel}"
+        raise FileError(what, remedy="fetch the file again", code="dimensions")
+    return array[..., channel]
 
 
 def data_files(path: Path) -> list[Path]:
