@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 
 import pytest
@@ -82,6 +83,33 @@ def test_sigkill_before_a_file_is_renamed(run_toy, uninterrupted, tmp_path, numb
     assert run_toy(tmp_path, {"at_replace": number}) == KILLED
     assert run_toy(tmp_path) == 0
     assert_same_end(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("interval", [None, 2])
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 6, 8])
+def test_sigkill_within_a_validation(run_toy, uninterrupted, tmp_path, number, interval):
+    assert run_toy(tmp_path, {"at_validation": number}, interval=interval) == KILLED
+    assert run_toy(tmp_path, interval=interval) == 0
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_fifty_kills_at_any_moment_end_in_one_hash(run_toy, uninterrupted, tmp_path):
+    """Each process lives a little, wherever that ends: in a step, a validation, a write, or before it has begun."""
+    generator = random.Random(0)
+    kills = 0
+    for run in range(200):
+        folder = tmp_path / str(run)
+        code = KILLED
+        while code == KILLED and kills < 50:
+            code = run_toy(folder, {"after_ms": generator.randint(5, 150)}, interval=1)
+            kills += code == KILLED
+        if code == KILLED:
+            code = run_toy(folder, interval=1)
+        assert code == 0
+        assert_same_end(folder, uninterrupted)
+        if kills == 50:
+            break
+    assert kills == 50
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

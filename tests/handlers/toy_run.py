@@ -107,11 +107,15 @@ def build(
 def run_in_process(folder: str, faults: dict[str, int], options: dict[str, Any]) -> None:
     """Train, meet ``faults``, and leave ``final.pt``, ``finished.json``, ``batches.txt`` and ``log.txt`` in ``folder``.
 
-    Faults: ``at_iteration`` sends ``signal`` (SIGKILL) ``times`` (1) in the middle of that iteration; ``at_sync`` and
+    Faults: ``at_iteration`` sends ``signal`` (SIGKILL) ``times`` (1) in the middle of that iteration; ``at_validation``
+    sends SIGKILL in the n-th iteration of validations, of which an epoch has two; ``after_ms`` sends it some time after
+    the start; ``at_sync`` and
     ``at_replace`` send SIGKILL while the n-th file is half written, or just before the n-th is renamed.
     """
     path = Path(folder)
     logging.basicConfig(level=logging.INFO, filename=path / "log.txt", filemode="w", force=True)
+    if "after_ms" in faults:
+        _kill_after(faults["after_ms"] / 1000)
     _kill_at("fsync", faults.get("at_sync", 0), halve=True)
     _kill_at("replace", faults.get("at_replace", 0), halve=False)
     # Whatever draws from the global generator before must not matter.
@@ -127,6 +131,14 @@ def run_in_process(folder: str, faults: dict[str, int], options: dict[str, Any])
             for _ in range(faults.get("times", 1)):
                 os.kill(os.getpid(), faults.get("signal", signal.SIGKILL))
 
+    validated = []
+
+    def hit_validation(engine) -> None:
+        validated.append(engine.state.iteration)
+        if len(validated) == faults.get("at_validation"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    trainer.evaluator.add_event_handler(IterationEvents.FORWARD_COMPLETED, hit_validation)
     trainer.add_event_handler(Events.ITERATION_STARTED, note)
     trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, hit)
     trainer.run()
@@ -134,6 +146,16 @@ def run_in_process(folder: str, faults: dict[str, int], options: dict[str, Any])
     state = {"iteration": trainer.state.iteration, "epoch": trainer.state.epoch, "lr": trainer.scheduler.get_last_lr()}
     best = {"best": trainer.evaluator.state.best_metric, "best_epoch": trainer.evaluator.state.best_metric_epoch}
     (path / "finished.json").write_text(json.dumps({**state, **best}))
+
+
+def _kill_after(seconds: float) -> None:
+    """Let another process send SIGKILL, which does not wait until Python is between two steps."""
+    victim = os.getpid()
+    if os.fork() == 0:
+        time.sleep(seconds)
+        if os.getppid() == victim:
+            os.kill(victim, signal.SIGKILL)
+        os._exit(0)
 
 
 def _kill_at(name: str, number: int, *, halve: bool) -> None:
