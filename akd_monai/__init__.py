@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from akd_monai import _moved
+from akd_monai import _last_line, _moved
 
 __all__ = ["__version__"]
 
@@ -30,6 +30,7 @@ _PACKAGES = (
 )
 
 _moved.register()
+_last_line.end_in_one_line()
 
 
 def __getattr__(name: str) -> Any:

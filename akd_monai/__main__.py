@@ -19,7 +19,8 @@ from akd_monai._cli import bundle_verbs, data_verbs
 from akd_monai._cli.door import VERBS
 from akd_monai._cli.help import overview, verb_help
 from akd_monai._cli.words import with_present_words
-from akd_monai.errors import InputError, unknown_name
+from akd_monai._last_line import user_error
+from akd_monai.errors import unknown_name
 
 __all__ = ["main", "user_error"]
 
@@ -61,31 +62,6 @@ def _run(command: list[str]) -> None:
     os.environ.setdefault("PAGER", "cat")
     runs = {verb: door.run for verb, door in VERBS.items()}
     fire.Fire(runs, command=[name, *arguments], name="akd_monai")
-
-
-def user_error(error: BaseException | None) -> InputError | None:
-    """Return the user's mistake that ``error`` reports, or None where it is an error of the program.
-
-    MONAI's config parser wraps what a config raises, several times, so causes are followed. What merely happened while
-    a mistake was being handled is no consequence of it, except inside MONAI.
-    """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, InputError):
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or _wrapped_by_monai(error)
-    return None
-
-
-def _wrapped_by_monai(error: BaseException) -> BaseException | None:
-    if error.__suppress_context__ or error.__traceback__ is None:
-        return None
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    raised_in = str(trace.tb_frame.f_globals.get("__name__", ""))
-    return error.__context__ if raised_in.startswith("monai.") else None
 
 
 if __name__ == "__main__":
