@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import ignite.distributed as idist
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
 from akd_monai.errors import InputError, check_choice
 from akd_monai.files import FolderLock, check_writable, remove_leftovers
 from akd_monai.handlers._checkpoint_folder import CheckpointFolder
-from akd_monai.handlers._events import attached_handlers, is_first_rank, on_failure, run_first, run_late
+from akd_monai.handlers._events import is_first_rank, on_failure, run_first, run_late
 from akd_monai.handlers._fingerprint import Identity
 from akd_monai.handlers._reproduction import check_finite_weights
+from akd_monai.handlers._run_name import new_run_name
 from akd_monai.handlers._run_state import capture, members_of, restore, schedulers_of, start_members
 from akd_monai.handlers._stop_signals import StopSignals
 from akd_monai.handlers.run_member import RunMember
-from akd_monai.handlers.run_name import new_run_name, unique_run_name
+from akd_monai.handlers.run_name import unique_run_name
 
-__all__ = ["ResumableCheckpoint", "Resume", "folder_of_run"]
+__all__ = ["ResumableCheckpoint", "Resume"]
 
 Resume = Literal["auto", "never"]
 
@@ -261,19 +262,6 @@ class ResumableCheckpoint:
                 **capture(engine, self.schedulers, self.extra),
             }
         )
-
-
-def folder_of_run(engine: Engine) -> Path | None:
-    """Return the folder of the run that ``engine`` trains, None where nothing saves its state.
-
-    Example:
-        >>> folder_of_run(Engine(lambda engine, batch: None)) is None
-        True
-    """
-    for handler in attached_handlers(engine):
-        if isinstance(handler, ResumableCheckpoint):
-            return handler.output_dir
-    return None
 
 
 def _listed(scheduler: Any) -> list[Any] | None:

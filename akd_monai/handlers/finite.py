@@ -10,9 +10,10 @@ from ignite.engine import Engine
 from monai.engines import IterationEvents
 
 from akd_monai.errors import NonFiniteError
+from akd_monai.handlers._events import attached_handlers
 from akd_monai.handlers._metrics import loss_terms
 from akd_monai.handlers._reproduction import save_reproduction
-from akd_monai.handlers.checkpoint import folder_of_run
+from akd_monai.handlers.checkpoint import ResumableCheckpoint
 from akd_monai.names import case_names
 
 __all__ = ["FiniteLoss"]
@@ -62,8 +63,15 @@ class FiniteLoss:
         broken = [f"{name} is {float(value)}" for name, value in terms.items() if not torch.isfinite(value)]
         cases = ", ".join(case_names(engine.state.batch)) or "unknown"
         values = {name: float(value) for name, value in terms.items()}
-        where = save_reproduction(engine, self.output_dir or folder_of_run(engine), values)
+        where = save_reproduction(engine, self.output_dir or _folder_of_run(engine), values)
         raise NonFiniteError(
             f"loss term {', '.join(broken)} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, for "
             f"cases {cases}: the weights are unchanged; check these images and labels, or lower the learning rate{where}."
         )
+
+
+def _folder_of_run(engine: Engine) -> Path | None:
+    for handler in attached_handlers(engine):
+        if isinstance(handler, ResumableCheckpoint):
+            return handler.output_dir
+    return None

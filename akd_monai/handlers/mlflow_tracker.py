@@ -30,9 +30,10 @@ from akd_monai.handlers._mlflow_run import (
     without_password,
 )
 from akd_monai.handlers._outage import Outage, limit_retries
+from akd_monai.handlers._run_name import known_run_name
 from akd_monai.handlers._spool import SPOOL, Spool
 from akd_monai.handlers._sqlite import prepare_database
-from akd_monai.handlers.run_name import known_run_name, unique_run_name
+from akd_monai.handlers.run_name import unique_run_name
 from akd_monai.networks import unwrap
 
 __all__ = ["MLflowTracker"]

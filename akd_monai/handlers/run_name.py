@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
-from akd_monai.errors import InputError, one_line
-from akd_monai.files import atomic_write
+from akd_monai.handlers._run_name import known_run_name, write_run_name
 
-__all__ = ["known_run_name", "new_run_name", "unique_run_name"]
-
-_FILENAME = "run_name.txt"
+__all__ = ["unique_run_name"]
 
 
 def unique_run_name(output_dir: str | Path, prefix: str = "run") -> str:
@@ -33,35 +29,4 @@ def unique_run_name(output_dir: str | Path, prefix: str = "run") -> str:
         ...     name == unique_run_name(folder), name.startswith("enet_")
         (True, True)
     """
-    return known_run_name(output_dir) or _write(output_dir, prefix)
-
-
-def known_run_name(output_dir: str | Path) -> str:
-    """Return the name that was chosen for ``output_dir``, empty before that.
-
-    Raises:
-        InputError: if the file cannot be read.
-    """
-    path = Path(output_dir) / _FILENAME
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read ({one_line(error)})", where=str(path), remedy="move it away") from error
-
-
-def new_run_name(output_dir: str | Path) -> str:
-    """Choose another name for the run in ``output_dir``, with the same prefix, and return it.
-
-    Raises:
-        InputError: if the folder cannot be written to, or the file cannot be read.
-    """
-    prefix = known_run_name(output_dir).rpartition("_")[0]
-    return _write(output_dir, prefix or "run")
-
-
-def _write(output_dir: str | Path, prefix: str) -> str:
-    name = f"{prefix}_{uuid.uuid4().hex[:12]}"
-    atomic_write(Path(output_dir) / _FILENAME, name + "\n")
-    return name
+    return known_run_name(output_dir) or write_run_name(output_dir, prefix)
