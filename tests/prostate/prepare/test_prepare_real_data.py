@@ -15,7 +15,7 @@ from akd_monai.prostate import prepare_dataset, verify_dataset
 from akd_monai.prostate.flip_evidence import flip_evidence
 from akd_monai.prostate.prepare._sources.files import read_volume
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 def real(name):
