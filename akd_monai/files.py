@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 Content = str | bytes | memoryview | Callable[[BinaryIO], Any]
 
 _TEMPORARY = ".tmp-"
+_NAME_KEPT = 40
 _MEGABYTE = 1e6
 # Worker processes of a killed run hold its lock until they notice, which takes PyTorch up to 5 seconds.
 _ORPHAN_SECONDS = 15.0
@@ -100,8 +101,8 @@ def atomic_write(
 
 
 def _temporary(path: Path) -> Path:
-    # Process and thread keep two writers of one file apart.
-    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{threading.get_ident()}-{path.name}")
+    # Process and thread keep two writers of one file apart. A name may be as long as the file system allows already.
+    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{threading.get_ident()}-{path.name[-_NAME_KEPT:]}")
 
 
 def _writer(content: Content) -> tuple[Callable[[BinaryIO], Any], int | None]:

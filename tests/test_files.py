@@ -48,6 +48,12 @@ def test_bytes_and_streams_arrive_as_they_are(tmp_path, content):
     assert atomic_write(tmp_path / "a.bin", content).read_bytes() == b"12"
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "\u4e2d" * 85])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    assert atomic_write(tmp_path / name, "a").read_text() == "a"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_text_that_cannot_be_encoded_leaves_the_old_file(tmp_path):
     path = atomic_write(tmp_path / "a.txt", "old")
     with pytest.raises(UnicodeEncodeError):

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from monai.config import NdarrayOrTensor
+import torch
+from monai.config import DtypeLike, NdarrayOrTensor
 from monai.data import ImageWriter, NibabelWriter
 
-from akd_monai.data._placement import nifti_like
+from akd_monai.data.placement import nifti_like
 from akd_monai.files import atomic_write
 from akd_monai.names import is_nifti
 
@@ -42,6 +43,10 @@ class VolumeWriter(NibabelWriter):
         (8, 8, 1)
     """
 
+    def __init__(self, output_dtype: DtypeLike = np.float32, **kwargs: Any) -> None:
+        super().__init__(output_dtype=output_dtype, **kwargs)
+        self.image_path: str | os.PathLike[str] | None = None
+
     def set_data_array(
         self,
         data_array: NdarrayOrTensor,
@@ -62,15 +67,15 @@ class VolumeWriter(NibabelWriter):
 
     def write(self, filename: str | os.PathLike[str], verbose: bool = False, **kwargs: Any) -> None:
         """Write the file, completely or not at all; formats other than NIfTI are left to MONAI."""
-        if not np.any(self.data_obj):
-            logger.warning("%s: the mask is empty, no voxel is marked.", getattr(self, "image_path", None) or filename)
+        if not torch.as_tensor(self.data_obj).any():
+            logger.warning("%s: the mask is empty, no voxel is marked.", self.image_path or filename)
         if not is_nifti(filename):
             super().write(filename, verbose=verbose, **kwargs)
             return
         ImageWriter.write(self, filename, verbose=verbose)
         image = self.create_backend_obj(self.data_obj, affine=self.affine, dtype=self.output_dtype, **kwargs)
         array = np.asanyarray(image.dataobj)
-        self.data_obj = nifti_like(array, image.affine, getattr(self, "image_path", None))
+        self.data_obj = nifti_like(array, image.affine, self.image_path)
         data = self.data_obj.to_bytes()
         atomic_write(filename, gzip.compress(data, _LEVEL, mtime=0) if _is_gzip(filename) else data)
 

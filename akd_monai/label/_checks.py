@@ -15,7 +15,7 @@ from akd_monai.bundle import build_network
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import as_path
 from akd_monai.label._torchvision import torchvision_stand_in
-from akd_monai.names import is_mask_name
+from akd_monai.names import suggests_mask
 
 __all__ = ["REQUIREMENTS", "check_address", "check_studies", "check_uncertainty", "require_monailabel"]
 
@@ -65,11 +65,11 @@ def check_studies(studies: str | Path) -> None:
     if not folder.is_dir():
         raise InputError(f"studies {str(studies)!r} is no folder; give the folder that the images lie in.")
     names = sorted(path.name for path in folder.iterdir() if path.name.endswith(_IMAGES))
-    masks = [name for name in names if is_mask_name(name)]
+    masks = [name for name in names if suggests_mask(name)]
     if masks:
         raise InputError(
-            f"{masks[0]!r} in {str(studies)!r} is a mask, which MONAI Label would offer as an image: "
-            "put masks into labels/final there, each under its image's name."
+            f"{masks[0]!r} in {str(studies)!r} is a mask by its name, which MONAI Label would offer as an image: "
+            "put masks into labels/final there, each under its image's name, or rename it."
         )
     if not names:
         logger.warning("%s holds no *.nii.gz, *.nii or *.nrrd; folders below it are not searched", studies)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from monai.utils import convert_to_numpy
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from akd_monai.data.placement import nifti_like
+
 if TYPE_CHECKING:
     from monailabel.tasks.infer.bundle import BundleInferTask as Base
 else:
@@ -22,6 +25,8 @@ else:
     Base = object
 
 __all__ = ["SafeInfer", "only_dropout", "write_nifti"]
+
+logger = logging.getLogger(__name__)
 
 
 class SafeInfer(Base):  # type: ignore[misc]  # MONAI Label has no types
@@ -93,7 +98,8 @@ class _WithoutPaths:
 def write_nifti(data: Mapping[str, Any], key: str = "pred") -> str | None:
     """Write the mask ``data[key]`` as NIfTI and return the path, or None where another form is asked for.
 
-    ITK, which MONAI Label uses, writes sheared axes to NIfTI as if they were at right angles.
+    It has qform, sform, codes and units of the image's file. ITK, which MONAI Label uses, sets its own, and writes sheared
+    axes to NIfTI as if they were at right angles. An empty mask is a warning.
     """
     name = str(data.get("result_extension") or data.get("image_path") or "").lower()
     extension = next((suffix for suffix in (".nii.gz", ".nii") if name.endswith(suffix)), None)
@@ -101,7 +107,10 @@ def write_nifti(data: Mapping[str, Any], key: str = "pred") -> str | None:
     affine = data.get(f"{key}_meta_dict", {}).get("affine")
     if extension is None or affine is None or mask.ndim > 3 or not data.get("result_write_to_file", True):
         return None
-    image = nib.Nifti1Image(mask.astype(data["result_dtype"]), np.asarray(affine, dtype=np.float64))
+    image_path = data.get("image_path")
+    if not mask.any():
+        logger.warning("%s: the mask is empty, no voxel is marked.", image_path or key)
+    image = nifti_like(mask.astype(data["result_dtype"]), np.asarray(affine, dtype=np.float64), image_path)
     with tempfile.NamedTemporaryFile(suffix=extension, delete=False) as file:
         nib.save(image, file.name)
     return file.name

@@ -112,6 +112,27 @@ def test_mask_is_written_with_sheared_axes(tmp_path):
     assert write_nifti({**data, "image_path": "any.nii.gz", "result_write_to_file": False}) is None
 
 
+@pytest.mark.parametrize("codes", [(1, 1), (2, 1), (1, 0), (0, 1)])
+def test_mask_has_the_header_of_its_image(tmp_path, codes):
+    path, affine = tmp_path / "t2.nii.gz", np.diag([-0.5, -0.5, 3.0, 1.0])
+    image = nib.Nifti1Image(np.ones((4, 3, 2), np.float32), affine)
+    image.set_qform(np.diag([-0.5, -0.5, 4.0, 1.0]) if codes == (2, 1) else affine, codes[0])
+    image.set_sform(affine, codes[1])
+    image.header.set_xyzt_units("mm")
+    nib.save(nib.Nifti1Image(image.dataobj, affine, image.header), path)
+    data = {"pred": torch.ones(4, 3, 2), "pred_meta_dict": {"affine": affine}, "result_dtype": "uint8"}
+    one, two = nib.load(path).header, nib.load(write_nifti({**data, "image_path": str(path)})).header
+    for field in ("qform_code", "sform_code", "xyzt_units", "quatern_b", "qoffset_x", "srow_x", "srow_z", "pixdim"):
+        np.testing.assert_array_equal(one[field], two[field], err_msg=field)
+
+
+def test_an_empty_mask_is_said(caplog):
+    data = {"pred": torch.zeros(4, 3, 2), "pred_meta_dict": {"affine": np.eye(4)}, "result_dtype": "uint8"}
+    with caplog.at_level(logging.WARNING):
+        write_nifti({**data, "image_path": "t2.nii.gz"})
+    assert caplog.messages == ["t2.nii.gz: the mask is empty, no voxel is marked."]
+
+
 def test_training_without_labels_says_what_to_do(train):
     with pytest.raises(InputError, match="save at least one label with the tag 'final'"):
         train._partition_datalist([], {})

@@ -62,9 +62,10 @@ def test_folder_of_images_must_be_there(installed, tmp_path):
     assert not (tmp_path / "typo").exists()
 
 
-def test_masks_among_the_images_are_refused(installed, studies):
-    (studies / "case_segmentation.nii.gz").touch()
-    with pytest.raises(InputError, match=r"'case_segmentation.nii.gz' .* is a mask, .* labels/final"):
+@pytest.mark.parametrize("name", ["case_segmentation.nii.gz", "case_pred.nii.gz", "mask.nii", "case_roi.nrrd"])
+def test_masks_among_the_images_are_refused(installed, studies, name):
+    (studies / name).touch()
+    with pytest.raises(InputError, match=rf"'{name}' .* is a mask by its name, .* labels/final"):
         serve(str(studies))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from akd_monai.data.geometry import GRID_TOLERANCE_MM, Array, corner_distance_mm
 from akd_monai.names import is_nifti
 
-__all__ = ["nifti_like", "placed_nifti"]
+__all__ = ["nifti_like"]
 
 # Programs differ in which of qform and sform they use, and what they take for a missing one.
 _FIELDS = (
@@ -42,12 +42,17 @@ def nifti_like(array: NDArray[Any], affine: Array, image_path: str | os.PathLike
         array: ``[i, j, k]``.
         affine: where the mask lies; in mm, or in the unit of the image's header.
         image_path: file of the image.
+
+    Example:
+        >>> image = nifti_like(np.zeros((4, 4, 2), np.uint8), np.eye(4), None)
+        >>> int(image.header["qform_code"]), int(image.header["sform_code"]), image.header.get_xyzt_units()
+        (1, 1, ('mm', 'unknown'))
     """
     header = None if image_path is None else _header_of(image_path, array.shape, affine)
-    return placed_nifti(array, affine, header)
+    return _placed(array, affine, header)
 
 
-def placed_nifti(array: NDArray[Any], affine: Array, header: Any | None) -> nib.Nifti1Image:
+def _placed(array: NDArray[Any], affine: Array, header: Any | None) -> nib.Nifti1Image:
     """Return ``array`` as a NIfTI image placed by the fields of ``header``, else by ``affine`` in mm."""
     if header is None:
         image = nib.Nifti1Image(array, affine)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bad volume costs itself alone, is named once, and counts at the end."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from monai.data import DataLoader
+from monai.transforms import Compose
+
+from akd_monai.data import VolumeStream
+from akd_monai.errors import InputError
+
+FAULTS = {
+    "damaged": InputError("has 0 bytes", where="in/damaged.nii.gz", remedy="copy it again"),
+    "nameless": InputError("has 0 bytes", remedy="copy it again"),
+    "bug": KeyError("affine"),
+}
+
+
+def load(item):
+    """Return the number in the name of a volume; some have a fault."""
+    name = item["image"].split("/")[-1].split(".")[0]
+    if name in FAULTS:
+        raise FAULTS[name]
+    return {"image": torch.tensor([int(name)])}
+
+
+def stream_of(*names) -> VolumeStream:
+    return VolumeStream([{"image": f"in/{name}.nii.gz"} for name in names], Compose([Compose([load])]))
+
+
+def loaded(stream, **options) -> list[int]:
+    return [int(batch["image"]) for batch in DataLoader(stream, batch_size=1, **options)]
+
+
+def test_the_others_are_done(caplog):
+    stream = stream_of("1", "damaged", "2", "nameless", "bug", "3")
+    with caplog.at_level(logging.INFO):
+        assert loaded(stream) == [1, 2, 3]
+    assert caplog.messages == [
+        "not segmented: in/damaged.nii.gz: has 0 bytes; copy it again.",
+        "not segmented: in/nameless.nii.gz: has 0 bytes; copy it again.",
+        "not segmented: in/bug.nii.gz: KeyError: 'affine'",
+    ]
+    with pytest.raises(InputError) as caught:
+        stream.report()
+    assert str(caught.value) == (
+        "3 of 6 volumes segmented; failed: damaged.nii.gz (has 0 bytes), nameless.nii.gz (has 0 bytes), "
+        "bug.nii.gz (KeyError: 'affine')."
+    )
+
+
+def test_without_faults_they_are_counted(caplog):
+    stream = stream_of("1", "2")
+    assert loaded(stream) == [1, 2]
+    with caplog.at_level(logging.INFO):
+        stream.report()
+    assert caplog.messages == ["2 of 2 volumes segmented."]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_share_the_volumes_and_count_failures(method):
+    stream = stream_of("1", "damaged", "2", "3", "bug", "4", "5")
+    assert sorted(loaded(stream, num_workers=2, multiprocessing_context=method)) == [1, 2, 3, 4, 5]
+    with pytest.raises(
+        InputError, match=r"5 of 7 volumes .*: damaged\.nii\.gz \(see above\), bug\.nii\.gz \(see above\)"
+    ):
+        stream.report()
+
+
+def test_equal_names_are_told_apart_and_a_long_list_is_cut():
+    names = [f"{patient}/damaged" for patient in "abcdefghijkl"]
+    stream = stream_of(*names)
+    assert loaded(stream) == []
+    with pytest.raises(InputError, match=r"0 of 12 .*: a/damaged\.nii\.gz \(has 0 bytes\), b/.* and 2 more\.$"):
+        stream.report()
+
+
+def test_an_interrupt_is_no_fault_of_a_volume():
+    def stopped(item):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(VolumeStream([{"image": "a.nii.gz"}], stopped))
