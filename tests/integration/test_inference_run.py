@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import csv
+import re
+import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -49,6 +52,124 @@ def test_a_volume_of_one_slice_keeps_its_third_axis(student, tmp_path):
     np.testing.assert_allclose(mask.affine, np.diag([1.0, 1, 3, 1]), atol=1e-9)
 
 
+def write(path: Path, volume=None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if volume is None:
+        volume = np.random.default_rng(0).normal(100, 20, (24, 20, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Image(volume, np.diag([-1.0, -1, 3, 1])), path)
+    return path
+
+
+def masks_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.slow
+def test_every_volume_has_its_own_mask_and_no_mask_is_segmented(student, tmp_path):
+    for name in (
+        "p1/t2.nii.gz",
+        "p2/t2.nii.gz",
+        "a.nii",
+        "a.nii.gz",
+        "p1/t2_seg.nii.gz",
+        "mask.nii.gz",
+        "old_pred.nii.gz",
+    ):
+        write(tmp_path / "in" / name)
+    options = (f"--dataset_dir={tmp_path / 'in'}", f"--output_dir={tmp_path / 'in' / 'out'}")
+    wanted = ["a.nii.gz_pred.nii.gz", "a.nii_pred.nii.gz", "p1/t2_pred.nii.gz", "p2/t2_pred.nii.gz"]
+    done = run_bundle(student, "configs/inference.json", *options)
+    assert masks_in(tmp_path / "in" / "out") == wanted
+    assert "skipped as masks or predictions, by their names: mask.nii.gz, old_pred.nii.gz, p1/t2_seg" in output(done)
+    assert "4 of 4 volumes segmented" in output(done)
+    # the masks that are now there are not read
+    assert "4 of 4 volumes segmented" in output(run_bundle(student, "configs/inference.json", *options))
+    assert masks_in(tmp_path / "in" / "out") == wanted
+
+
+def output(done) -> str:
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_clash_ends_inference_before_anything_is_computed(student, tmp_path):
+    for name in ("in/T2.nii.gz", "in/t2.nii.gz", "in/other.nii.gz"):
+        write(tmp_path / name)
+    options = (f"--dataset_dir={tmp_path / 'in'}", f"--output_dir={tmp_path / 'out'}")
+    done = run_bundle(student, "configs/inference.json", *options, check=False)
+    assert done.returncode == 2
+    assert "would be written to one mask" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def bad_volumes(folder: Path) -> dict[str, str]:
+    """Write one file of each fault and return a part of its message."""
+    grey = np.random.default_rng(0).normal(100, 20, (24, 20, 3)).astype(np.float32)
+    holes = grey.copy()
+    holes[3, 4, 1] = np.nan
+    colours = np.zeros((24, 20, 3), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    good = write(folder / "scratch.nii.gz", grey).read_bytes()
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 4
+    contents = {"cut": good[: len(good) // 2], "empty": b"", "text": b"no gzip at all " * 40, "flipped": bytes(flipped)}
+    for name, content in contents.items():
+        (folder / f"{name}.nii.gz").write_bytes(content)
+    (folder / "scratch.nii.gz").unlink()
+    write(folder / "nan.nii.gz", holes)
+    write(folder / "colours.nii.gz", colours)
+    write(folder / "time.nii.gz", np.stack([grey, grey], -1))
+    write(folder / "flat.nii.gz", grey[:, :, 0])
+    return {
+        "cut": "truncated",
+        "empty": "0 bytes",
+        "text": "no NIfTI file",
+        "flipped": "damaged",
+        "nan": "holds 1 voxels that are NaN or Inf",
+        "colours": "colours (RGB)",
+        "time": "expected three axes",
+        "flat": "expected three axes",
+    }
+
+
+@pytest.mark.slow
+def test_bad_volumes_cost_themselves_alone(student, tmp_path):
+    faults = bad_volumes(tmp_path)
+    for name in ("a", "m", "z"):
+        write(tmp_path / f"{name}.nii.gz")
+    options = (f"--dataset_dir={tmp_path}", f"--output_dir={tmp_path / 'out'}")
+    done = run_bundle(student, "configs/inference.json", *options, check=False)
+    assert done.returncode == 2
+    assert masks_in(tmp_path / "out") == ["a_pred.nii.gz", "m_pred.nii.gz", "z_pred.nii.gz"]
+    assert "Traceback" not in output(done)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"akd_monai: 3 of {len(faults) + 3} volumes segmented; failed: ")
+    for name, words in faults.items():
+        lines = [line for line in output(done).splitlines() if "not segmented" in line and f"/{name}.nii.gz" in line]
+        assert len(lines) == 1, name
+        assert words in lines[0]
+        assert f"{name}.nii.gz (" in last
+
+
+@pytest.mark.slow
+def test_a_constant_image_and_an_empty_mask_are_said(student, tmp_path):
+    image = write(tmp_path / "flat.nii.gz", np.full((24, 20, 3), 7, np.float32))
+    # a network whose last layer says background, whatever it sees
+    options = (f"--dataset_dir={image}", f"--output_dir={tmp_path / 'out'}")
+    done = run_bundle(always_background(student, tmp_path / "student"), "configs/inference.json", *options)
+    assert re.search(r"flat\.nii\.gz' is constant: every voxel is 7", output(done))
+    assert f"{image}: the mask is empty, no voxel is marked." in output(done)
+    assert not nib.load(tmp_path / "out" / "flat_pred.nii.gz").get_fdata().any()
+
+
+def always_background(student: Path, root: Path) -> Path:
+    shutil.copytree(student, root)
+    network = ENet(2, 1, 2)
+    for values in network.state_dict().values():
+        values.zero_()
+    torch.save(network.state_dict(), root / "models" / "model.pt")
+    return root
+
+
 @pytest.mark.slow
 def test_evaluation_writes_a_row_for_each_held_out_case(student, data_dir):
     run_bundle(
@@ -70,6 +191,6 @@ def test_evaluation_writes_a_row_for_each_held_out_case(student, data_dir):
 def test_missing_weights_end_inference_with_the_remedy(tmp_path, data_dir):
     root = small_bundle("enet", tmp_path / "student")
     done = run_bundle(root, "configs/inference.json", f"--dataset_dir={data_dir}", check=False)
-    assert done.returncode != 0
-    assert "InputError: weights 'models/model.pt' do not exist: train the bundle first" in done.stderr
+    assert done.returncode == 2
+    assert "akd_monai: weights 'models/model.pt' do not exist: train the bundle first" in done.stderr.splitlines()[-1]
     assert not list(root.glob("eval/*_pred*"))
