@@ -175,6 +175,12 @@ def test_every_training_has_an_output_folder_and_the_bundles_own_tracking(train,
     assert "tracking" not in train._update_overrides({})
 
 
+def test_each_training_may_replace_the_model_of_the_one_before(train):
+    assert "resume" not in train._update_overrides({})
+    train.bundle_config = ConfigParser({"output_dir": "somewhere", "resume": "auto"})
+    assert train._update_overrides({})["resume"] == "never"
+
+
 def test_request_of_a_viewer_is_put_right(train, tmp_path):
     given = {"run_id": "", "multi_gpu": True}
     assert train(given, None) == {"multi_gpu": False}
