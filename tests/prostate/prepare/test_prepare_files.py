@@ -53,9 +53,7 @@ def test_nifti_faults_name_the_file_without_its_folder(tmp_path, content, code, 
 
 def test_a_volume_of_two_axes_and_a_file_of_no_geometry_are_named(tmp_path):
     save(tmp_path / "flat.nii.gz", np.zeros((4, 4), dtype=np.int16))
-    with pytest.raises(
-        CaseError, match=r"^flat\.nii\.gz: has shape \[4, 4\], expected three axes; ex"
-    ):
+    with pytest.raises(CaseError, match=r"^flat\.nii\.gz: has shape \[4, 4\], expected three axes; ex"):
         read_volume(tmp_path / "flat.nii.gz")
     flat = LPS.copy()
     flat[:3, 1] = flat[:3, 0]
