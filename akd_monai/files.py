@@ -54,6 +54,7 @@ def atomic_write(
     *,
     size: int | None = None,
     keep: str | os.PathLike[str] | None = None,
+    sync: bool = True,
 ) -> Path:
     """Write a file so that a process killed at any moment leaves the complete old file or the complete new one.
 
@@ -62,6 +63,8 @@ def atomic_write(
         content: a string (written as UTF-8 with plain line ends), bytes, or a function that writes to a binary stream.
         size: bytes that will be written, if known: too small a disk is then refused before anything is written.
         keep: name under which the previous file is kept.
+        sync: wait until it is on the disk, so that it outlives a power cut as well; for what can be computed again,
+            that is not worth the time.
 
     Returns:
         The path.
@@ -89,11 +92,13 @@ def atomic_write(
             with open(temporary, "wb") as stream:
                 write(stream)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if sync:
+                    os.fsync(stream.fileno())
             if keep is not None and path.exists():
                 os.replace(path, keep)
             os.replace(temporary, path)
-            _sync_folder(path.parent)
+            if sync:
+                _sync_folder(path.parent)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)

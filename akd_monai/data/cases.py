@@ -14,7 +14,7 @@ from akd_monai.data.sites import SITES
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import as_path, sha256_of
 from akd_monai.keys import random_key
-from akd_monai.names import MASK_SUFFIX, is_mask_name, is_nifti, stem_of, visible
+from akd_monai.names import MASK_SUFFIX, is_mask_name, is_nifti, stem_of, suggests_mask, visible
 
 __all__ = ["Case", "fingerprint", "read_cases"]
 
@@ -152,6 +152,11 @@ def _case(site_name: str, image: Path, mask: Path | None, require_label: bool) -
     case = {"image": str(image)}
     if mask is not None:
         case["label"] = str(mask)
+    elif suggests_mask(image.name):
+        raise InputError(
+            f"{str(image)!r} is a mask or a prediction by its name, and no mask lies beside it that makes it an image; "
+            f"call it {MASK_SUFFIX!r} after its image's name, or remove it."
+        )
     elif require_label:
         wanted = f"{stem}{MASK_SUFFIX}.nii.gz"
         raise InputError(f"image {str(image)!r} has no mask; add {wanted!r} beside it or remove the image.")

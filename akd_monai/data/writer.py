@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from monai.config import DtypeLike, NdarrayOrTensor
 from monai.data import ImageWriter, NibabelWriter
 
@@ -67,17 +66,17 @@ class VolumeWriter(NibabelWriter):
 
     def write(self, filename: str | os.PathLike[str], verbose: bool = False, **kwargs: Any) -> None:
         """Write the file, completely or not at all; formats other than NIfTI are left to MONAI."""
-        if not torch.as_tensor(self.data_obj).any():
-            logger.warning("%s: the mask is empty, no voxel is marked.", self.image_path or filename)
         if not is_nifti(filename):
             super().write(filename, verbose=verbose, **kwargs)
             return
         ImageWriter.write(self, filename, verbose=verbose)
         image = self.create_backend_obj(self.data_obj, affine=self.affine, dtype=self.output_dtype, **kwargs)
         array = np.asanyarray(image.dataobj)
+        if not array.any():
+            logger.warning("%s: the mask is empty, no voxel is marked.", self.image_path or filename)
         self.data_obj = nifti_like(array, image.affine, self.image_path)
         data = self.data_obj.to_bytes()
-        atomic_write(filename, gzip.compress(data, _LEVEL, mtime=0) if _is_gzip(filename) else data)
+        atomic_write(filename, gzip.compress(data, _LEVEL, mtime=0) if _is_gzip(filename) else data, sync=False)
 
 
 def _is_gzip(filename: str | os.PathLike[str]) -> bool:

@@ -76,6 +76,19 @@ def test_an_image_without_mask_is_an_error_unless_masks_are_not_needed(tmp_path)
     assert ["label" in case for case in cases] == [True, False]
 
 
+@pytest.mark.parametrize("require_label", [True, False])
+@pytest.mark.parametrize("name", ["Case00_pred", "Case00_seg", "mask", "Case00_ROI"])
+def test_masks_of_another_name_and_predictions_are_no_images(tmp_path, name, require_label):
+    for stem in ("Case00", "Case00_segmentation", name):
+        (tmp_path / "HK").mkdir(exist_ok=True)
+        (tmp_path / "HK" / f"{stem}.nii.gz").touch()
+    with pytest.raises(InputError, match=rf"{name}\.nii\.gz' is a mask or a prediction by its name"):
+        read_cases(tmp_path, require_label=require_label)
+    # with a mask beside it, it is an image, whatever its name
+    (tmp_path / "HK" / f"{name}_segmentation.nii.gz").touch()
+    assert len(read_cases(tmp_path, require_label=require_label)) == 2
+
+
 def test_a_mask_without_image_is_an_error(tmp_path):
     touch(tmp_path, "HK/Case13.nii.gz", "HK/Case13_segmentation.nii.gz", "HK/Case15_segmentation.nii.gz")
     for require_label in (True, False):
