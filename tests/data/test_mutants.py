@@ -14,6 +14,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize(
     ("kind", "count"), [("nii.gz", 20), ("nifti-header", 20), ("nrrd", 10), ("mha", 10), ("mhd", 10)]
 )
