@@ -17,6 +17,7 @@ from fire.core import FireExit
 
 from akd_monai._cli import bundle_verbs, data_verbs
 from akd_monai._cli.door import VERBS
+from akd_monai._cli.flags import check_flags
 from akd_monai._cli.help import overview, verb_help
 from akd_monai._cli.words import with_present_words
 from akd_monai._last_line import user_error
@@ -59,6 +60,7 @@ def _run(command: list[str]) -> None:
     arguments, hints = with_present_words(arguments, VERBS[name].old_words)
     for hint in hints:
         sys.stderr.write(f"akd_monai: {hint}; the old name will be removed.\n")
+    check_flags(name, VERBS[name].run, arguments)
     os.environ.setdefault("PAGER", "cat")
     runs = {verb: door.run for verb, door in VERBS.items()}
     fire.Fire(runs, command=[name, *arguments], name="akd_monai")

@@ -315,3 +315,25 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("akd_monai.bundle.check_bundle", broken)
     with pytest.raises(TypeError, match="a bug"):
         main(["check", "somewhere"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("phantom --output_dir {out} --sitess HK", "unknown flag '--sitess' of phantom. Did you mean '--sites'"),
+        ("prepare --source six-site --input_dir . --output_dir {out} --flip_label x", "Did you mean '--flip_labels'"),
+        ("verify --dataset_dir . --output_dir {out} --lable_values 0", "Did you mean '--label_values'"),
+        ("assemble --bundles_dir {out} --chek", "unknown flag '--chek' of assemble. Did you mean '--check'"),
+        ("phantom --size 32", "phantom needs --output_dir"),
+        ("new_bundle --name x", "new_bundle needs --network"),
+    ],
+)
+def test_a_mistyped_or_missing_flag_is_one_line_before_anything_is_written(line, message, tmp_path, capsys):
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as stopped:
+        main(line.format(out=out).split())
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message in said
+    assert said.count("\n") == 1
+    assert not out.exists()
