@@ -16,65 +16,12 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from akd_monai._moved_tables import MODULES, NAMES, REMOVED
 from akd_monai.errors import InputError
 
 __all__ = ["MovedModules", "moved_name", "register"]
 
 logger = logging.getLogger(__name__)
-
-# old module: new module, both below akd_monai
-_MODULES = {
-    "bundle.change": "bundle.edit",
-    "bundle.profile": "bundle.profiles",
-    "bundle.results": "bundle.publish",
-    "cache": "teachers",
-    "cache.code_facts": "identity",
-    "cache.identity": "teachers._identity",
-    "cache.rows": "teachers._rows",
-    "cache.teacher_cache": "teachers.cache",
-    "data.find_view": "data.views",
-    "data.flip_evidence": "prostate.flip_evidence",
-    "data.mask_writer": "data.writer",
-    "data.phantom": "prostate.phantom",
-    "data.prepare": "prostate.prepare",
-    "data.sources": "prostate.prepare._sources",
-    "data.verify": "prostate.verify",
-    "engines.cached_teacher": "teachers.cached",
-    "engines.online_teacher": "teachers.online",
-    "engines.sample_ids": "teachers._sample_ids",
-    "engines.teacher_options": "teachers.options",
-    "engines.teacher_source": "teachers.source",
-    "experiments.machine": "networks.profile",
-    "handlers.files": "files",
-    "handlers.run_state": "handlers.run_member",
-    "losses.gram_matrix": "losses.functional",
-    "networks.hooks": "networks.taps",
-    "networks.nets.batchnorm": "networks.layers",
-    "networks.nets.prelu": "networks.layers",
-    "networks.operations": "networks.profile",
-    "networks.profile_table": "networks.profile",
-}
-
-# old name: new name, both below akd_monai
-_NAMES = {
-    "cache.RowStore": "teachers._rows.RowStore",
-    "cache.teacher_identity": "teachers._identity.teacher_identity",
-    "cache.volume_key": "identity.volume_key",
-    "data.make_phantom": "prostate.make_phantom",
-    "handlers.NonFiniteError": "errors.NonFiniteError",
-    "prostate.prepare.prepare": "prostate.prepare_dataset",
-    "prostate.verify.verify": "prostate.verify.verify_dataset",
-    "networks.layers.BatchNorm2d": "networks.layers.VectorizedBatchNorm2d",
-    "networks.layers.PReLU": "networks.layers.VectorizedPReLU",
-}
-
-# name: what to use instead
-_REMOVED = {
-    "data.BatchAffine": "use RandAffined in the transforms of akd_monai.data.SliceDataset",
-    "data.SliceLoader": "use monai.data.DataLoader with akd_monai.data.SliceDataset",
-    "data.SliceStore": "use akd_monai.data.SliceDataset",
-    "networks.FeatureAdapter": "set adapter of a distillation term to 'conv1x1' or to a module of your own",
-}
 
 
 def moved_name(package: str, name: str) -> Any:
@@ -84,15 +31,19 @@ def moved_name(package: str, name: str) -> Any:
         InputError: for a name that was removed, saying what to use instead.
         AttributeError: for a name that never existed.
     """
-    short = f"{package.removeprefix('akd_monai.')}.{name}"
-    if short in _REMOVED:
-        raise InputError(f"{package}.{name} no longer exists", remedy=_REMOVED[short], code="removed")
-    if short not in _NAMES:
+    short = _short(package, name)
+    if short in REMOVED:
+        raise InputError(f"{package}.{name} no longer exists", remedy=REMOVED[short], code="removed")
+    if short not in NAMES:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    new = f"akd_monai.{_NAMES[short]}"
+    new = f"akd_monai.{NAMES[short]}"
     logger.warning("%s.%s is now %s; change the name, the old one will be removed.", package, name, new)
     module, _, attribute = new.rpartition(".")
     return getattr(importlib.import_module(module), attribute)
+
+
+def _short(module: str, name: str) -> str:
+    return f"{module.removeprefix('akd_monai.')}.{name}"
 
 
 class _MovedModule(Loader):
@@ -111,8 +62,18 @@ class _MovedModule(Loader):
         logger.warning("%s is now %s; change the name, the old one will be removed.", module.__name__, self._new)
 
         def find(name: str) -> Any:
-            # what is no longer in the module's new place may have another one
-            return getattr(new, name) if hasattr(new, name) else moved_name(module.__name__, name)
+            if name.startswith("__"):
+                # a path of the new package would make second copies of its modules
+                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+            if _short(module.__name__, name) in {*NAMES, *REMOVED}:
+                return moved_name(module.__name__, name)
+            if hasattr(new, name):
+                return getattr(new, name)
+            raise InputError(
+                f"{module.__name__}.{name} of version 0.1 is private now or no longer exists",
+                remedy=f"{self._new} offers {', '.join(new.__all__)}",
+                code="removed",
+            )
 
         module.__dict__["__getattr__"] = find
 
@@ -125,10 +86,10 @@ class MovedModules(MetaPathFinder):
     ) -> ModuleSpec | None:
         """Return the spec of a moved module, None for every other name."""
         package, _, short = fullname.partition(".")
-        if package != "akd_monai" or short not in _MODULES:
+        if package != "akd_monai" or short not in MODULES:
             return None
-        new = f"akd_monai.{_MODULES[short]}"
-        return ModuleSpec(fullname, _MovedModule(new), is_package=short == "cache")
+        new = f"akd_monai.{MODULES[short]}"
+        return ModuleSpec(fullname, _MovedModule(new), is_package=any(name.startswith(f"{short}.") for name in MODULES))
 
 
 def register() -> None:
