@@ -37,7 +37,9 @@ from akd_monai.prostate import make_phantom
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data" / "inference-input"
 MODEL = "prostate_mri_enet"
-SHEARED = np.array([[0, 0.9, 0.1, 5], [-0.8, 0, 0, 7], [0, 0.2, -3.0, 1], [0, 0, 0, 1]])
+COS, SIN = np.cos(0.2), np.sin(0.2)
+# axes exchanged and turned; a sheared grid is refused
+OBLIQUE = np.array([[0, 0.9 * COS, 3 * SIN, 5], [-0.8, 0, 0, 7], [0, 0.9 * SIN, -3 * COS, 1], [0, 0, 0, 1]])
 # MONAI Label's own client, called as its module for 3D Slicer calls it: the first of each list is the default
 CLIENT = """
 import json, sys
@@ -162,7 +164,7 @@ def make_bundle(root: Path) -> None:
 
 
 def make_studies(root: Path) -> None:
-    """Write images: three synthetic cases, one of them again on sheared axes, and a real volume."""
+    """Write images: three synthetic cases, one of them again on oblique axes, and a real volume."""
     phantom = make_phantom(
         root / "phantom", cases_per_site=3, sites=["RUNMC"], size=64, slices=6, seed=0, progress=False
     )
@@ -171,7 +173,7 @@ def make_studies(root: Path) -> None:
     for number in range(3):
         shutil.copy(phantom / "RUNMC" / f"Case{number:02}.nii.gz", studies / f"phantom{number}.nii.gz")
     volume = nib.load(studies / "phantom0.nii.gz").get_fdata(dtype=np.float32)
-    nib.save(nib.Nifti1Image(volume.transpose(1, 0, 2)[::-1, :50], SHEARED), studies / "sheared.nii.gz")
+    nib.save(nib.Nifti1Image(volume.transpose(1, 0, 2)[::-1, :50], OBLIQUE), studies / "turned.nii.gz")
     for path in sorted(REAL.glob("*.nii.gz"))[:1]:
         shutil.copyfile(path, studies / "real.nii.gz")
 
@@ -233,7 +235,7 @@ def test_info_lists_model_trainer_strategy_and_scoring(server):
     assert info["datastore"]["total"] == len(list(server.studies.glob("*.nii.gz")))
 
 
-@pytest.mark.parametrize("image", ["phantom0", "sheared", "real"])
+@pytest.mark.parametrize("image", ["phantom0", "turned", "real"])
 def test_mask_is_that_of_the_command_line_on_the_grid_of_the_image(server, cli_masks, image, tmp_path):
     path = server.studies / f"{image}.nii.gz"
     if not path.is_file():
