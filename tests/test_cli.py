@@ -312,6 +312,7 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch):
         except InputError:
             raise TypeError("a bug") from None
 
+    monkeypatch.setattr("akd_monai.bundle.find_code", lambda _: [])
     monkeypatch.setattr("akd_monai.bundle.check_bundle", broken)
     with pytest.raises(TypeError, match="a bug"):
         main(["check", "somewhere"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from akd_monai._cli.door import Names, names, verb
@@ -36,7 +37,8 @@ def distill(  # noqa: D417 - the public function documents the others
         student_layer: module path of the student's features; by default as the metadata names it.
         teacher_layer: module path of the teacher's features; by default as the metadata names it.
         teacher_cache: folder that keeps the teacher's outputs, for this run and all that share it.
-        trust_teacher: evaluate expressions in the teacher's config; only for bundles whose author you trust.
+        trust_teacher: evaluate expressions in the teacher's config and import what it names; only for bundles whose author
+            you trust. The verb check shows what they would run.
     """
     from akd_monai.bundle import distill_bundle
 
@@ -97,6 +99,7 @@ def profile(  # noqa: D417 - the public function documents the others
     json: bool = False,
     output_file: str | None = None,
     paper: bool = False,
+    trust_bundle: bool = False,
 ) -> str:
     """Report parameters, GFLOPs, time and memory of each bundle's network.
 
@@ -116,6 +119,7 @@ def profile(  # noqa: D417 - the public function documents the others
         as_json=json,
         output_file=output_file,
         paper=paper,
+        trust_bundle=trust_bundle,
     )
 
 
@@ -125,15 +129,19 @@ def check(*bundles: str) -> str:
 
     Example: python -m akd_monai check bundles/prostate_mri_enet
 
+    What their configs would run is printed first, most serious first; nothing of it is run or imported.
+
     Args:
         bundles: folders of bundles.
     """
-    from akd_monai.bundle import check_bundle
+    from akd_monai.bundle import check_bundle, find_code
 
     if not bundles:
         raise InputError("check needs at least one bundle: python -m akd_monai check bundles/prostate_mri_enet")
     lines = []
     for bundle in bundles:
+        for line in find_code(bundle):
+            sys.stdout.write(f"{bundle}: would run: {line}\n")
         check_bundle(bundle)
         lines.append(f"{bundle}: OK")
     return "\n".join(lines)
@@ -152,6 +160,8 @@ def label(
     """Serve bundles with MONAI Label, for 3D Slicer and other viewers, until Ctrl-C.
 
     Example: python -m akd_monai label --studies images --models prostate_mri_enet
+
+    The bundles are trusted: their configs are programs, and the server runs them.
     """
     from akd_monai.label import serve
 

@@ -2,7 +2,7 @@
 """MONAI bundles: load their networks, distil, evaluate, check, write and change them."""
 
 from akd_monai.bundle.assembly import assemble_bundles, write_bundle
-from akd_monai.bundle.check import check_bundle, find_problems
+from akd_monai.bundle.check import check_bundle, find_code, find_problems
 from akd_monai.bundle.compare import compare_bundles
 from akd_monai.bundle.creation import new_bundle
 from akd_monai.bundle.edit import change_bundle
@@ -33,6 +33,7 @@ __all__ = [
     "distillation_configs",
     "distillation_layer",
     "evaluate_bundle",
+    "find_code",
     "find_problems",
     "input_shape",
     "load_network",

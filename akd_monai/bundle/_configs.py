@@ -15,6 +15,7 @@ from akd_monai.errors import InputError, one_line, unknown_name
 from akd_monai.files import read_json
 
 __all__ = [
+    "CONFIG_SUFFIXES",
     "check_overrides",
     "config_path",
     "explained",
@@ -23,7 +24,7 @@ __all__ = [
     "missed_ids",
 ]
 
-_SUFFIXES = (".json", ".yaml", ".yml")
+CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 def config_path(bundle_dir: str | Path, name: str) -> Path | None:
@@ -32,7 +33,7 @@ def config_path(bundle_dir: str | Path, name: str) -> Path | None:
     Raises:
         InputError: if the folder is no bundle.
     """
-    for suffix in _SUFFIXES:
+    for suffix in CONFIG_SUFFIXES:
         path = bundle_path(bundle_dir, "configs", f"{name}{suffix}")
         if path.is_file():
             return path

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets, arguments and references of a config, checked without running anything."""
+"""Targets, arguments and references of a config, checked without running anything of the bundle."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from pydoc import locate
+from pydoc import ErrorDuringImport
 from typing import Any
 
-from monai.bundle import ComponentLocator, ConfigComponent
+from monai.bundle import ComponentLocator
 from monai.bundle.reference_resolver import ReferenceResolver
 
 from akd_monai.bundle._configs import merged_configs
+from akd_monai.bundle._installed import find_target, full_name
+from akd_monai.errors import one_line
 
 __all__ = ["config_problems"]
 
@@ -21,6 +23,8 @@ _Parameters = Mapping[str, inspect.Parameter]
 
 def config_problems(paths: Sequence[Path], metadata: Mapping[str, Any], locator: ComponentLocator) -> Iterator[str]:
     """Yield what is wrong with the targets and references of configs merged in order.
+
+    Targets outside the installed packages that this project stands on are left out: to see them is to import them.
 
     Args:
         paths: the configs.
@@ -33,7 +37,7 @@ def config_problems(paths: Sequence[Path], metadata: Mapping[str, Any], locator:
     parser = merged_configs(paths, metadata)
     for where, value in _items(parser.get(), ""):
         if isinstance(value, Mapping) and isinstance(value.get("_target_"), str):
-            yield from _target_problems(where, value, locator)
+            yield from _target_problems(where, value, locator, paths[0].parent.parent)
         elif isinstance(value, str) and not where.startswith("_meta_"):
             for reference in ReferenceResolver.match_refs_pattern(value):
                 if reference not in parser:
@@ -47,10 +51,17 @@ def _items(content: Any, where: str) -> Iterator[tuple[str, Any]]:
             yield from _items(value, place)
 
 
-def _target_problems(where: str, config: Mapping[str, Any], locator: ComponentLocator) -> Iterator[str]:
+def _target_problems(
+    where: str, config: Mapping[str, Any], locator: ComponentLocator, bundle_dir: Path
+) -> Iterator[str]:
     target = config["_target_"]
-    name = ConfigComponent(config={"_target_": target}, id="", locator=locator).resolve_module_name()
-    found = locate(str(name))
+    try:
+        is_known, found = find_target(full_name(target, locator), bundle_dir)
+    except ErrorDuringImport as error:
+        yield f"{where}: {target!r} fails when it is imported ({one_line(error)})"
+        return
+    if not is_known:
+        return
     if found is None:
         yield f"{where}: {target!r} does not exist"
         return

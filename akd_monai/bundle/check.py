@@ -9,13 +9,14 @@ from typing import Any
 
 from monai.bundle import ComponentLocator
 
-from akd_monai.bundle._configs import config_path, load_config, missed_ids
+from akd_monai.bundle._code import read_code, short_list
+from akd_monai.bundle._configs import CONFIG_SUFFIXES, config_path, load_config, missed_ids
 from akd_monai.bundle._references import config_problems
 from akd_monai.bundle._transforms import image_transforms
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_sha256
 from akd_monai.errors import InputError
 
-__all__ = ["check_bundle", "find_problems"]
+__all__ = ["check_bundle", "find_code", "find_problems"]
 
 _REQUIRED = (
     "schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "required_packages_version",
@@ -49,11 +50,13 @@ def check_bundle(bundle_dir: str | Path) -> None:
 
 
 def find_problems(bundle_dir: str | Path) -> list[str]:
-    """Return everything that is wrong with a bundle; nothing of it is run.
+    """Return everything that is wrong with a bundle; nothing of it is run or imported.
 
     Checked: files of the Model Zoo's layout, required metadata, every ``_target_`` and the names of its arguments, every
     reference, every id that an overlay changes, agreement of ``network_def`` and of the image's deterministic
     preprocessing between training, validation and inference, and the hash of the weights where metadata names one.
+    Targets outside torch, MONAI, ignite, ``akd_monai``, NumPy, nibabel and ITK are not checked: they would have to be
+    imported. :func:`find_code` names them.
 
     Args:
         bundle_dir: the bundle's folder; its configs may be JSON or YAML.
@@ -80,6 +83,44 @@ def find_problems(bundle_dir: str | Path) -> list[str]:
     problems += _all_config_problems(bundle_dir, configs, metadata or {})
     problems += _disagreements(configs)
     return problems
+
+
+def find_code(bundle_dir: str | Path) -> list[str]:
+    """Return what a bundle's configs would run, most serious first; nothing of it is run or imported to know.
+
+    The levels are ``network``: why its network is not loaded without trust; ``foreign code``: what lies outside torch,
+    MONAI, ignite, ``akd_monai``, NumPy, nibabel, ITK and Python itself and would be imported; ``reaches out``: expressions
+    with words that import, read, write or start something; ``expressions``: how many others there are. Every expression is
+    code, so the last two say what to read first, not what is harmless.
+
+    Args:
+        bundle_dir: the bundle's folder; its configs may be JSON or YAML. Those that cannot be read are left out, see
+            :func:`find_problems`.
+
+    Returns:
+        One phrase for each, at most eight a level.
+
+    Raises:
+        InputError: if the folder is no bundle at all.
+
+    Example:
+        >>> import tempfile
+        >>> from akd_monai.bundle import change_bundle, write_bundle
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     root = write_bundle("enet", folder)
+        ...     change_bundle(root, {"network_def#_target_": "scripts.net.Net"})
+        ...     [line.split(",")[0] for line in find_code(root) if line.startswith("network")]
+        ["network: train.json: the target 'scripts.net.Net' in 'network_def'"]
+    """
+    metadata = _readable(bundle_dir)[0].get("metadata", {})
+    return short_list(list(read_code(_every_config(bundle_dir), Path(bundle_dir), metadata)))
+
+
+def _every_config(bundle_dir: str | Path) -> list[Path]:
+    """Return the configs of a bundle, those that MONAI knows by name first."""
+    found = [path for path in sorted(bundle_path(bundle_dir, "configs").iterdir()) if path.suffix in CONFIG_SUFFIXES]
+    known = [path for name in (*_ALONE, *_OVERLAYS) for path in found if path.stem == name]
+    return known + [path for path in found if path not in known and path.stem != "metadata"]
 
 
 def _readable(bundle_dir: str | Path) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -3,26 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from pydoc import locate
-from typing import Any
 
 import torch
-from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser
-from monai.bundle.reference_resolver import ReferenceResolver
 from torch import nn
 
 from akd_monai.bundle._configs import config_path, merged_configs
+from akd_monai.bundle._trust import build_untrusted
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_path
-from akd_monai.errors import InputError
+from akd_monai.errors import InputError, check_choice
 from akd_monai.networks.weights import load_weights
 
 __all__ = ["build_network", "load_network"]
 
 _NETWORK = "network_def"
-_NETWORK_PACKAGES = ("torch.nn.", "monai.networks.", "akd_monai.networks.")
-_TRUST = "pass trust_bundle if you trust the bundle's author"
 
 
 def load_network(
@@ -36,8 +30,10 @@ def load_network(
     """Return the trained network of a bundle: in ``eval`` mode, without gradients, on ``device``.
 
     Only the item ``network_def`` is read, with what it refers to; the bundle's ``initialize``, its ``logging.conf``, its
-    handlers and its ``scripts`` stay untouched. A bundle's config can hold code, so expressions (``$...``) below
-    ``network_def`` are refused unless trusted, and every ``_target_`` must be a network class or one of its parts.
+    handlers and its ``scripts`` stay untouched. A bundle's config can hold code, so unless it is trusted nothing of it is
+    run or imported: macros and relative references are replaced first; then expressions (``$...``), arguments that load or
+    download, and every ``_target_`` that is no class on a list of network classes of ``torch.nn``, MONAI and ``akd_monai``
+    are refused by name; only then is the network built, from what was read.
 
     Args:
         bundle_dir: the bundle's folder.
@@ -45,7 +41,8 @@ def load_network(
             strictly, after stripping common wrapper keys (``model``, ``state_dict``, the prefix ``module.``).
         device: where the network goes.
         config: name of the config that holds ``network_def``; by default the first of inference and train that exists.
-        trust_bundle: evaluate expressions in the bundle's config. Only for bundles whose author you trust.
+        trust_bundle: evaluate expressions in the bundle's config and import what it names. Only for bundles whose author
+            you trust; :func:`~akd_monai.bundle.find_code` shows what they would run.
 
     Raises:
         InputError: if the folder is no bundle, has no weights, weights do not fit, or the config would run code.
@@ -81,17 +78,19 @@ def build_network(bundle_dir: str | Path, *, config: str | None = None, trust_bu
         >>> network(torch.zeros(1, 1, 64, 64)).shape
         torch.Size([1, 2, 64, 64])
     """
+    check_choice("trust_bundle", trust_bundle, (True, False))
     path = _config_with_network(bundle_dir, config)
     parser = merged_configs([path], read_metadata(bundle_dir))
     parser["bundle_root"] = str(bundle_dir)
     where = f"configs/{path.name} of bundle {str(bundle_dir)!r}"
     if _NETWORK not in parser:
         raise InputError(f"{where} has no {_NETWORK}; name the network so.")
-    if not trust_bundle:
-        _keep_only_network(parser, where)
     # building draws initial weights, which must not disturb the run that loads a teacher
     with torch.random.fork_rng(devices=[]):
-        network = parser.get_parsed_content(_NETWORK)
+        if trust_bundle:
+            network = parser.get_parsed_content(_NETWORK)
+        else:
+            network = build_untrusted(parser, _NETWORK, bundle_dir, where)
     if not isinstance(network, nn.Module):
         raise InputError(f"{_NETWORK} in {where} is a {type(network).__name__}, wanted a torch module.")
     return network
@@ -105,55 +104,3 @@ def _config_with_network(bundle_dir: str | Path, config: str | None) -> Path:
         if path is not None:
             return path
     raise InputError(f"bundle {str(bundle_dir)!r} has none of inference.json, train.json in configs/; add one.")
-
-
-def _keep_only_network(parser: ConfigParser, where: str) -> None:
-    """Reduce the config to ``network_def`` and what it refers to, after checking that nothing of it would run as code.
-
-    Macros (``%...``) are replaced first, since what they stand for is as much a part of the config. The rest must go,
-    because MONAI runs every import statement of a config, whatever is asked for.
-    """
-    parser.resolve_macro_and_relative_ids()
-    seen: set[str] = set()
-    todo = [_NETWORK]
-    while todo:
-        item = todo.pop()
-        if item not in seen:
-            seen.add(item)
-            content = parser.get(item)
-            for value in _parts(content):
-                _check_part(value, item, where)
-            todo.extend(ReferenceResolver.find_refs_in_config(content, item))
-    first_level = {item.split("::")[0] for item in seen}
-    parser.set({name: parser[name] for name in sorted(first_level) if name in parser})
-
-
-def _parts(content: Any) -> Iterator[Any]:
-    """Yield ``content`` and everything below it."""
-    yield content
-    if isinstance(content, (dict, list)):
-        for _, _, part in ReferenceResolver.iter_subconfigs("", content):
-            yield from _parts(part)
-
-
-def _check_part(value: Any, item: str, where: str) -> None:
-    if isinstance(value, str) and value.startswith(("$", "%")):
-        raise InputError(
-            f"{where} has the expression {value!r} in {item!r}, which would run as code; "
-            "write a plain value, or pass trust_bundle if you trust the bundle's author."
-        )
-    if isinstance(value, Mapping) and "_target_" in value and not _builds_network(value["_target_"]):
-        target = value["_target_"]
-        raise InputError(f"{where} has the target {target!r} in {item!r}, which is no network class; {_TRUST}.")
-
-
-def _builds_network(target: Any) -> bool:
-    """Return whether ``target`` names a network class, or a function of the packages that build networks."""
-    if not isinstance(target, str):
-        return False
-    name = ConfigComponent(config={"_target_": target}, id="", locator=ComponentLocator()).resolve_module_name()
-    found = locate(str(name))
-    if isinstance(found, type):
-        return issubclass(found, nn.Module)
-    # the module in which it was defined, not the path by which it was reached
-    return str(getattr(found, "__module__", "")).startswith(_NETWORK_PACKAGES)

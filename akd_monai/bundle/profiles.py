@@ -31,6 +31,7 @@ def profile_bundles(
     as_json: bool = False,
     output_file: str | Path | None = None,
     paper: bool = False,
+    trust_bundle: bool = False,
 ) -> str:
     """Return a table of parameters, GFLOPs, time and memory of bundles' untrained networks.
 
@@ -44,6 +45,8 @@ def profile_bundles(
         output_file: also write the table, or JSON to a file that ends in ``.json``; see
             :func:`~akd_monai.networks.profile.write_profile`.
         paper: add the columns of the paper's Table 1.
+        trust_bundle: evaluate expressions in the bundles' configs and import what they name; only for bundles whose author
+            you trust.
 
     Raises:
         InputError: for no bundle, a folder that is none, a size that does not fit the network, or a device that does not
@@ -63,7 +66,7 @@ def profile_bundles(
     threads = threads or torch.get_num_threads()
     shapes = [_shape(bundle, size) for bundle in bundles]
     profiles = [
-        _in_fresh_process(bundle, shape, devices, repeats, threads)
+        _in_fresh_process(bundle, shape, devices, repeats, threads, trust_bundle)
         for bundle, shape in zip(bundles, shapes, strict=True)
     ]
     facts = {"machine": machine_facts(), "threads": threads, "repeats": repeats, "profiles": profiles}
@@ -101,17 +104,19 @@ def _sides(size: int | Sequence[int] | None, spatial: list[int]) -> list[Any]:
 
 
 def _in_fresh_process(
-    bundle: str | Path, shape: tuple[int, ...], devices: Sequence[str], repeats: int, threads: int
+    bundle: str | Path, shape: tuple[int, ...], devices: Sequence[str], repeats: int, threads: int, trust: bool
 ) -> dict[str, Any]:
     """Measure one bundle where no memory is left of what ran before."""
     bundle_path(bundle)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_profile, (str(bundle), shape, list(devices), repeats, threads))
+        return pool.apply(_profile, (str(bundle), shape, list(devices), repeats, threads, trust))
 
 
-def _profile(bundle: str, shape: tuple[int, ...], devices: list[str], repeats: int, threads: int) -> dict[str, Any]:
+def _profile(
+    bundle: str, shape: tuple[int, ...], devices: list[str], repeats: int, threads: int, trust: bool
+) -> dict[str, Any]:
     torch.set_num_threads(threads)
-    network = build_network(bundle)
+    network = build_network(bundle, trust_bundle=trust)
     facts: dict[str, Any] = {}
     runs = {}
     for device in devices:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 def choose_bundles(bundles_dir: str | Path, models: Sequence[str] = ()) -> dict[str, Path]:
     """Return the folders of the bundles to serve by their names, each checked; by default all that have weights.
 
+    The bundles are trusted, as MONAI Label trusts them: their configs are programs, which run here and in the server.
+
     Raises:
         InputError: if there is no bundle, or one that was named cannot be served.
         UnknownNameError: for a name that does not exist.
@@ -34,6 +36,10 @@ def choose_bundles(bundles_dir: str | Path, models: Sequence[str] = ()) -> dict[
     chosen = {name: found[name] for name in models} if models else _with_weights(found)
     if not chosen:
         raise InputError(f"no bundle in {str(root)!r} has weights (models/model.pt): train one first.")
+    logger.info(
+        "The configs of %s are trusted: the server runs what they say; python -m akd_monai check BUNDLE shows it.",
+        ", ".join(chosen),
+    )
     for folder in chosen.values():
         check_servable(folder)
     return chosen
@@ -50,7 +56,8 @@ def _with_weights(found: dict[str, Path]) -> dict[str, Path]:
 def check_servable(bundle_dir: str | Path) -> None:
     """Check that MONAI Label can serve a bundle, and that its weights are its own.
 
-    MONAI Label itself loads weights with ``strict=False``: wrong ones give wrong masks and a line in its log.
+    The bundle is trusted: expressions in its config run. MONAI Label itself loads weights with ``strict=False``: wrong ones
+    give wrong masks and a line in its log.
 
     Raises:
         InputError: if weights are missing, do not fit the network or have another hash than metadata.json says, or

@@ -34,13 +34,15 @@ def serve(
     port: int = 8000,
     uncertainty: str | None = None,
 ) -> None:
-    """Serve bundles with MONAI Label until Ctrl-C or SIGTERM.
+    """Serve bundles with MONAI Label until Ctrl-C or SIGTERM; the bundles are trusted, and what their configs say is run.
 
     Args:
         studies: MONAI Label's word for the images: their folder (``*.nii.gz``, ``*.nii``, ``*.nrrd``), or the address of a
             DICOMweb server. Labels go to ``labels/`` in the folder.
         models: names of the bundles; by default all of ``bundles_dir`` that have weights. A string is split at commas.
-        bundles_dir: folder of the bundles' folders, which are not changed: the server works on copies.
+        bundles_dir: folder of the bundles' folders, which are not changed: the server works on copies. Their configs are
+            programs, and the server runs them: serve only bundles whose author you trust. The verb check shows what they
+            run.
         app_dir: folder of the server, with the copies of the bundles, their training and MLflow's ``mlruns.db``.
         host: address to listen on. There is no password: keep to ``127.0.0.1`` unless the network is trusted.
         port: port to listen on.

@@ -83,7 +83,10 @@ def test_bundle_is_complete_and_builds_the_network(tmp_path):
     assert root == tmp_path / "mine"
     assert "high `deep`, 6 channels at 4 x 4" in (root / "docs" / "README.md").read_text()
     assert find_problems(root) == []
-    network = build_network(root)
+    # a class of one's own is on no list, so one's own bundle is trusted
+    with pytest.raises(InputError, match=r"the target 'net_of_a_user.Mine' .*, which is no network class"):
+        build_network(root)
+    network = build_network(root, trust_bundle=True)
     assert isinstance(network, Mine)
     assert network.low.out_channels == 6
     assert distillation_layer(root, "high") == config(root, "distill.json")["student_layer"] == "deep"
@@ -180,7 +183,13 @@ def test_several_classes_and_channels_are_distilled_and_evaluated(tmp_path, caps
         new_bundle(name, MINE, bundles_dir=tmp_path, **ZONES, role=role)
     torch.save(Mine(2, 3).state_dict(), tmp_path / "teacher" / "models" / "model.pt")
     paths = [f"--teacher={tmp_path}/teacher", f"--student={tmp_path}/student", f"--dataset_dir={tmp_path}/data"]
-    main(["distill", *paths, "--epochs=2", "--batch_size=2", "--folds=2", "--device=cpu"])
+    options = ["--epochs=2", "--batch_size=2", "--folds=2", "--device=cpu"]
+    with pytest.raises(SystemExit):
+        main(["distill", *paths, *options])
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "the target 'net_of_a_user.Mine' in 'network_def', which is no network class on the list" in line
+    assert "pass --trust_teacher to distill" in line
+    main(["distill", *paths, *options, "--trust_teacher"])
     main(["evaluate", f"--bundle={tmp_path}/student", f"--dataset_dir={tmp_path}/data", "--folds=2", "--device=cpu"])
     table = (tmp_path / "student" / "eval" / "per_case.csv").read_text()
     assert {line.split(",")[2] for line in table.splitlines()[1:]} == {"peripheral zone", "transition zone"}

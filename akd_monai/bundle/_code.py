@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle's configs would run, found by reading them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ComponentLocator, ConfigParser
+from monai.bundle.reference_resolver import ReferenceResolver
+
+from akd_monai.bundle._configs import load_config, merged_configs
+from akd_monai.bundle._installed import full_name, is_installed_name
+from akd_monai.bundle._resolved import resolved_config
+from akd_monai.bundle._trust import check_untrusted
+from akd_monai.errors import InputError
+
+__all__ = ["Finding", "read_code", "short_list"]
+
+_LEVELS = ("network", "foreign code", "reaches out", "expressions")
+_NETWORK = "network_def"
+_MOST = 8
+
+_IMPORT = re.compile(r"^\$\s*(?:import|from)\s+([\w.]*)")
+_STRING = re.compile(r"'[^'\\]*'|\"[^\"\\]*\"")
+# what an expression can do besides computing a value from others
+_REACHES = re.compile(
+    r"__|\b(import|eval|exec|compile|open|getattr|setattr|globals|locals|os|sys|subprocess|shutil|socket|requests|urllib"
+    r"|pickle|hub|load|save|system|popen|remove|unlink|rmtree|mkdir|makedirs|write\w*|environ)\b"
+)
+# functions of the installed packages that do
+_REACHING_FUNCTION = re.compile(
+    r"^(?!akd_monai).*\.(load|save|run|download|exec|eval|import|open|spawn|convert_to)[a-z_]*$"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a config would run.
+
+    Args:
+        level: how serious it is.
+        text: what it is, and its id in the config.
+        file: the config's name.
+    """
+
+    level: str
+    text: str
+    file: str
+
+
+def read_code(paths: Sequence[Path], bundle_dir: Path, metadata: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what configs would run, macros replaced; what an overlay repeats of ``train`` as well.
+
+    Args:
+        paths: the configs; those that cannot be read are left out.
+        bundle_dir: the bundle's folder.
+        metadata: content of ``metadata.json``.
+    """
+    # one for all: it searches every module of MONAI once
+    locator = ComponentLocator()
+    train = [path for path in paths if path.stem == "train"]
+    for path in paths:
+        for level, text in _of_config(path, train, metadata, bundle_dir, locator):
+            yield Finding(level, text, path.name)
+
+
+def _of_config(
+    path: Path, train: list[Path], metadata: Mapping[str, Any], bundle_dir: Path, locator: ComponentLocator
+) -> Iterator[tuple[str, str]]:
+    try:
+        parser = _merged(path, train, metadata)
+    except InputError:
+        return
+    if _NETWORK in parser:
+        try:
+            check_untrusted(parser, _NETWORK, bundle_dir, "it")
+        except InputError as error:
+            yield "network", error.what.removeprefix("it has ")
+    try:
+        content = resolved_config(parser, "it").get()
+    except InputError as error:
+        yield "foreign code", f"{error.what.removeprefix('it has ')}; what it stands for is not listed"
+        content = parser.get()
+    for where, value in _items(content):
+        if isinstance(value, Mapping):
+            yield from _of_target(where, value, locator)
+        elif isinstance(value, str) and value.startswith("$"):
+            yield _level_of(value), f"{where}: {_short(value)}"
+
+
+def _merged(path: Path, train: list[Path], metadata: Mapping[str, Any]) -> ConfigParser:
+    """Return a config as MONAI would run it: an overlay merged into ``train``, if it fits, any other alone."""
+    content = load_config(path)
+    is_overlay = any("#" in str(key) or "::" in str(key) or str(key).startswith("+") for key in content)
+    base = [other for other in train if is_overlay and other != path]
+    try:
+        return merged_configs([*base, path], metadata)
+    except Exception:
+        # an overlay that changes ids which do not exist, as it stands
+        return ConfigParser(content, globals=False)
+
+
+def _items(content: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every value of a config with its id, except those of metadata, which is text."""
+    todo = [("", content)]
+    while todo:
+        place, value = todo.pop()
+        yield place, value
+        if isinstance(value, (dict, list)):
+            parts = [(name, part) for _, name, part in ReferenceResolver.iter_subconfigs(place, value)]
+            todo.extend(part for part in reversed(parts) if part[0] != ConfigParser.meta_key)
+
+
+def _of_target(place: str, config: Mapping[str, Any], locator: ComponentLocator) -> Iterator[tuple[str, str]]:
+    if config.get("_mode_", "default") not in ("default", "callable"):
+        yield "foreign code", f"{place}: _mode_ {_short(config['_mode_'])}"
+    for key, target in config.items():
+        # in an overlay that fits no config, the target may be part of an id
+        is_target = re.split("#|::", str(key))[-1] == "_target_"
+        if not is_target or not isinstance(target, str) or target.startswith(("$", "@")):
+            continue
+        name = full_name(target, locator)
+        if not is_installed_name(name):
+            yield "foreign code", f"{place}: target {_short(target)} (not checked, would be imported)"
+        elif _REACHING_FUNCTION.search(name):
+            yield "reaches out", f"{place}: target {_short(target)}"
+
+
+def _level_of(expression: str) -> str:
+    imported = _IMPORT.match(expression)
+    if imported is not None:
+        name = imported[1]
+        if is_installed_name(name):
+            return "expressions"
+        return "reaches out" if name.split(".")[0] in sys.stdlib_module_names else "foreign code"
+    return "reaches out" if _REACHES.search(_STRING.sub("''", expression)) else "expressions"
+
+
+def short_list(findings: Sequence[Finding]) -> list[str]:
+    """Return findings as lines, most serious first, each once, at most eight a level; harmless expressions are counted."""
+    first: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        first.setdefault((finding.level, finding.text), finding)
+    lines = []
+    for level in _LEVELS:
+        found = [finding for finding in first.values() if finding.level == level]
+        texts = _counted(found) if level == "expressions" else [f"{one.file}: {one.text}" for one in found]
+        lines += [_printable(f"{level}: {text}") for text in texts[:_MOST]]
+        if len(texts) > _MOST:
+            lines.append(f"{level}: and {len(texts) - _MOST} more")
+    return lines
+
+
+def _counted(findings: Sequence[Finding]) -> list[str]:
+    if not findings:
+        return []
+    files = Counter(finding.file for finding in findings)
+    places = ", ".join(f"{file} ({count})" for file, count in files.items())
+    return [f"{len(findings)} that compute values, in {places}"]
+
+
+def _short(value: object) -> str:
+    written = repr(value)
+    return written if len(written) <= 120 else f"{written[:117]}..."
+
+
+def _printable(line: str) -> str:
+    """Return a line without what steers a terminal: ids come from the config."""
+    return "".join(sign if sign.isprintable() else "?" for sign in line)
