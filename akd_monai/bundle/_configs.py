@@ -71,8 +71,14 @@ def merged_configs(paths: Sequence[Path], metadata: Mapping[str, Any] | None = N
         InputError: if a file is broken, or an overlay changes an id below one that does not exist.
     """
     parser = ConfigParser()
-    with explained(paths):
-        parser.read_config([str(path) for path in paths])
+    try:
+        with explained(paths):
+            parser.read_config([str(path) for path in paths])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        what = f"sets an id that leads nowhere ({one_line(error)})"
+        raise InputError(what, where=str(paths[-1]), remedy="correct the id", code="missed-id") from error
     if metadata is not None:
         parser.read_meta(dict(metadata))
     return parser

@@ -14,7 +14,8 @@ from monai.bundle.reference_resolver import ReferenceResolver
 
 from akd_monai.bundle._configs import merged_configs
 from akd_monai.bundle._installed import find_target, full_name
-from akd_monai.errors import one_line
+from akd_monai.bundle._resolved import resolved_config
+from akd_monai.errors import InputError, one_line
 
 __all__ = ["config_problems"]
 
@@ -22,7 +23,7 @@ _Parameters = Mapping[str, inspect.Parameter]
 
 
 def config_problems(paths: Sequence[Path], metadata: Mapping[str, Any], locator: ComponentLocator) -> Iterator[str]:
-    """Yield what is wrong with the targets and references of configs merged in order.
+    """Yield what is wrong with the targets and references of configs merged in order, macros replaced.
 
     Targets outside the installed packages that this project stands on are left out: to see them is to import them.
 
@@ -30,11 +31,12 @@ def config_problems(paths: Sequence[Path], metadata: Mapping[str, Any], locator:
         paths: the configs.
         metadata: content of ``metadata.json``.
         locator: finds MONAI's components by their short names.
-
-    Raises:
-        InputError: if a config is broken.
     """
-    parser = merged_configs(paths, metadata)
+    try:
+        parser = resolved_config(merged_configs(paths, metadata), "it")
+    except InputError as error:
+        yield error.what.removeprefix("it has ")
+        return
     for where, value in _items(parser.get(), ""):
         if isinstance(value, Mapping) and isinstance(value.get("_target_"), str):
             yield from _target_problems(where, value, locator, paths[0].parent.parent)
