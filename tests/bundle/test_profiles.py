@@ -70,3 +70,20 @@ def test_no_bundle_or_none_that_is_there():
         profile_bundles([])
     with pytest.raises(InputError, match="bundle folder 'no/such' does not exist"):
         profile_bundles(["no/such"])
+
+
+def test_profile_passes_the_gate_unless_the_bundle_is_trusted(tmp_path, capsys):
+    bundle = small_bundle("enet", tmp_path / "student")
+    path = bundle / "configs" / "inference.json"
+    content = json.loads(path.read_text())
+    content["network_def"]["out_channels"] = "$1 + 1"
+    path.write_text(json.dumps(content))
+    options = [str(bundle), "--size=32", "--device=cpu", "--repeats=1", "--threads=1"]
+    with pytest.raises(SystemExit) as stop:
+        main(["profile", *options])
+    assert stop.value.code == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "the expression '$1 + 1' in 'network_def::out_channels', which would run as code" in line
+    assert "--trust_bundle to profile" in line
+    main(["profile", *options, "--trust_bundle"])
+    assert bundle.name in capsys.readouterr().out

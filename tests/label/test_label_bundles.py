@@ -132,3 +132,18 @@ def test_copy_that_was_interrupted_is_made_again(bundle, tmp_path):
     (tmp_path / ".tmp-copy" / "configs").mkdir(parents=True)
     shutil.copy(bundle / "configs" / "train.json", tmp_path / ".tmp-copy" / "stray.json")
     assert digest(served_copy(bundle, tmp_path / "copy")) == digest(bundle)
+
+
+def test_label_says_that_it_trusts_what_it_serves(bundle, caplog):
+    with caplog.at_level(logging.INFO):
+        choose_bundles(bundle.parent)
+    assert "The configs of one are trusted: the server runs what they say" in caplog.text
+    assert "python -m akd_monai check BUNDLE" in caplog.text
+
+
+def test_a_config_with_code_is_served_because_it_is_trusted(bundle):
+    path = bundle / "configs" / "inference.json"
+    content = json.loads(path.read_text())
+    content["network_def"]["out_channels"] = "$1 + 1"
+    path.write_text(json.dumps(content))
+    check_servable(bundle)

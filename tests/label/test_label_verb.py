@@ -101,3 +101,12 @@ def test_pins_are_those_of_the_project_where_both_have_one():
     assert "monailabel" in label
     assert {name: ours[name] for name in label if name in ours} == {n: v for n, v in label.items() if n in ours}
     assert not {"torch", "torchvision", "monai", "numpy"} & label.keys()
+
+
+def test_help_says_that_bundles_are_trusted(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["label", "--help"])
+    assert stop.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The bundles are trusted: their configs are programs, and the server runs them." in told
+    assert "serve only bundles whose author you trust" in told
