@@ -7,7 +7,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-__all__ = ["DistillationLoss", "TeacherNeeds"]
+__all__ = ["Activation", "DistillationLoss", "TeacherNeeds"]
+
+#: What turns logits into probabilities: softmax over the channels, or a sigmoid for each channel, which may overlap. A
+#: network of one channel is of the second kind.
+Activation = Literal["softmax", "sigmoid"]
 
 #: What a loss reads of the teacher's logits, see :attr:`akd_monai.losses.DistillationLoss.teacher_needs`.
 TeacherNeeds = Literal["logits", "differences", "labels"]

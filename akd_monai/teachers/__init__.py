@@ -8,6 +8,7 @@ from akd_monai.teachers.cache import TeacherCache
 from akd_monai.teachers.cached import CachedTeacher
 from akd_monai.teachers.online import OnlineTeacher
 from akd_monai.teachers.options import TeacherOptions
+from akd_monai.teachers.output import TeacherOutput
 from akd_monai.teachers.source import TeacherSource, teacher_source
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "OnlineTeacher",
     "TeacherCache",
     "TeacherOptions",
+    "TeacherOutput",
     "TeacherSource",
     "teacher_source",
 ]
