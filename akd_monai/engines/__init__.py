@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainer for distillation, and learning-rate schedules."""
 
+from akd_monai.engines.mixin import DistillationMixin
+from akd_monai.engines.mixture import distillation_trainer
 from akd_monai.engines.schedules import lr_schedule
 from akd_monai.engines.trainer import DistillationTrainer
 
-__all__ = ["DistillationTrainer", "lr_schedule"]
+__all__ = ["DistillationMixin", "DistillationTrainer", "distillation_trainer", "lr_schedule"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -11,6 +12,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from torch import nn
+
+from akd_monai.errors import InputError, one_line
 
 __all__ = ["AdapterOptimizer"]
 
@@ -30,7 +33,7 @@ class AdapterOptimizer:
     def __init__(self, trainer: SupervisedTrainer, parameters: Sequence[nn.Parameter]) -> None:
         self._trainer = trainer
         self._parameters = list(parameters)
-        self.optimizer = type(trainer.optimizer)(self._parameters, **trainer.optimizer.defaults)
+        self.optimizer = _like(trainer.optimizer, self._parameters)
         trainer.add_event_handler(Events.ITERATION_STARTED, self._zero_grad)
         # Fires for real steps, not between accumulated batches.
         trainer.optimizer.register_step_post_hook(self._step)
@@ -44,7 +47,7 @@ class AdapterOptimizer:
 
     def _zero_grad(self, engine: Engine) -> None:
         length = engine.state.epoch_length or engine.state.iteration
-        if (engine.state.iteration - 1) % length % self._trainer.accumulation_steps == 0:
+        if (engine.state.iteration - 1) % length % getattr(self._trainer, "accumulation_steps", 1) == 0:
             self.optimizer.zero_grad()
 
     def _step(self, student: torch.optim.Optimizer, *_: Any) -> None:
@@ -69,3 +72,44 @@ class AdapterOptimizer:
                 # the sum is returned in place, or as a copy where the backend works on another device
                 total = cast(torch.Tensor, idist.all_reduce(parameter.grad))
                 parameter.grad = total / processes
+
+
+def _like(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return an optimizer for ``parameters`` of the class and the settings of another one.
+
+    Raises:
+        InputError: if the class cannot train such parameters.
+    """
+    kind = type(optimizer)
+    accepted = _accepted(kind)
+    # some classes keep more than their constructor takes
+    settings = {name: value for name, value in optimizer.defaults.items() if name in accepted}
+    try:
+        _check_kind(optimizer)
+        return kind(parameters, **settings)
+    except Exception as error:
+        raise InputError(
+            f"adapters on the student's features cannot be trained by {kind.__name__} ({one_line(error)})",
+            remedy="choose another optimizer, or leave out the terms that have an adapter (the Gram term)",
+        ) from error
+
+
+def _accepted(kind: type) -> set[str]:
+    """Return the arguments that a class takes, those of its bases where it passes on what it does not name."""
+    names: set[str] = set()
+    for base in kind.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters
+        names |= set(parameters)
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return names
+
+
+def _check_kind(optimizer: torch.optim.Optimizer) -> None:
+    if isinstance(optimizer, torch.optim.SparseAdam):
+        raise TypeError("it takes sparse gradients only")
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise TypeError("its step needs a closure")

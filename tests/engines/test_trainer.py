@@ -263,7 +263,7 @@ def test_teacher_is_in_eval_mode_as_soon_as_the_trainer_stands():
 
 def test_a_run_reports_how_often_the_teacher_was_called(caplog):
     student, teacher = networks()
-    with caplog.at_level("INFO", logger="akd_monai.engines.trainer"):
+    with caplog.at_level("INFO", logger="akd_monai.engines"):
         run(student, teacher, all_terms()[:1])
     # two epochs of four batches of three
     assert "teacher: 24 forward passes, outputs provided for 24 images" in caplog.messages

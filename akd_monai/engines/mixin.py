@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a frozen teacher adds to a trainer of MONAI, whichever class that is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.utils.enums import CommonKeys as Keys
+from torch import nn
+
+from akd_monai.engines._adapters import AdapterOptimizer
+from akd_monai.errors import InputError
+from akd_monai.losses import DistillationCriterion
+from akd_monai.networks import FeatureTaps, probe_layers
+from akd_monai.networks.heads import Head, select_head
+from akd_monai.teachers.options import TeacherOptions
+from akd_monai.teachers.output import TeacherOutput
+from akd_monai.teachers.source import teacher_source
+
+__all__ = ["DistillationMixin"]
+
+logger = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from monai.engines import SupervisedTrainer as _Trainer
+else:
+    # the class that it is mixed into, see distillation_trainer
+    _Trainer = object
+
+
+class DistillationMixin(_Trainer):
+    r"""Extend the loss of a trainer by terms that compare its network with a frozen ``teacher``.
+
+    Mixed into a class by :func:`distillation_trainer`; :class:`DistillationTrainer` is the mixture with MONAI's own. The
+    trainer's ``loss_function`` is replaced and its ``_iteration`` is run inside feature taps, nothing else, so that a step
+    of a class's own, its handlers, inferer, AMP and optimizer stay what they are.
+
+    The first batch of a run shows whether such a step works with it. It has to store the network's input as
+    ``engine.state.output["image"]``, to call ``engine.loss_function(prediction, label)`` once and to propagate the result
+    back; a step that does not is refused by the name of its class.
+
+    Args:
+        teacher: network that returns logits for the student's input.
+        distillation: the named, weighted terms, see :class:`akd_monai.losses.DistillationCriterion`.
+        input_shape: ``(channels, *spatial)`` of one input, used once to find the channels of the tapped layers;
+            needed only when an adapter has to be built for a term.
+        seed: of the adapters' initial weights.
+        teacher_options: whether the teacher's outputs are cached, and how they are computed, as
+            :class:`~akd_monai.teachers.TeacherOptions` or a mapping with its fields.
+        teacher_output: which head of the teacher is meant, and which of its classes make up the student's, as
+            :class:`~akd_monai.teachers.TeacherOutput` or a mapping with its fields.
+        student_head: which output of a student that returns several is distilled, see
+            :func:`~akd_monai.networks.select_head`; its own loss sees all of them.
+        kwargs: all arguments of the class that it is mixed into.
+
+    Raises:
+        UnknownNameError: when a tapped layer does not exist in the student or the teacher.
+        InputError: when an adapter has to be built and ``input_shape`` is missing, when student and teacher logits do not
+            fit each other, or when the class does not train one network with one loss.
+    """
+
+    def __init__(
+        self,
+        *,
+        teacher: nn.Module,
+        distillation: DistillationCriterion,
+        input_shape: Sequence[int] | None = None,
+        seed: int = 0,
+        teacher_options: TeacherOptions | Mapping[str, Any] | None = None,
+        teacher_output: TeacherOutput | Mapping[str, Any] | None = None,
+        student_head: Head = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        _check_parts(self)
+        device = self.state.device
+        self.teacher = teacher.to(device).eval().requires_grad_(False)
+        self.distillation = distillation
+        self.teacher_output = TeacherOutput.read(teacher_output)
+        self.student_head = student_head
+        # both raise at once, before any data is read, when a layer does not exist
+        self.teacher_source = teacher_source(
+            self.teacher, distillation, teacher_options, torch.device(device), self._ambient_dtype()
+        )
+        FeatureTaps(self.network, distillation.student_layers).close()
+        self._build_adapters(input_shape, seed)
+        self.distillation.to(device)
+        self.adapter_optimizer = AdapterOptimizer.follow(self, list(self.distillation.adapters.parameters()))
+        self._task_loss = self.loss_function
+        self.loss_function = self._total_loss
+        self._student_taps: FeatureTaps | None = None
+        self._has_loss = False
+        self._was_propagated = False
+        self.add_event_handler(Events.STARTED, self._start_teacher)
+        self.add_event_handler(Events.ITERATION_STARTED, self._start_step)
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._check_step)
+        self.add_event_handler(Events.COMPLETED, self._report_teacher)
+
+    def _ambient_dtype(self) -> torch.dtype | None:
+        """Return the type in which MONAI's trainer runs a step under AMP, None where it has no effect."""
+        if not (self.amp and torch.cuda.is_available()):
+            return None
+        options: Mapping[str, Any] = self.amp_kwargs or {}
+        dtype: torch.dtype = options.get("dtype", torch.float16)
+        return dtype
+
+    def _build_adapters(self, input_shape: Sequence[int] | None, seed: int) -> None:
+        if not any(term.adapter == "conv1x1" for term in self.distillation.active):
+            return
+        if input_shape is None:
+            raise InputError(
+                "a distillation term has an adapter, whose channels are found by one forward pass: give "
+                "input_shape, for instance [1, 384, 384], or set adapter to null on every term."
+            )
+        layers: list[str | None] = list(self.distillation.student_layers)
+        if any(term.student_layer is None and term.adapter == "conv1x1" for term in self.distillation.active):
+            layers.append(None)
+        found = probe_layers(self.network, layers, (1, *input_shape), device=self.state.device)
+        student = {name: shape[1] for name, shape in found.items()}
+        teacher = {name: shape[0] for name, shape in self.teacher_source.shapes(input_shape).items()}
+        self.distillation.build_adapters(student, teacher, spatial_dims=len(input_shape) - 1, seed=seed)
+
+    def _start_teacher(self, _: Engine) -> None:
+        if self.distillation.active:
+            self.teacher_source.start(self)
+
+    def _report_teacher(self, _: Engine) -> None:
+        if self.distillation.active:
+            source = self.teacher_source
+            logger.info("teacher: %d forward passes, outputs provided for %d images", source.computed, source.served)
+
+    def _start_step(self, _: Engine) -> None:
+        self._has_loss = False
+        self._was_propagated = False
+
+    def _check_step(self, _: Engine) -> None:
+        """Refuse a step of the student's own that trains without the teacher, which nobody would notice."""
+        if not self.distillation.active or self._was_propagated:
+            return
+        what = "does not propagate it back" if self._has_loss else "does not call it"
+        raise self._unfit(f"the teacher is added by engine.loss_function, and its step {what}")
+
+    def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
+        # Hooks exist for one iteration only, so that validation on the same network keeps no features.
+        with FeatureTaps(self.network, self.distillation.student_layers) as self._student_taps:
+            output: dict[str, Any] = super()._iteration(engine, batchdata)
+        self._student_taps = None
+        return output
+
+    def _total_loss(self, prediction: Any, *label: Any, **options: Any) -> Any:
+        task = self._task_loss(prediction, *label, **options)
+        if not self.distillation.active:
+            if isinstance(task, torch.Tensor):
+                self.state.loss_terms = {"task": task.detach().mean()}
+            return task
+        if not isinstance(task, torch.Tensor):
+            raise self._unfit(f"its loss returns a {type(task).__name__}, wanted a tensor")
+        terms = {"task": task.mean(), **self._distillation_terms(prediction)}
+        self.state.loss_terms = {name: value.detach() for name, value in terms.items()}
+        total = torch.stack([value.float() for value in terms.values()]).sum()
+        if total.requires_grad:
+            total.register_hook(self._propagated)
+        return total
+
+    def _propagated(self, _: torch.Tensor) -> None:
+        self._was_propagated = True
+
+    def _distillation_terms(self, prediction: Any) -> dict[str, torch.Tensor]:
+        if self._has_loss:
+            raise self._unfit("its step calls engine.loss_function several times a batch, wanted once")
+        self._has_loss = True
+        image = self._image()
+        logits = select_head(
+            prediction, self.student_head, where="student", network=self.network, image_size=image.shape[2:]
+        )
+        teacher_logits, teacher_features = self.teacher_source(_plain(image), self.state.batch)
+        features = self._student_features()
+        terms: dict[str, torch.Tensor] = self.distillation(_plain(logits), teacher_logits, features, teacher_features)
+        return terms
+
+    def _image(self) -> torch.Tensor:
+        output = self.state.output
+        image = output.get(Keys.IMAGE) if isinstance(output, dict) else None
+        if not isinstance(image, torch.Tensor):
+            raise self._unfit(f"its step does not store the input as engine.state.output[{Keys.IMAGE.value!r}]")
+        return image
+
+    def _student_features(self) -> dict[str, torch.Tensor]:
+        if not self.distillation.student_layers:
+            return {}
+        if self._student_taps is None:
+            raise self._unfit("its iteration_update does not call engine._iteration")
+        features = {name: _plain(value) for name, value in self._student_taps.features.items()}
+        # the graph holds what the backward pass needs
+        self._student_taps.clear()
+        return features
+
+    def _unfit(self, what: str) -> InputError:
+        return _unfit(type(self), what)
+
+
+def _unfit(mixed: type, what: str) -> InputError:
+    """Return the error for a trainer to which no teacher can be added, under the name that the student's config gives."""
+    own = [kind for kind in mixed.__mro__ if not issubclass(kind, DistillationMixin)]
+    name = own[0].__name__
+    remedy = "change it, or name monai.engines.SupervisedTrainer as the student's trainer"
+    return InputError(f"a student trained by {name} cannot be distilled: {what}", remedy=remedy)
+
+
+def _check_parts(trainer: Any) -> None:
+    for name in ("network", "optimizer", "loss_function"):
+        if not hasattr(trainer, name):
+            raise _unfit(type(trainer), f"it keeps no {name!r}, as MONAI's SupervisedTrainer does")
+
+
+def _plain(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without metadata, which the losses do not use and which would slow each operation."""
+    return value.as_tensor() if isinstance(value, MetaTensor) else value
