@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +13,7 @@ from akd_monai.errors import InputError, unknown_name
 from akd_monai.keys import random_key
 from akd_monai.losses._adapters import conv1x1, plain_weight
 from akd_monai.losses._statements import adapter_path
-from akd_monai.losses.terms import DistillationTerm, _naming_term, _read_term
+from akd_monai.losses.terms import DistillationTerm, _named_entry, _naming_term, _read_term
 
 __all__ = ["DistillationCriterion"]
 
@@ -27,7 +27,10 @@ class DistillationCriterion(nn.Module):
 
     Args:
         terms: :class:`DistillationTerm` objects or mappings with the same entries, as a config gives them. There
-            ``loss`` may be a name of the registry, with the arguments of its class under ``options``.
+            ``loss`` may be a name of the registry, with the arguments of its class under ``options``. Either a list, or
+            a mapping from the name of each term, which then needs no entry ``name``; its order is kept, and a term that
+            is ``None`` is left out. A config with a mapping gives every value an id of its own, such as
+            ``distillation#terms#gram#loss#mode``.
 
     Attributes:
         active: the terms of positive weight, in the given order.
@@ -48,11 +51,17 @@ class DistillationCriterion(nn.Module):
         >>> student, teacher = torch.zeros(1, 2, 2, 2), torch.tensor([2.0, 0.0]).reshape(1, 2, 1, 1).expand(1, 2, 2, 2)
         >>> {name: round(value.item(), 4) for name, value in criterion(student, teacher, {}, {}).items()}
         {'soft': 0.2169}
+        >>> [term.name for term in DistillationCriterion({"soft": {"loss": "logits"}, "gram": None}).active]
+        ['soft']
 
     Source: arXiv:2404.02738, section 2, equation 8.
     """
 
-    def __init__(self, terms: Sequence[DistillationTerm | Mapping[str, object]]) -> None:
+    def __init__(
+        self,
+        terms: Sequence[DistillationTerm | Mapping[str, object]]
+        | Mapping[str, DistillationTerm | Mapping[str, object]],
+    ) -> None:
         super().__init__()
         self.active = _read_terms(terms)
         self.student_layers = sorted({t.student_layer for t in self.active if t.student_layer is not None})
@@ -136,12 +145,10 @@ class DistillationCriterion(nn.Module):
 
 def _read_terms(entries: object) -> list[DistillationTerm]:
     """Return the terms of positive weight, after a check of all."""
-    if isinstance(entries, (str, Mapping)) or not isinstance(entries, Sequence):
-        raise InputError(f"terms must be a list, got {type(entries).__name__}.")
     names: set[str] = set()
     active = []
-    for position, entry in enumerate(entries):
-        term = _read_term(entry, position)
+    for label, entry in _labelled_entries(entries):
+        term = _read_term(entry, label)
         name = entry.name if isinstance(entry, DistillationTerm) else entry["name"]
         if name in names:
             raise InputError(f"two terms are called {name!r}: give each a name of its own.")
@@ -149,6 +156,15 @@ def _read_terms(entries: object) -> list[DistillationTerm]:
         if term is not None:
             active.append(term)
     return active
+
+
+def _labelled_entries(entries: object) -> list[tuple[str, Any]]:
+    """Return the entries of a list, or of a mapping from names, with what messages call them."""
+    if isinstance(entries, Mapping):
+        return [(repr(name), _named_entry(name, entry)) for name, entry in entries.items() if entry is not None]
+    if isinstance(entries, str) or not isinstance(entries, Sequence):
+        raise InputError(f"terms must be a list, or a mapping from their names, got {type(entries).__name__}.")
+    return [(str(position), entry) for position, entry in enumerate(entries)]
 
 
 def _with_weight(

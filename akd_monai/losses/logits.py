@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from akd_monai.losses.functional.logits import KLDirection, _check_kl_options, logits_kl
-from akd_monai.losses.interface import DistillationLoss, TeacherNeeds
+from akd_monai.losses.interface import Activation, DistillationLoss, TeacherNeeds
 
 __all__ = ["LogitsKLLoss"]
 
@@ -20,9 +20,17 @@ class LogitsKLLoss(DistillationLoss):
 
     Summed over classes, averaged over pixels: a larger patch gives the same value, so one weight serves 2D and 3D.
 
+    Of channels that may overlap, with ``"sigmoid"``, each is compared on its own, and the mean over channels is taken:
+
+    .. math:: T^2 \, \mathrm{mean}_{b,i,c} \Big( p^S_c \log\frac{p^S_c}{p^T_c}
+              + (1 - p^S_c) \log\frac{1 - p^S_c}{1 - p^T_c} \Big), \qquad p = \sigma(z / T)
+
+    which for one channel z is the value of two softmax channels (0, z).
+
     Args:
         direction: ``"student_teacher"`` as above, or ``"teacher_student"`` with the two exchanged.
         temperature: ``T``, above 0; 1 keeps the probabilities as they are.
+        activation: what turns the logits of both networks into probabilities, ``"softmax"`` or ``"sigmoid"``.
 
     Raises:
         InputError: if an argument is unknown or out of range.
@@ -32,31 +40,42 @@ class LogitsKLLoss(DistillationLoss):
         >>> logits = torch.tensor([2.0, 0.0]).reshape(1, 2, 1, 1)
         >>> LogitsKLLoss()(logits, logits).item()
         0.0
+        >>> LogitsKLLoss(activation="sigmoid")(logits, -logits).item()  # 2 * tanh(1) and 0
+        0.7615941762924194
 
     Source: arXiv:2404.02738, section 2 (logits module), equation 7.
     """
 
-    # Softmax does not see a constant that is added to the logits of a pixel.
+    # Softmax does not see a constant that is added to the logits of a pixel; sigmoid channels are stored one by one.
     teacher_needs: ClassVar[TeacherNeeds] = "differences"
 
-    def __init__(self, direction: KLDirection = "student_teacher", temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        direction: KLDirection = "student_teacher",
+        temperature: float = 1.0,
+        activation: Activation = "softmax",
+    ) -> None:
         super().__init__()
-        _check_kl_options(direction, temperature)
+        _check_kl_options(direction, temperature, activation)
         self.direction: KLDirection = direction
         self.temperature = temperature
+        self.activation: Activation = activation
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Compare logits ``[B, C, *spatial]``, C >= 2. No gradient reaches ``teacher``.
+        """Compare logits ``[B, C, *spatial]``, C >= 2 with softmax. No gradient reaches ``teacher``.
 
         Args:
             student: logits of the student.
             teacher: logits of the teacher, of the same shape.
 
         Raises:
-            InputError: if the shapes differ or there is one channel only.
+            InputError: if the shapes differ, or there is one channel only with softmax.
         """
-        return logits_kl(student, teacher, direction=self.direction, temperature=self.temperature)
+        return logits_kl(
+            student, teacher, direction=self.direction, temperature=self.temperature, activation=self.activation
+        )
 
     def extra_repr(self) -> str:
         """Show the options in ``print(module)``."""
-        return f"direction={self.direction!r}, temperature={self.temperature}"
+        shown = f"direction={self.direction!r}, temperature={self.temperature}"
+        return shown if self.activation == "softmax" else f"{shown}, activation={self.activation!r}"

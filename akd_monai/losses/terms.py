@@ -77,12 +77,12 @@ class DistillationTerm:
         return "logits" if self.resize else stated_needs(self.loss)
 
 
-def _read_term(entry: object, position: int) -> DistillationTerm | None:
+def _read_term(entry: object, label: str) -> DistillationTerm | None:
     """Return the term of an entry of a config; ``None`` where its weight is 0, whose loss is then not built.
 
     Args:
         entry: a term, or a mapping with its fields and, where ``loss`` is a name, ``"options"`` for its class.
-        position: place of the entry in the list, for messages.
+        label: place of the entry in the list or its name, for messages.
 
     Raises:
         InputError: if an entry is missing or of the wrong kind.
@@ -90,7 +90,7 @@ def _read_term(entry: object, position: int) -> DistillationTerm | None:
     """
     if isinstance(entry, DistillationTerm):
         return entry if entry.weight > 0 else None
-    values = _known_entries(entry, position)
+    values = _known_entries(entry, label)
     name = values["name"]
     options = values.pop("options", None) or {}
     _check_term_name(name)
@@ -106,6 +106,22 @@ def _read_term(entry: object, position: int) -> DistillationTerm | None:
     return DistillationTerm(**values)
 
 
+def _named_entry(name: object, entry: object) -> object:
+    """Return an entry of a mapping from names to terms, with its name.
+
+    Raises:
+        InputError: if it has another name of its own.
+    """
+    if isinstance(entry, Mapping):
+        entry = {"name": name, **entry}
+        own = entry["name"]
+    else:
+        own = getattr(entry, "name", name)
+    if own != name:
+        raise InputError(f"the term under {name!r} is called {own!r}: leave its entry 'name' out.")
+    return entry
+
+
 @contextmanager
 def _naming_term(name: str) -> Iterator[None]:
     """Put the term's name in front of the message of an ``InputError`` raised inside."""
@@ -116,15 +132,15 @@ def _naming_term(name: str) -> Iterator[None]:
         raise kind(f"term {name!r}: {error}", code=error.code) from error
 
 
-def _known_entries(entry: object, position: int) -> dict[str, Any]:
+def _known_entries(entry: object, label: str) -> dict[str, Any]:
     """Return a mapping of a config as a dictionary, if it has all entries that a term needs and no other."""
     if not isinstance(entry, Mapping):
-        raise InputError(f"term {position} must be a mapping or a DistillationTerm, got {type(entry).__name__}.")
+        raise InputError(f"term {label} must be a mapping or a DistillationTerm, got {type(entry).__name__}.")
     known = [*(field.name for field in fields(DistillationTerm)), "options"]
-    values = check_mapping(f"term {position}", entry, known)
+    values = check_mapping(f"term {label}", entry, known)
     for required in ("name", "loss"):
         if required not in values:
-            raise InputError(f"term {position} lacks the entry {required!r}.")
+            raise InputError(f"term {label} lacks the entry {required!r}.")
     return values
 
 

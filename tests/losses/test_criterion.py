@@ -74,6 +74,25 @@ def test_layers_and_active_terms():
     assert criterion.teacher_layers == ["x3_0"]
 
 
+def test_a_mapping_from_names_is_the_same_list_in_its_order():
+    entries = {term["name"]: {key: value for key, value in term.items() if key != "name"} for term in PAPER[::-1]}
+    criterion = DistillationCriterion(entries)
+    assert [term.name for term in criterion.active] == ["affinity", "gram", "logits"]
+    criterion.build_adapters({"encoder.3": 3}, {"x3_0": 5}, spatial_dims=2, seed=7)
+    given = maps()
+    values, expected = criterion(*given), paper_criterion()(*given)
+    assert {name: values[name].item() for name in expected} == {name: x.item() for name, x in expected.items()}
+    assert "name" not in entries["gram"]
+
+
+def test_a_mapping_may_leave_out_a_term_and_hold_built_ones():
+    soft = DistillationTerm("soft", nn.MSELoss())
+    criterion = DistillationCriterion({"gram": None, "soft": soft, "off": {"loss": "logits", "weight": 0}})
+    assert criterion.active == [soft]
+    with pytest.raises(InputError, match="the term under 'hard' is called 'soft'"):
+        DistillationCriterion({"hard": soft})
+
+
 def test_layers_are_sorted_and_listed_once():
     layers = ["b.1", "a", "b.1"]
     terms = [{"name": f"g{k}", "loss": "gram", "student_layer": x, "teacher_layer": x} for k, x in enumerate(layers)]
@@ -207,8 +226,17 @@ def test_unknown_loss():
         ([{"loss": "gram"}], r"term 0 lacks the entry 'name'"),
         ([PAPER[0], {"name": "x"}], r"term 1 lacks the entry 'loss'"),
         (["gram"], r"term 0 must be a mapping or a DistillationTerm, got str"),
-        (PAPER[0], r"terms must be a list, got dict"),
-        (None, r"terms must be a list, got NoneType"),
+        (PAPER[0], r"term 'name' must be a mapping or a DistillationTerm, got str"),
+        (None, r"terms must be a list, or a mapping from their names, got NoneType"),
+        ("logits", r"terms must be a list, or a mapping from their names, got str"),
+        (
+            {"soft": {"loss": "logits", "name": "hard"}},
+            r"the term under 'soft' is called 'hard': leave its entry 'name'",
+        ),
+        ({"soft": {}}, r"term 'soft' lacks the entry 'loss'"),
+        ({"so.ft": {"loss": "logits"}}, r"a term needs a name without '.' and '/' .*got 'so.ft'"),
+        ({1: {"loss": "logits"}}, r"a term needs a name .*got 1"),
+        ({"soft": {"loss": "logits", "wieght": 1}}, r"unknown entry 'wieght' of term 'soft'"),
     ],
 )
 def test_lists_with_a_mistake(terms, message):

@@ -206,7 +206,11 @@ def test_options_out_of_range(options, message):
 @pytest.mark.parametrize(
     ("student", "teacher", "message"),
     [
-        ((1, 1, 2, 2), (1, 1, 2, 2), r"softmax over one channel .*two softmax channels"),
+        (
+            (1, 1, 2, 2),
+            (1, 1, 2, 2),
+            r"softmax over one channel .*set activation to 'sigmoid', or .*two softmax channels",
+        ),
         ((1, 2, 2, 2), (1, 3, 2, 2), r"differ in channels .*same classes"),
         ((1, 2, 2, 2), (1, 2, 4, 4), r"differ in spatial size .*\"resize\": true"),
         ((1, 2, 2, 2), (2, 2, 2, 2), r"differ in batch size .*same images"),
