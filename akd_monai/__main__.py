@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import fire
 from fire.core import FireExit
 
-from akd_monai._cli import bundle_verbs, data_verbs
+from akd_monai._cli import bundle_verbs, data_verbs, run_verbs
 from akd_monai._cli.door import VERBS
 from akd_monai._cli.flags import check_flags
 from akd_monai._cli.help import overview, verb_help
@@ -26,7 +26,7 @@ from akd_monai.errors import unknown_name
 __all__ = ["main", "user_error"]
 
 # importing them registers the verbs
-_MODULES = (data_verbs, bundle_verbs)
+_MODULES = (data_verbs, bundle_verbs, run_verbs)
 _HELP = ("--help", "-h")
 
 

@@ -74,7 +74,7 @@ def evaluate_bundle(
     for path in configs:
         if not path.is_file():
             raise InputError(f"bundle {str(bundle)!r} has no configs/{path.name}, which evaluation needs.")
-    if "ckpt_path" not in override:
+    if not {"ckpt_path", "ckpt_dir"} & override.keys():
         weights_path(bundle)
     workflow = _EvaluationWorkflow(bundle, configs, part, override)
     workflow.initialize()

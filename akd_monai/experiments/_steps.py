@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from akd_monai._home import map_strings, without_home
 from akd_monai.errors import InputError
 from akd_monai.files import read_json, write_json
 
@@ -46,18 +47,19 @@ class Steps:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._record = folder / "steps.json"
         folder.mkdir(parents=True, exist_ok=True)
-        self._state: dict[str, Any] = {"settings": dict(settings), "done": {}}
+        self._state: dict[str, Any] = {"settings": map_strings(settings, without_home), "done": {}}
         if self._record.is_file():
             found = read_json(
                 self._record, remedy="delete it and start again, or name another folder with --output_dir"
             )
-            differing = [k for k in settings if found["settings"].get(k) != settings[k]]
+            before = map_strings(found["settings"], without_home)
+            differing = [k for k in settings if before.get(k) != self._state["settings"][k]]
             if differing:
                 raise InputError(
                     f"{str(folder)!r} holds a run with another {', '.join(differing)}; "
                     "name another folder with --output_dir, or delete this one."
                 )
-            self._state = found
+            self._state["done"] = map_strings(found["done"], lambda text: without_home(text, "$HOME"))
 
     @property
     def commands(self) -> list[str]:
@@ -70,7 +72,7 @@ class Steps:
 
     def finish(self, name: str, command: str, seconds: float) -> None:
         """Record a step as done."""
-        self._state["done"][name] = {"command": command, "seconds": round(seconds, 1)}
+        self._state["done"][name] = {"command": without_home(command, "$HOME"), "seconds": round(seconds, 1)}
         write_json(self._record, self._state, indent=2)
 
     def run(self, name: str, arguments: Sequence[str], folder: Path) -> None:

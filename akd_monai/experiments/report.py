@@ -7,10 +7,11 @@ import base64
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from akd_monai._home import map_strings, without_home
 from akd_monai.experiments import _tables as tables
 from akd_monai.experiments._comparison import FEW_CASES, METRICS, MIN_PAIRS, cautions, class_names, compare
 from akd_monai.experiments._figures import contour_figure, curves_figure
@@ -19,6 +20,11 @@ from akd_monai.experiments.results import Data, Mlflow, Results, read_results, w
 from akd_monai.files import atomic_write
 
 __all__ = ["rebuild_report", "render_page", "write_report"]
+
+# they are to be pasted into a shell, which does not replace ~ everywhere
+_COMMANDS = ("commands", "mlflow")
+# paths of these are those of files, which are found again
+_FILES = ("systems", "images")
 
 _PROTOCOLS = {
     "cross_site": (
@@ -39,7 +45,8 @@ _PROTOCOLS = {
 def write_report(results: Results, output_dir: str | os.PathLike[str]) -> Path:
     """Write ``index.html`` and ``results.json``, from which the page can be rebuilt.
 
-    Equal results give equal bytes. The page has no link to the outside and runs no script.
+    Equal results give equal bytes. The page has no link to the outside and runs no script. Neither file names the home
+    folder or the user: ``~`` stands for it, and ``$HOME`` in commands.
 
     Args:
         results: the record, see :class:`~akd_monai.experiments.results.Results`; relative paths in it are relative to
@@ -53,6 +60,7 @@ def write_report(results: Results, output_dir: str | os.PathLike[str]) -> Path:
         InputError: if the record lacks something that the page needs.
     """
     folder = Path(output_dir)
+    results = _private(results)
     write_results(results, folder / "results.json")
     return atomic_write(folder / "index.html", render_page(results, folder))
 
@@ -74,6 +82,7 @@ def rebuild_report(results: str | os.PathLike[str], output_dir: str | os.PathLik
 
 def render_page(results: Results, folder: str | os.PathLike[str]) -> str:
     """Return the page as a string; relative paths in ``results`` are relative to ``folder``."""
+    results = _private(results)
     comparisons = compare(results)
     rows, skipped = contour_rows(results, folder)
     histories = {s["label"]: s["history"] for s in results["systems"] if s.get("history")}
@@ -109,6 +118,19 @@ def render_page(results: Results, folder: str | os.PathLike[str]) -> str:
     )
     environment.filters["shown"] = tables.shown
     return environment.get_template("report.html").render(context)
+
+
+def _private(results: Results) -> Results:
+    """Return the results without home folder and user, except where files are found."""
+    private: dict[str, Any] = {}
+    for name, value in results.items():
+        if name in _FILES:
+            private[name] = value
+        elif name in _COMMANDS:
+            private[name] = map_strings(value, lambda text: without_home(text, "$HOME"))
+        else:
+            private[name] = map_strings(value, without_home)
+    return cast("Results", private)
 
 
 def _data_uri(png: bytes) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypedDict, cast, get_args
 import numpy as np
 import pandas as pd
 
+from akd_monai._home import without_home
 from akd_monai.errors import InputError, check_choice, unknown_name
 from akd_monai.files import read_json, write_json
 
@@ -204,12 +205,14 @@ def _check_system(system: System) -> None:
 def write_results(results: Results, path: str | os.PathLike[str]) -> Path:
     """Write the record as JSON, sorted by key, with paths relative to its folder; equal records give equal bytes.
 
+    A file in the home folder of a record that lies elsewhere is stored from ``~``.
+
     Raises:
         InputError: if the record lacks something or holds what JSON cannot.
     """
     check_results(results)
     folder = Path(path).resolve().parent
-    record = _undefined_to_null(_with_paths(results, lambda file: os.path.relpath(folder / file, folder)))
+    record = _undefined_to_null(_with_paths(results, lambda file: _stored(folder / file, folder)))
     try:
         return write_json(path, record, sort_keys=True)
     except InputError:
@@ -237,7 +240,15 @@ def read_results(path: str | os.PathLike[str]) -> Results:
             values = cast("dict[str, Any]", row)
             values.update({k: math.nan for k, v in values.items() if v is None})
     folder = file.resolve().parent
-    return _with_paths(results, lambda name: os.path.normpath(folder / name))
+    return _with_paths(results, lambda name: os.path.normpath(folder / Path(name).expanduser()))
+
+
+def _stored(file: Path, folder: Path) -> str:
+    """Return a path relative to ``folder``, or to the home folder where the way there would name it."""
+    private = without_home(os.path.normpath(file))
+    if private.startswith("~") and not without_home(str(folder)).startswith("~"):
+        return private
+    return os.path.relpath(file, folder)
 
 
 def _need(record: Any, names: tuple[str, ...], what: str) -> None:

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from akd_monai._home import without_home
 
 __all__ = ["as_params", "as_tags", "send_entry"]
 
@@ -16,25 +19,31 @@ _MOST = 100
 
 
 def as_params(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return nested values as params named ``outer/inner``.
+    """Return nested values as params named ``outer/inner``, without the home folder.
 
     Example:
         >>> as_params({"lr": 0.01, "teacher": {"name (short)": "unet"}})
         {'lr': '0.01', 'teacher/name _short_': 'unet'}
     """
-    return {_legal(name): str(value)[:_LONGEST] for name, value in _flat(values)}
+    return {_legal(name): without_home(str(value))[:_LONGEST] for name, value in _flat(values)}
 
 
 def as_tags(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return values as tags."""
-    return {str(name): str(value)[:_LONGEST] for name, value in values.items()}
+    """Return values as tags, without the home folder."""
+    return {str(name): without_home(str(value))[:_LONGEST] for name, value in values.items()}
 
 
-def send_entry(client: Any, run_id: str, entry: Mapping[str, Any]) -> None:
+def send_entry(client: Any, run_id: str, entry: Mapping[str, Any], folder: Path) -> None:
     """Log an entry with ``"time"`` and, each if it likes, ``"params"``, ``"metrics"``, ``"step"``, ``"tags"``.
 
     ``"artifacts"`` are files to be logged, of which missing ones are skipped, and ``"status"`` ends the run. MLflow does
     not change params: a value other than the logged one becomes the tag ``changed/<name>``.
+
+    Args:
+        client: of MLflow.
+        run_id: of the run in MLflow.
+        entry: what is logged.
+        folder: relative paths of artifacts start here.
     """
     from mlflow.entities import Metric, Param, RunTag
 
@@ -53,11 +62,26 @@ def send_entry(client: Any, run_id: str, entry: Mapping[str, Any]) -> None:
             params=[row for row in portion if isinstance(row, Param)],
             tags=[row for row in portion if isinstance(row, RunTag)],
         )
-    for path in entry.get("artifacts", []):
-        if Path(path).is_file():
-            client.log_artifact(run_id, path)
+    for name in entry.get("artifacts", []):
+        # version 0.1 kept paths relative to the working folder
+        found = [path for path in (folder / name, Path(name)) if path.is_file()]
+        if found:
+            _log_artifact(client, run_id, found[0])
     if "status" in entry:
         client.set_terminated(run_id, entry["status"], end_time=entry["time"])
+
+
+def _log_artifact(client: Any, run_id: str, path: Path) -> None:
+    """Log a file, if it is a text, without the home folder."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        client.log_artifact(run_id, str(path))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / path.name
+        copy.write_text(without_home(text), encoding="utf-8")
+        client.log_artifact(run_id, str(copy))
 
 
 def _new_and_changed(

@@ -3,16 +3,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from akd_monai.errors import InputError
+from akd_monai._home import map_strings, runnable_without_home
+from akd_monai.errors import InputError, one_line
+from akd_monai.files import read_json, write_json
 
-__all__ = ["RUN_TAG", "artifact_files", "checked_uri", "effective_uri", "find_run", "without_password"]
+__all__ = [
+    "RUN_TAG",
+    "artifact_files",
+    "checked_uri",
+    "effective_uri",
+    "find_run",
+    "relative_files",
+    "without_home_in_configs",
+    "without_password",
+]
 
 RUN_TAG = "akd_monai.run"
+# as MONAI names the executed config
+_EXECUTED = re.compile(r"config_\d{8}_\d{6}\.json")
+
+# MONAI adds the name to output_dir as if that always was an expression
+_UNEVALUATED = re.compile(r"(.*) \+ '/(config_\d{8}_\d{6}\.json)'")
+
+logger = logging.getLogger(__name__)
 
 
 def find_run(client: Any, experiment_id: str, run: str, old_name: str = "") -> Any:
@@ -65,7 +85,31 @@ def artifact_files(given: Any) -> list[str]:
     for entry in listed:
         if not entry or isinstance(entry, bool):
             continue
-        path = Path(entry)
+        path = Path(_UNEVALUATED.sub(r"\1/\2", str(entry)))
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
         files += [str(file) for file in found if file.is_file()]
     return files
+
+
+def relative_files(files: Sequence[str], folder: Path) -> list[str]:
+    """Return files below ``folder`` relative to it, so that the folder may be moved, and others absolute."""
+    root = folder.absolute()
+    relative = []
+    for file in files:
+        path = Path(file).absolute()
+        relative.append(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+    return relative
+
+
+def without_home_in_configs(files: Sequence[str]) -> None:
+    """Write the executed configs among ``files`` again, with the home folder as an expression: they still run."""
+    for file in files:
+        path = Path(file)
+        if _EXECUTED.fullmatch(path.name):
+            try:
+                config = read_json(path)
+                private = map_strings(config, runnable_without_home)
+                if private != config:
+                    write_json(path, private, indent=4)
+            except (OSError, ValueError) as error:
+                logger.warning("%s may name your home folder (%s)", path, one_line(error))

@@ -16,6 +16,7 @@ from monai.engines import Evaluator
 from monai.handlers import MLFlowHandler
 from monai.utils import path_to_sqlite_uri
 
+from akd_monai._home import without_home
 from akd_monai.errors import InputError
 from akd_monai.files import sha256_of
 from akd_monai.handlers._events import is_first_rank, on_failure, run_late
@@ -27,6 +28,8 @@ from akd_monai.handlers._mlflow_run import (
     checked_uri,
     effective_uri,
     find_run,
+    relative_files,
+    without_home_in_configs,
     without_password,
 )
 from akd_monai.handlers._outage import Outage, limit_retries
@@ -53,6 +56,8 @@ class MLflowTracker(MLFlowHandler):
       ``mlflow_spool.jsonl`` and sent as soon as MLflow answers again, when the run is resumed, or by
       :func:`send_spooled`. A locked SQLite file is not waited for; a new one is made so that several runs may begin at
       once.
+    * Neither params, tags nor files that are logged name the home folder or the user: ``~`` stands for it. An executed
+      config in ``output_dir`` is written again with an expression in place of the folder, so that it still runs.
     * A run that fails ends as ``FAILED`` with the error as a tag, one that is stopped by a signal as ``KILLED``.
 
     An evaluation in the same ``output_dir`` gets a run of its own, with ``_evaluation`` after the name.
@@ -145,6 +150,7 @@ class MLflowTracker(MLFlowHandler):
         if not is_first_rank(engine):
             return
         limit_retries()
+        without_home_in_configs(artifact_files(self._artifacts))
         self._fresh = engine.state.iteration == 0
         self._done = _nothing_left(engine)
         # An evaluation writes to the same folder, but is no part of the training's run.
@@ -155,7 +161,7 @@ class MLflowTracker(MLFlowHandler):
         self._spool = Spool(self.output_dir / SPOOL, self._destination())
         for entry in self._spool.entries:
             entry.pop("status", None)  # how the run ended before it was resumed
-        self._record(params=self._params(engine), tags=self.tags)
+        self._record(params=self._params(engine), tags=as_tags(self.tags))
 
     def _id_of_run(self) -> str:
         try:
@@ -189,14 +195,15 @@ class MLflowTracker(MLFlowHandler):
             tags["checkpoint_sha256"] = sha256_of(self.model_path)
         # once more, however soon after a failure: nothing is trained any more that could be delayed
         self._outage.end_pause()
-        self._record(tags=tags, artifacts=artifact_files(self._artifacts), status="FINISHED")
+        files = relative_files(artifact_files(self._artifacts), self.output_dir)
+        self._record(tags=tags, artifacts=files, status="FINISHED")
         self._leave()
 
     def _failed(self, _: Engine, error: BaseException) -> None:
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             self._record(status="KILLED")
         else:
-            reason = f"{type(error).__name__}: {error}".replace(str(Path.home()), "~")
+            reason = without_home(f"{type(error).__name__}: {error}")
             self._record(tags={"error": reason}, status="FAILED")
         self._leave()
 
@@ -237,7 +244,7 @@ class MLflowTracker(MLFlowHandler):
                 self._spool = None
                 return
         for entry in list(self._spool.entries):
-            send_entry(self.client, self.cur_run.info.run_id, entry)
+            send_entry(self.client, self.cur_run.info.run_id, entry, self.output_dir)
             self._spool.sent(entry)
 
     def _open(self) -> Any:

@@ -27,7 +27,7 @@ def send_spooled(output_dir: str | Path, tracking_uri: str | None = None) -> int
     """Send what :class:`MLflowTracker` kept in ``mlflow_spool.jsonl`` of ``output_dir``, and return how many entries.
 
     Each entry goes to the run that it belongs to, found by an id that no other run has, and created if need be. What
-    was sent is taken out of the file; what could not be sent stays.
+    was sent is taken out of the file; what could not be sent stays. The verb ``send`` of the command line calls it.
 
     Args:
         output_dir: folder of a run that is not running.
@@ -66,7 +66,7 @@ def _send(path: Path, destination: Mapping[str, Any], tracking_uri: str | None) 
         client = MlflowClient(tracking_uri=uri)
         run_id = _run_id(client, uri, spool)
         for entry in list(spool.entries):
-            send_entry(client, run_id, entry)
+            send_entry(client, run_id, entry, path.parent)
             spool.sent(entry)
         _end(client, run_id)
     except Exception as error:  # whatever MLflow and its drivers raise
@@ -75,6 +75,9 @@ def _send(path: Path, destination: Mapping[str, Any], tracking_uri: str | None) 
             where=str(path),
             remedy="nothing is lost: try again, or name another tracking_uri",
         ) from error
+    finally:
+        if len(spool.entries) < count and spool.entries:
+            spool.keep()
     return count
 
 
