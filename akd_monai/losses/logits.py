@@ -48,6 +48,7 @@ class LogitsKLLoss(DistillationLoss):
 
     # Softmax does not see a constant that is added to the logits of a pixel; sigmoid channels are stored one by one.
     teacher_needs: ClassVar[TeacherNeeds] = "differences"
+    activation: Activation = "softmax"
 
     def __init__(
         self,
@@ -59,7 +60,9 @@ class LogitsKLLoss(DistillationLoss):
         _check_kl_options(direction, temperature, activation)
         self.direction: KLDirection = direction
         self.temperature = temperature
-        self.activation: Activation = activation
+        # What is not the default alone is a setting, so that a run which an earlier version started is the same run.
+        if activation != "softmax":
+            self.activation = activation
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Compare logits ``[B, C, *spatial]``, C >= 2 with softmax. No gradient reaches ``teacher``.

@@ -11,7 +11,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 __all__ = ["GramMode", "GramNormalize", "GramReduction", "gram_matrix"]
 
-GramMode = Literal["batch", "channel", "spatial"]
+GramMode = Literal["batch", "channel", "spatial", "auto"]
 GramNormalize = Literal["l2", "dim", "none"]
 GramReduction = Literal["mean", "paper"]
 
@@ -97,7 +97,7 @@ def gram_matrix(features: Tensor, mode: GramMode, normalize: GramNormalize, weig
 
     Args:
         features: float32 or float64.
-        mode: ``"batch"``, ``"channel"`` or ``"spatial"``, see :func:`~akd_monai.losses.functional.gram_loss`.
+        mode: ``"batch"``, ``"channel"`` or ``"spatial"``, as in :func:`~akd_monai.losses.functional.gram_loss`.
         normalize: ``"l2"``, ``"dim"`` or ``"none"``.
         weight: ``[K, C]``, a linear map of the channels to come first; mode ``"batch"`` only.
 

@@ -13,9 +13,11 @@ from akd_monai.errors import InputError, check_choice
 from akd_monai.losses._affinity import AffinityOptions, compute_affinity
 from akd_monai.losses._checks import check_map, full_precision, plain, wide
 
-__all__ = ["AffinityAlgorithm", "affinity_loss", "affinity_terms"]
+__all__ = ["AffinityAlgorithm", "StudentMap", "affinity_loss", "affinity_terms"]
 
 AffinityAlgorithm = Literal["auto", "reference", "box", "dense", "triton"]
+#: What the student's map of an affinity term is.
+StudentMap = Literal["features", "logits"]
 
 
 def affinity_terms(
@@ -123,6 +125,51 @@ def _affinity_of_logits(
     return total
 
 
+def _affinity_of_channels(
+    student: Tensor,
+    logits: Tensor,
+    options: AffinityOptions,
+    algorithm: AffinityAlgorithm,
+    student_map: StudentMap | None,
+) -> Tensor:
+    """Return the mean over the channels of a teacher's logits of the loss under each channel's own two labels.
+
+    Args:
+        student: ``[B, C, *spatial]``.
+        logits: ``[B, K, *spatial]`` of sigmoid channels, of any spatial size.
+        options: the pairs and the margin.
+        algorithm: as asked for.
+        student_map: what the student's map is; ``None``: logits where it has K channels, else features.
+    """
+    check_map("the student's map", student)
+    check_map("the teacher's logits", logits)
+    channels = logits.shape[1]
+    is_logits = student_map == "logits" or (student_map is None and student.shape[1] == channels)
+    if is_logits and student.shape[1] != channels:
+        raise InputError(
+            f"the student's logits and the teacher's differ in channels ({student.shape[1]} and {channels}): both networks "
+            "need the same classes in one order, or student_map must be 'features'."
+        )
+    mean = [(1 / channels, 1 / channels)]
+    total = None
+    for k in range(channels):
+        # The softmax over (0, z) is the sigmoid of z.
+        scores = _with_zero(student[:, k : k + 1]) if is_logits else student
+        (value,) = _affinity(scores, logits[:, k : k + 1], options, algorithm, mean, _present)
+        total = value if total is None else total + value
+    return total  # type: ignore[return-value]  # there is at least one channel
+
+
+def _with_zero(channel: Tensor) -> Tensor:
+    channel = wide(channel)
+    return torch.cat([torch.zeros_like(channel), channel], 1)
+
+
+def _present(logits: Tensor) -> Tensor:
+    """Return the labels ``[B, *spatial]`` of one sigmoid channel ``[B, 1, *spatial]``."""
+    return (logits[:, 0] > 0).byte()
+
+
 def _affinity_options(
     kernel: int, dilation: int, margin: float, ignore_index: int | None, class_balanced: bool, algorithm: str
 ) -> AffinityOptions:
@@ -173,8 +220,8 @@ def _check_scores(scores: Tensor) -> None:
     shape = list(scores.shape)
     if shape[1] < 2:
         raise InputError(
-            f"scores need at least two channels for a softmax, got shape {shape}: give the network two output channels "
-            "(background, foreground) or attach the loss to a feature layer."
+            f"scores need at least two channels for a softmax, got shape {shape}: set activation to 'sigmoid' for the "
+            "logits of one sigmoid channel, or attach the loss to a feature layer."
         )
 
 

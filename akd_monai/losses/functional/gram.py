@@ -14,6 +14,11 @@ from akd_monai.losses.functional._gram_matrix import GramMode, GramNormalize, Gr
 
 __all__ = ["GramMode", "GramNormalize", "GramReduction", "gram_loss"]
 
+_ALONE = (
+    "mode 'batch' compares the images of a batch with each other, and a batch of one has a loss and a gradient of 0: set "
+    "mode to 'channel', or use batches of two or more images."
+)
+
 
 def gram_loss(
     student: Tensor,
@@ -32,9 +37,10 @@ def gram_loss(
     with :math:`K_{bc} = \langle x_b, x_c \rangle`, where a vector is
 
     * mode ``"batch"``: a sample with all its ``C * H * W`` numbers; one matrix ``B x B``. The maps may differ in
-      channels and size. With one sample and ``"l2"`` it is 0.
+      channels and size. With ``"l2"`` it needs two samples: one alone resembles itself, in any network.
     * mode ``"channel"``: one channel of one sample; ``C x C`` per sample. Channels must agree.
     * mode ``"spatial"``: one pixel of one sample; ``HW x HW`` per sample (pool large maps first). Sizes must agree.
+    * mode ``"auto"``: ``"batch"`` for 2D maps, ``"channel"`` for 3D maps, whose batches often are one volume.
 
     On CUDA the products obey PyTorch's TF32 switch, off by default; with it on, differences below 1e-3 are noise.
 
@@ -51,7 +57,7 @@ def gram_loss(
             ``"batch"``: the same as to convolve first, by products of C channels instead of K.
 
     Raises:
-        InputError: if an argument is unknown or out of range, or shapes do not fit.
+        InputError: if an argument is unknown or out of range, shapes do not fit, or the only vector is a sample.
 
     Example:
         >>> student = torch.tensor([[3.0, 4.0], [1.0, 0.0]]).reshape(2, 1, 1, 2)
@@ -63,6 +69,22 @@ def gram_loss(
     printed form, the defaults make it independent of batch size and feature scale.
     """
     _check_gram_options(mode, normalize, reduction, l1_weight)
+    if _is_alone(student, mode, normalize):
+        raise InputError(_ALONE)
+    return _gram_distance(student, teacher, mode, normalize, reduction, l1_weight, adapter)
+
+
+def _gram_distance(
+    student: Tensor,
+    teacher: Tensor,
+    mode: GramMode,
+    normalize: GramNormalize,
+    reduction: GramReduction,
+    l1_weight: float,
+    adapter: Tensor | None,
+) -> Tensor:
+    """Return the loss for checked options, also of one sample; arguments as in :func:`gram_loss`."""
+    mode = _mode_for(mode, student)
     remedy = 'set "adapter": "conv1x1" on the term'
     check_pair(student, teacher, channels=mode == "channel", spatial=mode == "spatial", remedy=remedy)
     _check_adapter(adapter, student, mode)
@@ -73,6 +95,18 @@ def gram_loss(
         weight = None if adapter is None else adapter.to(ours.dtype)
         kernel = gram_matrix(ours, mode, normalize, weight)
         return _distance(kernel, target.to(kernel.dtype), reduction, l1_weight)
+
+
+def _mode_for(mode: GramMode, features: Tensor) -> GramMode:
+    """Return the mode that ``"auto"`` stands for."""
+    if mode != "auto":
+        return mode
+    return "channel" if features.dim() == 5 else "batch"
+
+
+def _is_alone(features: Tensor, mode: GramMode, normalize: GramNormalize) -> bool:
+    """Return whether the only entry of the matrix is the similarity of a sample to itself, which is 1 whatever it is."""
+    return normalize == "l2" and len(features) == 1 and _mode_for(mode, features) == "batch"
 
 
 def _check_gram_options(mode: str, normalize: str, reduction: str, l1_weight: float) -> None:

@@ -206,7 +206,7 @@ def test_options_out_of_range(options, message):
         (torch.zeros(0, 2, 3, 3), torch.zeros(0, 3, 3).int(), r"non-empty"),
         (torch.zeros(1, 2, 3, 3).int(), torch.zeros(1, 3, 3).int(), r"floating point .* got torch.int32"),
         ([[1.0]], torch.zeros(1, 3, 3).int(), r"scores must be a tensor .* got list"),
-        (torch.zeros(1, 1, 3, 3), torch.zeros(1, 3, 3).int(), r"at least two channels .* two output channels"),
+        (torch.zeros(1, 1, 3, 3), torch.zeros(1, 3, 3).int(), r"at least two channels .* activation to 'sigmoid'"),
         (
             torch.zeros(1, 2, 3, 3),
             torch.zeros(1, 3, 3),

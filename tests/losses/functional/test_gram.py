@@ -51,7 +51,8 @@ def gram_loops(student, teacher, mode, normalize, reduction, l1_weight):
 @given(seed=st.integers(0, 2**32 - 1), dims=st.integers(2, 3), l1_weight=st.sampled_from([1.0, 0.0, 0.3]))
 def test_equals_loops(mode, normalize, reduction, seed, dims, l1_weight):
     rng = np.random.default_rng(seed)
-    batch, channels, size = rng.integers(1, 4), rng.integers(1, 4), rng.integers(1, 4, dims)
+    smallest = 2 if (mode, normalize) == ("batch", "l2") else 1
+    batch, channels, size = rng.integers(smallest, 4), rng.integers(1, 4), rng.integers(1, 4, dims)
     other_channels = channels if mode == "channel" else rng.integers(1, 4)
     other_size = size if mode == "spatial" else rng.integers(1, 4, dims)
     student, teacher = rng.normal(size=(batch, channels, *size)), rng.normal(size=(batch, other_channels, *other_size))
@@ -94,10 +95,25 @@ def test_equal_features_cost_nothing(mode, normalize):
     assert gram_loss(features, features.clone(), mode=mode, normalize=normalize).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_one_sample_has_nothing_to_compare():
+@pytest.mark.parametrize("mode", ["batch", "auto"])
+def test_one_sample_has_nothing_to_compare(mode):
     rng = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(1, 4, 2, 2, generator=rng), torch.randn(1, 9, 3, 3, generator=rng)
-    assert gram_loss(student, teacher).item() == pytest.approx(0, abs=1e-6)
+    with pytest.raises(
+        InputError, match=r"a batch of one has a loss and a gradient of 0: set mode to 'channel', or use"
+    ):
+        gram_loss(student, teacher, mode=mode)
+    assert gram_loss(student, teacher, mode=mode, normalize="dim") > 0.01
+    assert gram_loss(student, teacher[:, :4], mode="channel") > 0.01
+
+
+def test_auto_compares_samples_in_2d_and_channels_in_3d():
+    rng = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 4, 3, 3, generator=rng), torch.randn(2, 4, 3, 3, generator=rng)
+    assert torch.equal(gram_loss(student, teacher, mode="auto"), gram_loss(student, teacher, mode="batch"))
+    student, teacher = student.unsqueeze(-1)[:1], teacher.unsqueeze(-1)[:1]
+    assert torch.equal(gram_loss(student, teacher, mode="auto"), gram_loss(student, teacher, mode="channel"))
+    assert gram_loss(student, teacher, mode="auto") > 0.01
 
 
 def test_one_permutation_of_the_pixels_of_both_sides_changes_nothing():
@@ -159,7 +175,7 @@ def test_backward_keeps_no_copy_of_the_features():
     [
         (
             {"mode": "chanel"},
-            r"mode must be one of 'batch', 'channel', 'spatial', got 'chanel'. Did you mean 'channel'",
+            r"mode must be one of 'batch', 'channel', 'spatial', 'auto', got 'chanel'. Did you mean 'channel'",
         ),
         ({"normalize": "L2"}, r"normalize must be one of 'l2', 'dim', 'none', got 'L2'"),
         ({"reduction": "sum"}, r"reduction must be one of 'mean', 'paper', got 'sum'"),
