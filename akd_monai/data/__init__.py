@@ -12,6 +12,7 @@ from akd_monai._lazy import lazy_names
 
 if TYPE_CHECKING:
     from akd_monai.data.cases import fingerprint, read_cases
+    from akd_monai.data.check_prediction import CheckPredictiond
     from akd_monai.data.check_volumes import CheckVolumesd
     from akd_monai.data.identified import IdentifiedSlices
     from akd_monai.data.mask_layout import MaskLayout
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from akd_monai.data.writer import VolumeWriter
 
 _HOMES = {
+    "CheckPredictiond": "check_prediction",
     "CheckVolumesd": "check_volumes",
     "CheckedReader": "reader",
     "read_cases": "cases",
@@ -51,6 +53,7 @@ _HOMES = {
 
 __all__ = [
     "SITES",
+    "CheckPredictiond",
     "CheckVolumesd",
     "CheckedReader",
     "IdentifiedSlices",

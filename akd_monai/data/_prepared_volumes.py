@@ -6,6 +6,9 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import PicklingError, UnpicklingError
@@ -27,6 +30,20 @@ __all__ = ["StoredVolumes", "prepared_volumes"]
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1  # of the stored files; part of their names
+# What zipfile raises for a damaged directory, which no checksum protects: a bit there can turn a record into an encrypted
+# one, or one of another compression.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    UnpicklingError,
+    ValueError,
+    OverflowError,
+    OSError,
+)
 
 
 class StoredVolumes(PersistentDataset):
@@ -34,8 +51,9 @@ class StoredVolumes(PersistentDataset):
 
     The name of a stored file is a hash of the content of the case's files, of the transforms' parameters, and of the
     files that define transforms of your own and functions given to any: a replaced image or a changed parameter finds
-    no old file. Files are written completely or not at all, so processes may share the folder; one that cannot be read
-    is replaced. Volumes are mapped, not read: taking a slice touches that slice alone.
+    no old file. Files are written completely or not at all, so processes may share the folder. Each process tests the
+    checksums of a file before it uses it first, and replaces one that is damaged. From then on volumes are mapped, not
+    read: taking a slice touches that slice alone.
 
     Args:
         data: cases.
@@ -58,13 +76,15 @@ class StoredVolumes(PersistentDataset):
         recipe = _recipe_id(transform)
         # hashed once: what is read later in the run is what was there at its start
         self._paths = [folder / f"{_content_id(case, recipe)}.pt" for case in data]
+        self._intact: set[Path] = set()
 
     def _transform(self, index: int) -> dict[str, torch.Tensor]:
         path = self._paths[index]
-        stored = _read(path)
+        stored = _read(path, is_intact=path in self._intact)
         if stored is None:
             stored = self._pre_transform(dict(self.data[index]))
             _write(path, stored)
+        self._intact.add(path)
         return stored
 
 
@@ -85,15 +105,25 @@ def prepared_volumes(
     )
 
 
-def _read(path: Path) -> dict[str, torch.Tensor] | None:
+def _read(path: Path, *, is_intact: bool) -> dict[str, torch.Tensor] | None:
     if not path.is_file():
         return None
     try:
+        if not is_intact:
+            _check_sums(path)
         stored: dict[str, torch.Tensor] = torch.load(path, weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, UnpicklingError, ValueError) as error:
+    except _DAMAGED as error:
         logger.warning("cached volume %s is damaged (%s); it is prepared again.", path, one_line(error))
         return None
     return stored
+
+
+def _check_sums(path: Path) -> None:
+    """Test the CRC of each record; PyTorch writes them, but does not test them when it reads."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
 
 
 def _write(path: Path, volumes: Mapping[str, torch.Tensor]) -> None:

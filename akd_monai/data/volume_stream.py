@@ -6,15 +6,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import IterableDataset
+from monai.data import IterableDataset, MetaTensor
 from monai.transforms import apply_transform
 from torch.utils.data import get_worker_info
 
-from akd_monai.errors import InputError, one_line
+from akd_monai.errors import InputError, NonFiniteError, one_line
 
 __all__ = ["VolumeStream"]
 
@@ -27,8 +28,9 @@ _Item = Mapping[str, Any]
 class VolumeStream(IterableDataset):
     """Data set for MONAI's ``DataLoader`` that skips what cannot be loaded, says so, and counts it.
 
-    Each item whose transforms raise an error is logged with its file and the cause, in one line. :meth:`report` ends the
-    run with an error if there were any. Worker processes share the items.
+    Each item whose transforms raise an error is logged with its file and the cause, in one line; so is one whose mask
+    cannot be made or written, where :meth:`guarded` stands around postprocessing. :meth:`report` ends the run with an
+    error if there were any. Worker processes share the items.
 
     Args:
         data: items whose ``key`` holds the path of the volume.
@@ -70,8 +72,42 @@ class VolumeStream(IterableDataset):
                 continue
             yield item
 
+    def guarded(self, transform: Callable[..., Any]) -> Callable[[_Item], Any]:
+        """Return ``transform``, of which a failure costs the item alone: it is returned as it was.
+
+        Args:
+            transform: postprocessing; its items hold the volume at ``key``, a ``MetaTensor`` that names its file.
+
+        Example:
+            >>> def broken(item):
+            ...     raise InputError("has no mask", where="a.nii.gz")
+            >>> stream = VolumeStream([{"image": "a.nii.gz"}], dict)
+            >>> volume = MetaTensor(torch.zeros(1), meta={"filename_or_obj": "a.nii.gz"})
+            >>> stream.guarded(broken)({"image": volume})["image"] is volume
+            True
+            >>> stream.reasons
+            {0: 'has no mask'}
+        """
+        return partial(self._finish, transform)
+
+    def _finish(self, transform: Callable[..., Any], item: _Item) -> Any:
+        try:
+            return apply_transform(transform, item)
+        except Exception as error:  # whatever is wrong with one volume, the others are done
+            index = self._index_of(item)
+            if index is None:
+                raise
+            self._record(index, _cause(error))
+            return item
+
+    def _index_of(self, item: _Item) -> int | None:
+        volume = item.get(self.key)
+        file = volume.meta.get("filename_or_obj") if isinstance(volume, MetaTensor) else None
+        files = [os.fspath(known[self.key]) for known in self._items]
+        return files.index(os.fspath(file)) if file in files else None
+
     def report(self) -> None:
-        """Log how many volumes were loaded.
+        """Log how many volumes were segmented.
 
         Raises:
             InputError: if some failed, naming them with their reasons.
@@ -89,11 +125,11 @@ class VolumeStream(IterableDataset):
 
     def _record(self, index: int, error: BaseException) -> None:
         file = os.fspath(self._items[index][self.key])
-        expected = isinstance(error, InputError)
+        expected = isinstance(error, (InputError, NonFiniteError))
         words = one_line(error) if expected else f"{type(error).__name__}: {one_line(error)}"
         message = words if Path(file).name in words else f"{file}: {words}"
         logger.error("not segmented: %s", message)
-        logger.debug("while %s was loaded", file, exc_info=error)
+        logger.debug("while %s was segmented", file, exc_info=error)
         self.reasons[index] = one_line(error.what, 120) if isinstance(error, InputError) else words[:120]
         self._failed[index] = True
 

@@ -76,7 +76,7 @@ class VolumeWriter(NibabelWriter):
             logger.warning("%s: the mask is empty, no voxel is marked.", self.image_path or filename)
         self.data_obj = nifti_like(array, image.affine, self.image_path)
         data = self.data_obj.to_bytes()
-        atomic_write(filename, gzip.compress(data, _LEVEL, mtime=0) if _is_gzip(filename) else data, sync=False)
+        atomic_write(filename, gzip.compress(data, _LEVEL, mtime=0) if _is_gzip(filename) else data)
 
 
 def _is_gzip(filename: str | os.PathLike[str]) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akd_monai.prostate.prepare._sources.base import CaseError
+from akd_monai.prostate.prepare._sources.dicom_lengths import check_lengths
 from akd_monai.prostate.prepare._sources.itk_files import itk_image, last_line
 from akd_monai.prostate.prepare._sources.scanner import known_coil, known_maker, known_model
 
@@ -109,6 +110,7 @@ def read_slice(path: Path) -> Slice:
     """
     import itk
 
+    check_lengths(path)
     io = itk.GDCMImageIO.New()
     io.SetLoadPrivateTags(False)
     io.SetFileName(str(path))
