@@ -174,6 +174,12 @@ def test_an_old_and_a_new_word_together_are_refused(capsys):
     assert line == "akd_monai: --input is the old name of --input_dir, and both are given; leave --input out."
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "numbers where names are expected",
+    injected="`check 5` and others",
+    outcome="one line",
+)
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -235,6 +241,12 @@ def test_tap_that_does_not_exist_lists_near_matches(bundles, capsys):
     assert "'stage3'," in line
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "a teacher without weights",
+    injected="`model.pt` is deleted",
+    outcome="exit code 2, one line with the remedy",
+)
 def test_teacher_without_weights(bundles, capsys):
     (bundles[0] / "models" / "model.pt").unlink()
     assert "has no weights (models/model.pt): train it first" in fails_with(capsys, *distil(bundles))
@@ -252,6 +264,12 @@ def test_image_without_mask(bundles, capsys):
     assert "Case07" in line
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "a truncated volume is given to `distill`",
+    injected="cut after 600 bytes",
+    outcome="exit code 2, one line names it",
+)
 def test_truncated_volume_is_named(bundles, capsys):
     path = bundles[2] / "I2CVB" / "Case01.nii.gz"
     path.write_bytes(path.read_bytes()[:600])
@@ -261,6 +279,12 @@ def test_truncated_volume_is_named(bundles, capsys):
     assert "Case0" in line
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "an override with a typing slip",
+    injected="`--epohcs=3`",
+    outcome="one line with what was meant",
+)
 def test_misspelt_override_is_refused(bundles, capsys):
     assert "unknown config id 'epohcs'. Did you mean 'epochs'" in fails_with(capsys, *distil(bundles, "--epohcs=3"))
 
@@ -318,6 +342,12 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch):
         main(["check", "somewhere"])
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "a flag with a typing slip",
+    injected="`--sitess`, `--chek`, a missing flag and more",
+    outcome="one line with what was meant, before anything is written",
+)
 @pytest.mark.parametrize(
     ("line", "message"),
     [

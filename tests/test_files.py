@@ -74,6 +74,12 @@ def test_failure_leaves_the_old_file_and_no_other(tmp_path):
     assert (path.read_bytes(), os.listdir(tmp_path)) == (b"old", ["model.pt"])
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "stopped before a file takes its name",
+    injected="the process ends within the write",
+    outcome="the old file stays",
+)
 def test_a_process_stopped_before_the_exchange_leaves_the_old_file(tmp_path, monkeypatch):
     path = atomic_write(tmp_path / "a.txt", "old")
 
@@ -110,6 +116,12 @@ def test_threads_that_write_one_file_do_not_disturb_each_other(tmp_path):
     assert ((tmp_path / "a.bin").read_bytes(), os.listdir(tmp_path)) == (b"complete", ["a.bin"])
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "the disk is full",
+    injected="no space for a file",
+    outcome="one line names the folder, what is needed and what is free",
+)
 def test_full_disk_is_named_with_folder_and_size(tmp_path, monkeypatch):
     path = tmp_path / "model.pt"
     save_atomic({"a": torch.zeros(3)}, path)
@@ -121,6 +133,12 @@ def test_full_disk_is_named_with_folder_and_size(tmp_path, monkeypatch):
     assert (sha256_of(path), os.listdir(tmp_path)) == (before, ["model.pt"])
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "the disk fills up while a file is written",
+    injected="a write raises ENOSPC",
+    outcome="one line; the old file stays",
+)
 def test_disk_that_fills_up_meanwhile(tmp_path):
     def write(stream):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -207,6 +225,12 @@ def hold(folder, ready, release):
     release.wait()
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "a process that holds a folder is killed",
+    injected="SIGKILL",
+    outcome="the folder is free at once",
+)
 def test_lock_names_its_holder_and_is_free_after_sigkill(tmp_path):
     context = multiprocessing.get_context("fork")
     ready, release = context.Event(), context.Event()
@@ -237,6 +261,12 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path, value):
     assert read_json(path, kind=list) == [1]
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "broken JSON",
+    injected="several kinds of damage",
+    outcome="one line names file and place",
+)
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -49,6 +49,12 @@ def test_the_home_of_the_root_of_the_disk_and_of_root_is_nobodys(monkeypatch):
     assert without_home("/data/root/x") == "/data/root/x"
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "a user id without a name, as in containers",
+    injected="the look-up raises",
+    outcome="the home folder is still replaced",
+)
 def test_a_user_without_a_name_is_no_error(monkeypatch):
     def unknown():
         raise KeyError("uid not found")

@@ -21,6 +21,12 @@ def run_config(folder, expression: str, options=("-m", "monai.bundle", "run", "-
     )
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "a mistake through `python -m monai.bundle run`",
+    injected="an expression of a config raises it",
+    outcome="the last line is the mistake, exit code 2",
+)
 @pytest.mark.slow
 def test_the_last_line_under_monai_is_the_mistake(tmp_path):
     done = run_config(tmp_path, f"$exec({MISTAKE!r})")

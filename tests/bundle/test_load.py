@@ -64,6 +64,12 @@ def test_weights_of_another_network_are_counted(make_bundle):
         load_network(root)
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "an empty weights file",
+    injected="a state dict without entries",
+    outcome="refused",
+)
 def test_empty_state_dict_does_not_pass_as_loaded(make_bundle):
     root = make_bundle()
     torch.save({}, root / "models" / "model.pt")

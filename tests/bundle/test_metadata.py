@@ -30,6 +30,12 @@ def test_shape_that_is_a_program_is_refused():
         input_shape(meta(shape=("__import__('os').getcwd()", 32)))
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "a teacher that does not fit the student",
+    injected="other channels, classes or dimensions",
+    outcome="one line before training",
+)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -44,6 +50,12 @@ def test_pairs_that_do_not_fit_are_refused(make_bundle, changes, message):
         compare_bundles(teacher, student)
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "a teacher for other values or classes",
+    injected="value range 0 to 255, another class name",
+    outcome="said before training",
+)
 def test_other_value_range_and_names_are_warnings(make_bundle):
     teacher = make_bundle("teacher", meta=meta(value_range=(0, 255), names=("background", "spleen")))
     warnings = compare_bundles(teacher, make_bundle("student", meta=meta()))

@@ -158,6 +158,12 @@ def filled(content, canary):
     return [filled(value, canary) for value in content] if isinstance(content, list) else content
 
 
+@pytest.mark.fault(
+    "Bundles that are not trusted",
+    "a teacher's config tries to run code or import a module",
+    injected="67 attacks as JSON and YAML: expressions, macros, references, targets, modes, downloads",
+    outcome="refused in one line, the canary stays silent",
+)
 @pytest.mark.parametrize("as_yaml", [False, True], ids=["json", "yaml"])
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attack_is_refused_and_nothing_runs(canary, name, as_yaml):
@@ -196,6 +202,12 @@ YAML_CODE = {
 }
 
 
+@pytest.mark.fault(
+    "Bundles that are not trusted",
+    "`!!python` in YAML",
+    injected="tags that make objects",
+    outcome="refused in one line",
+)
 @pytest.mark.parametrize("name", YAML_CODE)
 def test_code_in_yaml_is_one_line(canary, name):
     canary.write(YAML_CODE[name], as_yaml=True)
@@ -220,6 +232,12 @@ def test_values_that_json_has_not_are_refused(canary, value, message):
     assert message in canary.attack()
 
 
+@pytest.mark.fault(
+    "Bundles that are not trusted",
+    "a module of an optional package's name in the working folder",
+    injected="`apex` beside the bundle",
+    outcome="not imported",
+)
 def test_an_optional_package_is_not_taken_from_the_working_folder(canary, monkeypatch):
     # MONAI looks for NVIDIA's apex when this layer is asked for, once
     monkeypatch.setattr("monai.networks.utils._has_nvfuser", None)
@@ -235,6 +253,12 @@ def test_import_statements_of_the_config_do_not_run(canary):
     canary.assert_silent()
 
 
+@pytest.mark.fault(
+    "Bundles that are not trusted",
+    "a target that would leave a hook in the process",
+    injected="a hook for every module",
+    outcome="refused, the student's outputs are unchanged",
+)
 def test_no_hook_stays_in_the_process(canary):
     layer = nn.Conv2d(1, 1, 1)
     before = layer(torch.ones(1, 1, 2, 2))
@@ -245,6 +269,12 @@ def test_no_hook_stays_in_the_process(canary):
     assert not torch.nn.modules.module._global_forward_hooks
 
 
+@pytest.mark.fault(
+    "Bundles that are not trusted",
+    "a config that unfolds to more than memory holds",
+    injected="macros that double 29 times",
+    outcome="refused",
+)
 def test_a_config_that_stands_for_too_much_is_refused(canary):
     canary.write(
         "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30)), as_yaml=True
@@ -256,6 +286,12 @@ def test_a_config_that_stands_for_too_much_is_refused(canary):
     assert "stands for more than 1,000,000 values" in canary.attack()
 
 
+@pytest.mark.fault(
+    "Bundles that are not trusted",
+    "a config nested very deeply",
+    injected="900 levels",
+    outcome="one line",
+)
 def test_a_deep_config_is_one_line(canary):
     canary.write('{"network_def": ' + "[" * 900 + "]" * 900 + "}")
     assert "nested too deeply" in canary.attack()
@@ -274,6 +310,12 @@ def test_trust_runs_it(canary):
     assert canary.file.exists()
 
 
+@pytest.mark.fault(
+    "Bundles that are not trusted",
+    "a config is exchanged between check and construction",
+    injected="the file changes after it was read",
+    outcome="what was checked is built",
+)
 def test_what_was_checked_is_what_is_built(canary, monkeypatch):
     canary.write({"network_def": net(features="@widths"), "widths": [4] * 6})
     resolve = ConfigParser.resolve_macro_and_relative_ids

@@ -111,6 +111,12 @@ def with_code(content, canary):
     return [with_code(value, canary) for value in content] if isinstance(content, list) else content
 
 
+@pytest.mark.fault(
+    "Bundles that are not trusted",
+    "any config",
+    injected="hypothesis makes configs around a canary",
+    outcome="never runs it",
+)
 @settings(
     max_examples=250,
     derandomize=True,

@@ -96,6 +96,12 @@ def test_a_mask_without_image_is_an_error(tmp_path):
             read_cases(tmp_path, require_label=require_label)
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "two files for one case",
+    injected="`Case00.nii` beside `Case00.nii.gz`",
+    outcome="an error names both",
+)
 def test_two_files_for_one_case_are_an_error(tmp_path):
     touch(tmp_path, "HK/Case13.nii.gz", "HK/Case13.nii", "HK/Case13_segmentation.nii.gz")
     with pytest.raises(InputError, match="are the same case; remove one of the two files"):
@@ -125,6 +131,12 @@ def test_cases_of_one_patient_are_known_from_the_manifest(tmp_path):
     assert [case.get("patient_id") for case in read_cases(tmp_path)] == ["a", None, "a"]
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "the manifest of a data set is damaged",
+    injected="broken JSON, odd records",
+    outcome="an error: patients would be mixed over splits",
+)
 @pytest.mark.parametrize(
     ("content", "message"),
     [

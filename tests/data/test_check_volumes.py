@@ -72,6 +72,12 @@ BAD = {
 }
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "a bad image or mask in training and validation",
+    injected="16 faults: shifted, mirrored, NaN, -1, 0/255, 0/3, fractions, full, inverted, one-hot and others",
+    outcome="refused at both doors, with file and remedy",
+)
 @pytest.mark.parametrize("fault", BAD)
 @pytest.mark.parametrize("door", ["training", "validation"])
 def test_what_verify_refuses_is_refused(tmp_path, fault, door):
@@ -105,6 +111,12 @@ def test_a_good_case_is_unchanged(tmp_path, caplog):
     assert caplog.messages == []
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "a constant image, an empty mask",
+    injected="in a training set",
+    outcome="said once a case",
+)
 def test_what_is_odd_is_said_once_a_case(tmp_path, caplog):
     data = case(tmp_path, nifti(np.full(SHAPE, 7, np.int16)), mask(np.zeros_like))
     pipeline()(data)

@@ -33,6 +33,12 @@ def code_of(check, *arguments, **options):
     return caught.value.code
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "one NaN or infinite voxel",
+    injected="one voxel of an array",
+    outcome="found",
+)
 @pytest.mark.parametrize(
     ("value", "code"),
     [(np.nan, "not-finite"), (np.inf, "not-finite"), (-np.inf, "not-finite"), (-2e30, "extreme-values"), (1e29, None)],
@@ -108,6 +114,12 @@ def test_rounding_moves_what_rounding_has_moved():
     assert rounded(integers) is integers
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "an inverted label",
+    injected="nearly every voxel marked",
+    outcome="refused",
+)
 @pytest.mark.parametrize(("background", "code"), [(10, None), (9, "label-full"), (0, "label-full"), (100, None)])
 def test_a_label_that_covers_nearly_all_is_refused(background, code):
     assert code_of(check_share, {0: background, 1: 100 - background}) == code

@@ -49,6 +49,12 @@ def test_volumes_that_differ_in_their_suffix_keep_it(tmp_path):
     assert masks_of(tmp_path, *names) == wanted
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "two volumes would be written to one mask",
+    injected="names that differ in case, accents or suffix alone",
+    outcome="an error names both",
+)
 @pytest.mark.parametrize(
     "names",
     [
@@ -67,6 +73,12 @@ def test_a_clash_is_an_error_that_names_both(tmp_path, names):
     assert not (tmp_path / "masks").exists()
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "a mask would replace a volume",
+    injected="output into the input folder",
+    outcome="refused",
+)
 def test_a_mask_never_overwrites_a_volume(tmp_path):
     with pytest.raises(InputError, match=r"in/a\.nii\.gz: its mask would overwrite the volume .*in/a_pred\.nii\.gz"):
         masks_of(tmp_path, "in/a.nii.gz", "in/a_pred.nii.gz", output="in")
@@ -78,6 +90,12 @@ def test_a_name_without_room_for_the_mask_is_refused(tmp_path):
         masks_of(tmp_path, f"in/{'x' * 244}.nii.gz")
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "the output folder is a file",
+    injected="a file of its name",
+    outcome="refused in one line",
+)
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "masks").write_text("")
     with pytest.raises(InputError, match="cannot be written to"):

@@ -14,6 +14,12 @@ import pytest
 HERE = Path(__file__).resolve().parent
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "mutated files",
+    injected="random bytes of NIfTI, NRRD and MetaImage files changed, cut, doubled",
+    outcome="no crash, no hang, memory below a bound, no damaged gzip accepted",
+)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 @pytest.mark.parametrize(
     ("kind", "count"), [("nii.gz", 20), ("nifti-header", 20), ("nrrd", 10), ("mha", 10), ("mhd", 10)]

@@ -32,6 +32,12 @@ def test_few_items_stay_in_this_process():
     assert run(abs, []) == []
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "a reader kills its process",
+    injected="SIGKILL in a worker process",
+    outcome="costs one item, the others are done",
+)
 def test_one_crash_costs_one_item():
     kill = f"__import__('os').kill(__import__('os').getpid(), {int(signal.SIGKILL)})"
     found = run(eval, ["1 + 1", kill, "2 + 2", "3 + 3"])
@@ -49,6 +55,12 @@ def test_isolated_items_never_stay_in_this_process(workers):
     assert list(for_each(eval, [], workers=workers, progress=False, title="items", isolated=True)) == []
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "every worker process dies",
+    injected="each item kills its process",
+    outcome="gives up, names every item",
+)
 def test_when_nothing_works_it_gives_up_and_names_every_item():
     kill = f"__import__('os').kill(__import__('os').getpid(), {int(signal.SIGKILL)})"
     assert run(eval, [kill] * 6) == [(kill, None)] * 6
@@ -93,6 +105,12 @@ def _runs(process: int) -> bool:
         return False
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "a run with worker processes is killed",
+    injected="SIGKILL to the parent",
+    outcome="no process is left",
+)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_processes_of_a_killed_run_end_with_it(tmp_path):
     script = tmp_path / "naps.py"

@@ -100,6 +100,12 @@ BAD = {
 }
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "MONAI would try the next reader",
+    injected="a file that was refused",
+    outcome="no other reader is asked",
+)
 @pytest.mark.parametrize("fault", BAD)
 @pytest.mark.parametrize("reader", [NAME, CheckedReader, CheckedReader()], ids=["name", "class", "instance"])
 def test_what_is_refused_is_not_given_to_another_reader(tmp_path, fault, reader):

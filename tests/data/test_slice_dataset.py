@@ -229,6 +229,12 @@ def test_sizes_must_agree_unless_a_crop_makes_them():
     assert len(SliceDataset(cases, Compose([crop]), background_ratio=0)) == 2
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "a damaged file in training",
+    injected="truncated, empty, missing or of a wrong checksum",
+    outcome="one line names case and file before the first epoch",
+)
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("part", ["image", "label"])
 @pytest.mark.parametrize(
@@ -273,6 +279,12 @@ def test_a_truncated_file_without_compression_is_named(tmp_path, missing):
         SliceDataset([{**case, "image": str(image)}], load())
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "a random transform fails",
+    injected="it raises for one case",
+    outcome="the case is named",
+)
 def test_a_failing_random_transform_names_the_case():
     def fail(_):
         raise RuntimeError("no such\nluck")

@@ -116,6 +116,12 @@ def test_a_single_case_cannot_be_tested_but_can_be_trained_on():
     assert ids(split_cases(site_cases("HK", 1), "validation", folds=None)) == ["HK/Case00"]
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "several scans of one patient",
+    injected="cases that share a patient",
+    outcome="never in two parts of a split",
+)
 @given(patients=st.lists(st.integers(0, 6), min_size=8, max_size=16), fold=st.integers(0, 1), seed=st.integers(0, 5))
 @settings(max_examples=40, deadline=None)
 def test_a_patient_is_never_in_two_parts(patients, fold, seed):

@@ -166,6 +166,12 @@ REFUSED = {
 }
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "NRRD and MetaImage headers that lie",
+    injected="sizes, data files elsewhere, no geometry, 30000 dimensions and more",
+    outcome="refused with the remedy; the header is never given to ITK",
+)
 @pytest.mark.parametrize("fault", REFUSED)
 def test_what_cannot_be_trusted_is_refused_with_its_remedy(tmp_path, fault):
     name, data, code, words = REFUSED[fault]

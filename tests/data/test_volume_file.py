@@ -61,6 +61,12 @@ def code_in_little_memory(path):
     return run.stdout.strip()
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "a gzip bomb",
+    injected="a gigabyte behind a header that promises 256 bytes",
+    outcome="refused in little memory",
+)
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
 def test_a_bomb_is_not_unpacked(tmp_path):
     path = tmp_path / "a.nii.gz"
@@ -73,6 +79,12 @@ def test_a_bomb_is_not_unpacked(tmp_path):
     assert code_in_little_memory(path) == "oversized"
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "a header of 30000 x 30000 x 30000",
+    injected="in `.nii` and `.nii.gz`",
+    outcome="refused in little memory",
+)
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
 @pytest.mark.parametrize(("name", "code"), [("a.nii.gz", "too-large"), ("a.nii", "too-large")])
 def test_a_header_of_30000_cubed_takes_no_memory(tmp_path, name, code):
@@ -101,6 +113,12 @@ def guarded(most):
     return read
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "bytes after the voxels",
+    injected="513 bytes more than promised",
+    outcome="refused",
+)
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_bytes_after_the_voxels(tmp_path, name):
     padded = put(tmp_path / name, nifti(grey()) + bytes(512))
@@ -121,6 +139,12 @@ def test_a_gzip_of_several_members_is_one_file(tmp_path):
     assert fault_of(path).code == "damaged"
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "one bit of a large gzip flips",
+    injected="a bit in the middle",
+    outcome="refused by its checksum",
+)
 def test_large_voxels_come_in_many_pieces(tmp_path):
     voxels = np.random.default_rng(0).integers(-999, 999, (150, 150, 60)).astype(np.int16)
     path = put(tmp_path / "a.nii.gz", nifti(voxels))
@@ -132,6 +156,12 @@ def test_large_voxels_come_in_many_pieces(tmp_path):
     assert fault_of(path).code == "damaged"
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "a truncated file",
+    injected="cut at every length",
+    outcome="refused at every length",
+)
 def test_each_cut_of_a_file_is_refused(tmp_path):
     complete = put(tmp_path / "a.nii.gz", nifti(grey())).read_bytes()
     for length in range(len(complete)):
@@ -139,6 +169,12 @@ def test_each_cut_of_a_file_is_refused(tmp_path):
         assert fault_of(tmp_path / "b.nii.gz").code in ("empty-file", "not-an-image", "truncated")
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "a pipe, a device or a link to itself as an image",
+    injected="each under the name of a volume",
+    outcome="one line, no hang",
+)
 def test_pipes_devices_and_links(tmp_path):
     os.mkfifo(tmp_path / "pipe.nii")
     assert fault_of(tmp_path / "pipe.nii").what == "is no regular file"
@@ -151,6 +187,12 @@ def test_pipes_devices_and_links(tmp_path):
     np.testing.assert_array_equal(read_volume_file(tmp_path / "good.nii").array, grey())
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "a link to a secret file as an image",
+    injected="links in four formats",
+    outcome="no byte of it is shown",
+)
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
 def test_no_byte_of_a_file_that_is_no_image_is_shown(tmp_path, name):
     (tmp_path / "secret").write_bytes(b"root:x:0:0:hunter2")
@@ -164,6 +206,12 @@ def test_no_byte_of_a_file_that_is_no_image_is_shown(tmp_path, name):
     assert "DOE" not in str(fault_of(tmp_path / name))
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "a header that cannot be",
+    injected="no affine, sheared, singular, NaN, negative or zero spacing, unknown units and more",
+    outcome="refused; what was found is said",
+)
 @pytest.mark.parametrize(
     ("fields", "code", "words"),
     [
@@ -226,6 +274,12 @@ def test_several_volumes_are_read_only_on_request(tmp_path):
     np.testing.assert_array_equal(read_volume_file(one, several=True).array, grey())
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "lengths in metres or micrometres",
+    injected="units in the header",
+    outcome="converted to mm",
+)
 @pytest.mark.parametrize(("unit", "factor"), [(0, 1), (2, 1), (1, 1000), (3, 0.001), (2 | 8, 1)])
 @pytest.mark.parametrize("codes", [(1, 1), (0, 1), (1, 0)])
 def test_units_are_converted_to_mm(tmp_path, unit, factor, codes):
@@ -237,6 +291,12 @@ def test_units_are_converted_to_mm(tmp_path, unit, factor, codes):
     assert volume.warnings == ()
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "qform and sform disagree",
+    injected="forms some mm apart",
+    outcome="the sform is used, a warning says how far",
+)
 def test_of_two_forms_the_sform_is_used_and_said(tmp_path):
     volume = read_volume_file(put(tmp_path / "a.nii", nifti(grey(), **sform(MIRRORED))))
     np.testing.assert_array_equal(volume.affine, MIRRORED)

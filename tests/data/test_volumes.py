@@ -76,6 +76,12 @@ def test_what_is_named_is_not_called_skipped(tmp_path, caplog):
     assert caplog.messages == []
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "nothing to segment",
+    injected="an empty folder, a folder that is not there",
+    outcome="an error",
+)
 def test_nothing_to_segment_is_an_error_when_the_config_is_run(tmp_path):
     assert input_volumes(tmp_path / "none") == []
     with pytest.raises(InputError, match=r"none' does not exist; give a volume or a folder with --dataset_dir"):

@@ -134,6 +134,12 @@ def test_undefined_is_never_shown_as_a_figure():
     assert "0.00 0.00" not in page.text
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "markup in names of a report",
+    injected="`<script>` and others in titles, labels and cases",
+    outcome="escaped",
+)
 def test_names_are_escaped():
     results = record()
     for system in results["systems"]:
@@ -166,6 +172,12 @@ def test_same_results_same_bytes(tmp_path):
     assert write_report(results, tmp_path / "one").read_bytes() != kept[0]
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "a report is passed on",
+    injected="paths of images in its record",
+    outcome="not on the page",
+)
 def test_no_path_reaches_the_page(tmp_path):
     results = record(tmp_path)
     Path(results["images"]["S3/Case00"]["image"]).unlink()

@@ -58,6 +58,12 @@ def test_the_highest_defined_metric_wins(tmp_path, scores, best, epoch):
     assert (record["metric"], record["epoch"], record["sha256"]) == (best, epoch, sha256_of(tmp_path / "model.pt"))
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "a metric is undefined",
+    injected="validation gives NaN alone",
+    outcome="nothing is saved as best",
+)
 def test_only_undefined_metrics_save_nothing(tmp_path):
     validate(tmp_path, [NAN, NAN])
     assert not (tmp_path / "model.pt").exists()
@@ -83,6 +89,12 @@ def test_fresh_run_does_not_look_back(tmp_path):
     assert weight(tmp_path) == pytest.approx(0.6)
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "the end comes between the record and the weights of the best model",
+    injected="an error between the two writes",
+    outcome="the old best stays valid",
+)
 def test_end_between_record_and_weights_keeps_the_old_best(tmp_path, monkeypatch):
     validate(tmp_path, [0.7])
     with monkeypatch.context() as patch:
@@ -94,6 +106,12 @@ def test_end_between_record_and_weights_keeps_the_old_best(tmp_path, monkeypatch
     assert (handler.metric, weight(tmp_path)) == (0.7, pytest.approx(0.7))
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "`best.json` is damaged",
+    injected="its text is replaced",
+    outcome="reported, not used",
+)
 @pytest.mark.parametrize("content", ["[1]", "{", "null"], ids=["list", "half", "null"])
 def test_a_damaged_record_is_reported_and_not_used(tmp_path, caplog, content):
     validate(tmp_path, [0.9])

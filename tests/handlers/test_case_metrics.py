@@ -137,6 +137,12 @@ def test_name_of_a_case_without_case_id():
     assert handler.table()[["case_id", "site"]].to_numpy().tolist() == [["case_0001", ""]]
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "a network returns NaN in validation",
+    injected="one logit is NaN",
+    outcome="evaluation ends and names the case; arg max would hide it",
+)
 def test_nan_is_seen_before_the_arg_max_hides_it(tmp_path):
     broken = cube(2, 4)
     broken[0, 0, 0, 0] = math.nan
@@ -184,6 +190,12 @@ def test_rounding_of_an_affine_is_no_other_grid():
     assert handler.table()["dice"].tolist() == [1.0]
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "a case is evaluated twice",
+    injected="the same case in two batches",
+    outcome="refused, named",
+)
 def test_the_same_case_twice_is_refused():
     with pytest.raises(InputError, match="case 'a' of site 'S1' came twice"):
         evaluate([case("a", cube(2, 4), cube(2, 4))] * 2, CaseMetrics())
@@ -204,6 +216,12 @@ def test_an_evaluation_stopped_early_writes_no_table(tmp_path, caplog):
     assert "would lack cases" in caplog.text
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "an evaluation fails",
+    injected="a case comes twice",
+    outcome="the table of the evaluation before is kept",
+)
 def test_an_earlier_table_survives_a_failing_run(tmp_path):
     (tmp_path / "per_case.csv").write_text("old")
     with pytest.raises(InputError):

@@ -42,6 +42,12 @@ def bits(size):
     return [*ends, *generator.sample(range(8 * size), 200 - len(ends))]
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "a bit of `resume.pt` flips",
+    injected="200 bits, at random and at both ends",
+    outcome="found in 200 of 200 by checksum; the file before is used",
+)
 def test_a_flipped_bit_is_found_in_200_of_200(files):
     intact = files.path.read_bytes()
     missed = []
@@ -55,6 +61,12 @@ def test_a_flipped_bit_is_found_in_200_of_200(files):
     assert files.newest()[0] == files.path
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "the flipped bit is in the run's description",
+    injected="a bit of its text is flipped",
+    outcome="called damage, not another run; resumed bit-identically from the file before",
+)
 def test_a_flip_in_the_text_of_the_fingerprint_is_damage_not_another_run(trained, tmp_path, caplog):
     build(tmp_path, epochs=2).run()
     intact = (tmp_path / "resume.pt").read_bytes()
@@ -69,6 +81,12 @@ def test_a_flip_in_the_text_of_the_fingerprint_is_damage_not_another_run(trained
         assert torch.equal(trainer.network.state_dict()[key], value)
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "reading a checkpoint fails in an odd way",
+    injected="`torch.load` raises five kinds of errors",
+    outcome="taken as damage; the file before is used",
+)
 @pytest.mark.parametrize("error", [IndexError, UnicodeDecodeError, MemoryError, AttributeError, OverflowError])
 def test_any_error_while_reading_is_damage(files, monkeypatch, error):
     real = torch.load
@@ -99,12 +117,24 @@ def test_a_checkpoint_of_before_checksums_is_read_with_a_note(files, caplog):
     assert "written by an earlier version, without a checksum" in caplog.text
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "a checkpoint without its checksum",
+    injected="saved again by other means",
+    outcome="taken as damage; the file before is used",
+)
 def test_a_checkpoint_that_lost_its_checksum_is_damaged(files, caplog):
     save_atomic(torch.load(files.path, weights_only=True), files.path)
     assert files.newest()[0] == files.previous
     assert "its checksum is missing" in caplog.text
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "a folder in the place of a checkpoint",
+    injected="`resume.pt` is made a folder",
+    outcome="one line before the first step",
+)
 @pytest.mark.parametrize("name", ["resume.pt", "resume-previous.pt"])
 @pytest.mark.parametrize("resume", ["auto", "never"])
 def test_a_folder_in_the_place_of_a_file_is_told_at_the_start(tmp_path, name, resume):

@@ -84,6 +84,12 @@ def test_interrupted_epoch_gives_the_same_average():
     assert rest.state.metrics == complete.state.metrics
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "a term of the loss becomes NaN or infinite",
+    injected="a term returns it in a later iteration",
+    outcome="stopped before the step; term, epoch, iteration and cases are named",
+)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_broken_term_is_named_before_it_reaches_the_weights(bad):
     trainer = trainer_of_terms([FiniteLoss()], affinity=[0.5, 0.5, bad, 0.5])
@@ -94,6 +100,12 @@ def test_a_broken_term_is_named_before_it_reaches_the_weights(bad):
     assert torch.equal(trainer.network.weight, before)
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "the loss of a plain training becomes NaN",
+    injected="the loss returns NaN",
+    outcome="stopped before the step, the cases are named",
+)
 def test_a_plain_trainer_is_checked_too_and_cases_are_named_by_file():
     image = MetaTensor(torch.full((1, 1, 2, 2), math.nan), meta={"filename_or_obj": ["/data/Case03.nii.gz"]})
     net = nn.Conv2d(1, 1, 1)

@@ -64,6 +64,12 @@ def test_one_call_sends_a_finished_run(tmp_path, store, monkeypatch):
     assert send_spooled(tmp_path) == 0
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "the server fails again while kept entries are sent",
+    injected="every call raises",
+    outcome="the file is unchanged, the next call sends all",
+)
 def test_what_cannot_be_sent_stays(tmp_path, store, monkeypatch):
     untracked(tmp_path, store, monkeypatch, epochs=2)
     before = (tmp_path / SPOOL_FILENAME).read_text()
@@ -96,6 +102,12 @@ def test_a_spool_of_version_0_1_is_sent_to_the_run_of_its_name(tmp_path, store):
     assert steps(store, run) == [3]
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "kept entries are sent while the run is running",
+    injected="the folder's lock is held",
+    outcome="refused, says who holds it",
+)
 def test_a_running_training_is_not_disturbed(tmp_path, store):
     with FolderLock(tmp_path), pytest.raises(InputError, match=r"is in use by process .* which sends them itself"):
         send_spooled(tmp_path, store)
@@ -103,6 +115,12 @@ def test_a_running_training_is_not_disturbed(tmp_path, store):
         send_spooled(tmp_path / "missing", store)
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "two runs of one name",
+    injected="the second is kept back and sent later",
+    outcome="two runs in MLflow",
+)
 def test_two_runs_of_one_name_do_not_merge(tmp_path, store, monkeypatch):
     options = {"run_name": "baseline"}
     tracked(tmp_path / "a", store, epochs=1, tracker=options)
@@ -151,6 +169,12 @@ def test_a_resumed_run_is_not_ended_by_what_waited(tmp_path, store, monkeypatch)
     assert (seen, run.info.status, steps(store, run)) == (["RUNNING"], "FINISHED", [1, 2])
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "the database is locked",
+    injected="another connection holds an exclusive lock during the run",
+    outcome="not waited for; trains to the end, sent later by one call",
+)
 def test_a_locked_database_is_not_waited_for(tmp_path, store, monkeypatch, caplog):
     assert _BUSY_SECONDS <= 0.5
     asked = []
@@ -166,6 +190,12 @@ def test_a_locked_database_is_not_waited_for(tmp_path, store, monkeypatch, caplo
     assert steps(store, runs_of(store)[0]) == [1, 2]
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "killed while the database is made; another run is faster",
+    injected="an interrupt within, and a file that appears meanwhile",
+    outcome="complete or not there",
+)
 def test_a_new_database_appears_complete_or_not_at_all(tmp_path, empty_store, monkeypatch):
     path = tmp_path / "new.db"
     uri = f"sqlite:///{path}"
@@ -210,6 +240,12 @@ trainer.run()
 """
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "two first runs on one new database",
+    injected="two processes start at the same moment beside a half-made file",
+    outcome="both complete, a third run works too",
+)
 def test_two_first_runs_on_one_new_database(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     # left by a run that was killed while it made one

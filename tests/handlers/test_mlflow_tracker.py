@@ -111,6 +111,12 @@ def test_killed_run_is_taken_up_again(tmp_path, store, run_toy):
     assert [r.info.run_id for r in runs_of(store)] == [run.info.run_id]
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "a tracked run is stopped",
+    injected="SystemExit within an epoch",
+    outcome="marked as KILLED",
+)
 def test_stopped_run_is_marked(tmp_path, store):
     def stop(engine):
         raise SystemExit(143)
@@ -152,6 +158,12 @@ def test_undefined_metrics_are_left_out_and_named(tmp_path, store):
     assert run.data.tags["undefined"] == "asd, hd95 (epoch 1)"
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "the server dies in the middle of a run",
+    injected="MLflow's client raises from then on",
+    outcome="weights bit-identical; one warning; what was missed is sent when it answers",
+)
 def test_outage_does_not_touch_the_training_and_is_made_up_for(tmp_path, store, monkeypatch, caplog):
     def down(*args, **kwargs):
         raise ConnectionError("server gone")
@@ -169,6 +181,12 @@ def test_outage_does_not_touch_the_training_and_is_made_up_for(tmp_path, store, 
     assert run.data.params["max_epochs"] == "2"
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "the server was never there",
+    injected="a port that nobody listens on",
+    outcome="trains to the end, one warning, everything is kept",
+)
 def test_server_that_was_never_there(tmp_path, monkeypatch, caplog):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -177,6 +195,12 @@ def test_server_that_was_never_there(tmp_path, monkeypatch, caplog):
     assert (tmp_path / SPOOL_FILENAME).is_file()
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "no server and no place to keep what waits",
+    injected="a file in the place of the output folder",
+    outcome="trains to the end, says that entries stay in memory only",
+)
 def test_outage_without_a_place_for_the_spool_does_not_touch_the_training(tmp_path, monkeypatch, caplog):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -188,6 +212,12 @@ def test_outage_without_a_place_for_the_spool_does_not_touch_the_training(tmp_pa
     assert "the entries stay in memory only" in caplog.text
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "one call to MLflow fails",
+    injected="the second of several raises",
+    outcome="made up for within the run",
+)
 def test_recovery_within_a_run(tmp_path, store, monkeypatch):
     monkeypatch.setattr("akd_monai.handlers._outage._PAUSE_SECONDS", 0.0)
     real, calls = MlflowClient.log_batch, []

@@ -37,6 +37,12 @@ def work(rank: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "one of two processes gets a stop signal",
+    injected="SIGTERM to one rank",
+    outcome="both stop after the same step",
+)
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="PyTorch was built without gloo")
 def test_processes_agree_on_a_stop_and_join_their_rows(tmp_path):
     # One thread: a process that has used several cannot be forked safely.

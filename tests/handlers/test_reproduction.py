@@ -55,6 +55,12 @@ def test_batch_terms_position_and_a_hash_of_the_weights_are_saved(tmp_path):
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["iteration"] == 5
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "a stop because of NaN is to be looked into",
+    injected="a NaN after some iterations",
+    outcome="batch, terms and a hash of the weights are saved; resuming meets the same",
+)
 def test_resuming_meets_the_same_batch_and_weights(tmp_path):
     stopped(tmp_path / "a")
     first = torch.load(tmp_path / "a" / "nonfinite.pt", weights_only=True)
@@ -69,6 +75,12 @@ def test_resuming_meets_the_same_batch_and_weights(tmp_path):
     assert [path.name for path in (tmp_path / "a").glob("nonfinite*")] == ["nonfinite.pt"]
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "weights become NaN without a NaN loss",
+    injected="a weight is set to NaN",
+    outcome="stopped; the batch is saved for a reproduction",
+)
 def test_weights_that_became_nan_leave_a_reproduction_too(tmp_path):
     trainer = build(tmp_path)
 
@@ -84,6 +96,12 @@ def test_weights_that_became_nan_leave_a_reproduction_too(tmp_path):
     assert (saved["iteration"], next(iter(saved["values"]))) == (15, "0.weight")
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "the disk is full while a NaN is being reported",
+    injected="saving the reproduction raises ENOSPC",
+    outcome="the reason of the stop is still the message",
+)
 def test_a_full_disk_does_not_hide_the_reason(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "no space left")

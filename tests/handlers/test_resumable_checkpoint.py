@@ -60,6 +60,12 @@ def test_more_epochs_continue_as_if_planned(tmp_path):
     assert all(torch.equal(value, expected[key]) for key, value in grown.network.state_dict().items())
 
 
+@pytest.mark.fault(
+    "The same run, or none",
+    "fewer epochs than are done",
+    injected="resumed with fewer epochs",
+    outcome="refused in one line",
+)
 def test_fewer_epochs_than_done_are_refused(tmp_path):
     train(tmp_path, epochs=3)
     with pytest.raises(InputError, match="already completed 3 epochs, more than max_epochs = 2: raise"):
@@ -116,6 +122,12 @@ def test_never_starts_from_the_beginning(tmp_path):
     assert again.evaluator.state.best_metric_epoch == 1
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "a checkpoint is cut, empty or no checkpoint",
+    injected="the newest file is replaced",
+    outcome="skipped with a warning, the file before is used",
+)
 @pytest.mark.parametrize(
     "damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b[:3000] + b"\xff" * 64 + b[3064:]]
 )
@@ -130,6 +142,12 @@ def test_damaged_file_is_skipped_and_reported(tmp_path, caplog, damage):
     assert trainer.state.iteration == 15
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "both checkpoints are damaged",
+    injected="both files are replaced",
+    outcome="one line with the remedy; no fresh start in silence",
+)
 def test_no_readable_file_is_an_error_not_a_fresh_start(tmp_path):
     train(tmp_path, epochs=2)
     model = sha256_of(tmp_path / "model.pt")
@@ -159,6 +177,12 @@ def test_starting_weights_do_not_overwrite_resumed_ones(tmp_path):
     assert all(torch.equal(value, expected[key]) for key, value in resumed.network.state_dict().items())
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "weights become NaN",
+    injected="a weight is set to NaN during training",
+    outcome="nothing is saved, the checkpoint before is intact",
+)
 def test_non_finite_weights_are_never_saved(tmp_path):
     trainer = build(tmp_path)
 
@@ -238,6 +262,12 @@ def test_scaler_state_is_kept(tmp_path, monkeypatch):
     assert second.scaler.scale_factor == 128.0
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "the output folder cannot be written to",
+    injected="a file stands in its place",
+    outcome="refused before the first step",
+)
 def test_unwritable_folder_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("in the way")
     trainer = build(tmp_path / "file" / "run")
@@ -280,6 +310,12 @@ def test_error_without_any_other_handler_is_not_swallowed(tmp_path):
         trainer.run()
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "the loader fails after a stop signal",
+    injected="the loader raises after Ctrl-C",
+    outcome="the checkpoint is saved",
+)
 def test_failing_loader_after_a_stop_signal_still_saves(tmp_path):
     """Ctrl-C reaches worker processes, too; the batch after it may fail."""
     trainer = build(tmp_path)
@@ -294,6 +330,12 @@ def test_failing_loader_after_a_stop_signal_still_saves(tmp_path):
     assert (leaving.value.code, saved(tmp_path)["iteration"]) == (130, 8)
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "a step fails after a stop signal",
+    injected="an error in the backward pass after Ctrl-C",
+    outcome="a half-done step is not saved",
+)
 def test_error_inside_a_step_after_a_stop_signal_does_not_save(tmp_path):
     trainer = build(tmp_path)
 

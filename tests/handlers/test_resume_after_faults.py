@@ -51,6 +51,12 @@ def assert_same_end(folder, uninterrupted):
     assert {p.name for p in folder.glob("*.pt")} == {"final.pt", "model.pt", "resume.pt", "resume-previous.pt"}
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "SIGKILL within an epoch",
+    injected="the 13th of 20 iterations kills its process, with checkpoints every epoch, 1, 2 or 7 iterations",
+    outcome="resumed; weights, history, best model and batches bit-identical to the uninterrupted run",
+)
 @pytest.mark.parametrize("interval", [None, 1, 2, 7])
 def test_sigkill(run_toy, uninterrupted, tmp_path, interval):
     assert run_toy(tmp_path, {"at_iteration": 13}, interval=interval) == KILLED
@@ -58,6 +64,12 @@ def test_sigkill(run_toy, uninterrupted, tmp_path, interval):
     assert_same_end(tmp_path, uninterrupted)
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "SIGKILL again and again",
+    injected="four kills of one run",
+    outcome="bit-identical",
+)
 def test_sigkill_again_and_again(run_toy, uninterrupted, tmp_path):
     for iteration in (3, 9, 12, 18):
         assert run_toy(tmp_path, {"at_iteration": iteration}, interval=1) == KILLED
@@ -65,12 +77,24 @@ def test_sigkill_again_and_again(run_toy, uninterrupted, tmp_path):
     assert_same_end(tmp_path, uninterrupted)
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "SIGKILL with loader workers",
+    injected="killed in iteration 13 with 2 workers",
+    outcome="bit-identical",
+)
 def test_sigkill_with_worker_processes(run_toy, uninterrupted, tmp_path):
     assert run_toy(tmp_path, {"at_iteration": 13}, interval=1, workers=2) == KILLED
     assert run_toy(tmp_path, interval=1, workers=2) == 0
     assert_same_end(tmp_path, uninterrupted)
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "SIGKILL while a file is half written",
+    injected="the n-th `fsync` halves the file and kills, for 12 n",
+    outcome="bit-identical, no temporary file left",
+)
 @pytest.mark.parametrize("number", [*range(1, 11), 13, 16])
 def test_sigkill_while_a_file_is_half_written(run_toy, uninterrupted, tmp_path, number):
     assert run_toy(tmp_path, {"at_sync": number}) == KILLED
@@ -78,6 +102,12 @@ def test_sigkill_while_a_file_is_half_written(run_toy, uninterrupted, tmp_path, 
     assert_same_end(tmp_path, uninterrupted)
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "SIGKILL just before a file takes its name",
+    injected="the n-th `replace` kills, for 8 n",
+    outcome="bit-identical, no temporary file left",
+)
 @pytest.mark.parametrize("number", range(1, 9))
 def test_sigkill_before_a_file_is_renamed(run_toy, uninterrupted, tmp_path, number):
     assert run_toy(tmp_path, {"at_replace": number}) == KILLED
@@ -85,6 +115,12 @@ def test_sigkill_before_a_file_is_renamed(run_toy, uninterrupted, tmp_path, numb
     assert_same_end(tmp_path, uninterrupted)
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "SIGKILL within a validation",
+    injected="the n-th iteration of the validation kills, for 6 n and two intervals",
+    outcome="bit-identical",
+)
 @pytest.mark.parametrize("interval", [None, 2])
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 6, 8])
 def test_sigkill_within_a_validation(run_toy, uninterrupted, tmp_path, number, interval):
@@ -93,6 +129,12 @@ def test_sigkill_within_a_validation(run_toy, uninterrupted, tmp_path, number, i
     assert_same_end(tmp_path, uninterrupted)
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "50 kills at any moment",
+    injected="SIGKILL from another process after 5 to 150 ms, again and again",
+    outcome="bit-identical",
+)
 def test_fifty_kills_at_any_moment_end_in_one_hash(run_toy, uninterrupted, tmp_path):
     """Each process lives a little, wherever that ends: in a step, a validation, a write, or before it has begun."""
     generator = random.Random(0)
@@ -112,6 +154,12 @@ def test_fifty_kills_at_any_moment_end_in_one_hash(run_toy, uninterrupted, tmp_p
     assert kills == 50
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "Ctrl-C or SIGTERM",
+    injected="the signal arrives in iteration 1, 13, 15 or 20",
+    outcome="saved after the step, exit code 130 or 143, no traceback; resumed bit-identically, no step twice",
+)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("iteration", [1, 13, 15, 20])
 def test_stop_signal_saves_and_leaves(run_toy, uninterrupted, tmp_path, number, code, iteration):
@@ -125,11 +173,23 @@ def test_stop_signal_saves_and_leaves(run_toy, uninterrupted, tmp_path, number, 
     assert len((tmp_path / "batches.txt").read_text().splitlines()) == 20  # no step was done twice
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "a second SIGTERM",
+    injected="two signals in one iteration",
+    outcome="the checkpoint is still saved",
+)
 def test_second_sigterm_does_not_hurry(run_toy, tmp_path):
     assert run_toy(tmp_path, {"at_iteration": 13, "signal": signal.SIGTERM, "times": 2}) == 143
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["iteration"] == 13
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "Ctrl-C twice",
+    injected="two signals in one iteration",
+    outcome="leaves at once; resumed from the checkpoint before, bit-identically",
+)
 def test_second_interrupt_exits_at_once(run_toy, uninterrupted, tmp_path):
     assert run_toy(tmp_path, {"at_iteration": 13, "signal": signal.SIGINT, "times": 2}) == 130
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["iteration"] == 10
@@ -137,6 +197,12 @@ def test_second_interrupt_exits_at_once(run_toy, uninterrupted, tmp_path):
     assert_same_end(tmp_path, uninterrupted)
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "a stop between accumulated batches",
+    injected="SIGTERM in the first of two batches of a step",
+    outcome="saved after the step; bit-identical",
+)
 def test_no_save_between_accumulated_batches(run_toy, tmp_path):
     options = {"trainer": {"accumulation_steps": 2}}
     assert run_toy(tmp_path / "uninterrupted", **options) == 0

@@ -178,6 +178,12 @@ def saved(folder):
     return torch.load(folder / "resume.pt", weights_only=True)
 
 
+@pytest.mark.fault(
+    "The same run, or none",
+    "resumed with another configuration",
+    injected="28 changes: loss, terms, optimizer, schedule, transforms, sampler, network, teacher, validation",
+    outcome="refused; what differs is named with both values",
+)
 @pytest.mark.parametrize(
     ("change", "phrase"),
     [
@@ -221,6 +227,12 @@ def test_what_changes_the_result_is_refused_in_words(tmp_path, data, change, phr
     assert (tmp_path / "run" / "resume.pt").read_bytes() == before
 
 
+@pytest.mark.fault(
+    "The same run, or none",
+    "an image or mask is exchanged between stop and resume",
+    injected="voxels rolled, size and time of the file unchanged",
+    outcome="refused; the case is named",
+)
 @pytest.mark.parametrize("which", ["Case01_segmentation.nii", "Case01.nii"])
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_file_of_equal_size_that_was_exchanged_is_noticed(tmp_path, data, which, cached):
@@ -289,6 +301,12 @@ def test_a_checkpoint_of_before_is_accepted_with_a_note(tmp_path, data, caplog):
     assert saved(tmp_path)["facts"]["loss"]["class"] == "DiceFocalLoss"
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "a checkpoint is passed on",
+    injected="home, user and data folder are searched in its bytes",
+    outcome="not there",
+)
 def test_no_path_and_no_user_is_in_a_checkpoint(tmp_path, data):
     training(tmp_path / "run", data, cache_dir=tmp_path / "cache").run()
     content = (tmp_path / "run" / "resume.pt").read_bytes()

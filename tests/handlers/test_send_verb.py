@@ -32,6 +32,12 @@ def fails_at(monkeypatch, number, error):
     monkeypatch.setattr(MlflowClient, "log_batch", batch)
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "`send` is called twice",
+    injected="a finished run that was kept back",
+    outcome="the second call sends nothing, no other run is touched",
+)
 def test_what_was_kept_back_is_sent_once(tmp_path, store, monkeypatch, capsys):
     tracked(tmp_path / "other", store, epochs=1)
     untracked(tmp_path / "run", store, monkeypatch, epochs=3)
@@ -45,6 +51,12 @@ def test_what_was_kept_back_is_sent_once(tmp_path, store, monkeypatch, capsys):
     assert (sent.info.run_name, sent.info.status) == (unique_run_name(tmp_path / "run"), "FINISHED")
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "the server dies while `send` runs",
+    injected="the third call raises",
+    outcome="what was sent is taken out, the next call sends the rest",
+)
 def test_half_of_it_is_not_sent_again(tmp_path, store, monkeypatch, capsys):
     untracked(tmp_path, store, monkeypatch, epochs=3)
     with monkeypatch.context() as patch:
@@ -61,6 +73,12 @@ def test_half_of_it_is_not_sent_again(tmp_path, store, monkeypatch, capsys):
     assert steps(store, run) == steps(store, run, "val_mean_dice") == SENT_STEPS
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "`send` is killed before it could take out what it sent",
+    injected="the file is put back after all was sent",
+    outcome="sent again, no value is there twice",
+)
 def test_a_killed_sender_leaves_no_value_twice(tmp_path, store, monkeypatch):
     untracked(tmp_path, store, monkeypatch, epochs=3)
     before = tmp_path / "before"
@@ -74,6 +92,12 @@ def test_a_killed_sender_leaves_no_value_twice(tmp_path, store, monkeypatch):
     assert run.info.status == "FINISHED"
 
 
+@pytest.mark.fault(
+    "Tracking",
+    "Ctrl-C during `send`",
+    injected="an interrupt within the second call",
+    outcome="exit code 130, the rest is kept",
+)
 def test_ctrl_c_between_two_entries_keeps_the_rest(tmp_path, store, monkeypatch):
     untracked(tmp_path, store, monkeypatch, epochs=3)
     with monkeypatch.context() as patch:
@@ -95,6 +119,12 @@ def test_files_are_found_after_the_folder_was_moved(tmp_path, store, monkeypatch
     assert [file.path for file in MlflowClient(store).list_artifacts(run.info.run_id)] == ["notes.txt"]
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "what waits to be sent names the home folder",
+    injected="params, tags and files below the home, no server",
+    outcome="`~` in its place",
+)
 def test_what_waits_names_no_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "ada"))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -108,6 +138,12 @@ def test_what_waits_names_no_home(tmp_path, monkeypatch):
     assert str(tmp_path) not in text
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "params and tags name the home folder",
+    injected="paths below the home as values",
+    outcome="`~` in its place; none of MLflow's own tags for user and program",
+)
 def test_params_and_tags_name_no_home_and_no_user(tmp_path, store, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "ada"))
     home = tmp_path / "ada"

@@ -28,6 +28,12 @@ def weights(models):
     return sha256_of(models / "model.pt"), (models / "best.json").read_text()
 
 
+@pytest.mark.fault(
+    "The same run, or none",
+    "a second run with the same `ckpt_dir`",
+    injected="another `output_dir`, the default `ckpt_dir`",
+    outcome="refused before its first step",
+)
 def test_a_second_run_is_refused_before_its_first_step(tmp_path):
     models = tmp_path / "models"
     train(tmp_path / "plain", models, epochs=1, score=lambda epoch: 0.75)
@@ -88,6 +94,12 @@ def test_weights_that_no_run_recorded_may_be_replaced(tmp_path):
     assert record["sha256"] == sha256_of(models / "model.pt")
 
 
+@pytest.mark.fault(
+    "The same run, or none",
+    "two runs at once in one `ckpt_dir`",
+    injected="a second process starts meanwhile",
+    outcome="refused; the process that holds it is named",
+)
 def test_two_runs_at_once_are_refused(tmp_path):
     models = tmp_path / "models"
     lock = f"FolderLock({str(models)!r}, '.model.pt.lock')"
@@ -121,6 +133,12 @@ def test_the_lock_is_given_back_however_a_run_ends(tmp_path, ended):
         pass
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "`ckpt_dir` cannot be written to",
+    injected="a file stands in its place",
+    outcome="refused before the first step",
+)
 def test_a_folder_that_cannot_be_written_to_is_told_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("in the way")
     trainer = build(tmp_path / "run", models=tmp_path / "file" / "models", epochs=1)
@@ -138,6 +156,12 @@ def test_a_folder_in_the_place_of_a_file_is_told_before_the_first_step(tmp_path,
     assert trainer.state.iteration == 0
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "a file of the run cannot be read",
+    injected="a folder in the place of its history or name",
+    outcome="named in one line",
+)
 @pytest.mark.parametrize("name", ["run_name.txt", "history.jsonl"])
 def test_other_files_of_the_run_that_cannot_be_read_are_named(tmp_path, name):
     (tmp_path / name).mkdir()
@@ -145,6 +169,12 @@ def test_other_files_of_the_run_that_cannot_be_read_are_named(tmp_path, name):
         train(tmp_path, tmp_path, epochs=1)
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "the best model was damaged or replaced before a resume",
+    injected="another file in its place",
+    outcome="refused with the remedy",
+)
 def test_a_damaged_best_model_stops_the_resume_that_relies_on_it(tmp_path):
     train(tmp_path, tmp_path, epochs=2)
     path = tmp_path / "model.pt"

@@ -31,6 +31,12 @@ def weights(bundle: Path) -> dict[str, torch.Tensor]:
     return torch.load(bundle / "eval" / "resume.pt", weights_only=True)["parts"]["network"]
 
 
+@pytest.mark.fault(
+    "Teacher cache",
+    "SIGKILL while the cache fills",
+    injected="killed in mid-epoch",
+    outcome="bit-identical weights",
+)
 @pytest.mark.slow
 def test_killed_while_the_cache_fills_and_resumed_ends_with_the_same_weights(
     tmp_path, data_dir, teacher, capfd, one_thread

@@ -23,6 +23,12 @@ def command(folder):
     return [sys.executable, "-W", "ignore", "-m", "akd_monai", "demo", f"--output_dir={folder}", *SMALL]
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "Ctrl-C during the demo",
+    injected="the signal goes to the terminal's group",
+    outcome="exit code 130, no traceback; the same command resumes",
+)
 @pytest.mark.slow
 def test_demo_is_stopped_by_ctrl_c_and_resumed(tmp_path):
     folder, environment = tmp_path / "out", {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -58,6 +64,12 @@ def test_demo_is_stopped_by_ctrl_c_and_resumed(tmp_path):
     assert set(runs["tags.checkpoint_sha256"]) == hashes
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "the demo is killed",
+    injected="SIGKILL to the parent",
+    outcome="no training is left behind",
+)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="skipped: only Linux tells a process that its parent was killed")
 def test_a_killed_demo_leaves_no_training_behind(tmp_path):

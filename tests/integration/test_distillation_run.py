@@ -82,6 +82,12 @@ def test_history_has_every_term_of_every_epoch(distilled):
         assert row["loss/total"] == pytest.approx(sum(terms), rel=1e-5)
 
 
+@pytest.mark.fault(
+    "The same run, or none",
+    "a distillation is resumed with another weight of a term",
+    injected="`--lambda_gram` and an option of the teacher changed",
+    outcome="refused, both named",
+)
 @pytest.mark.slow
 def test_a_refused_resume_says_in_words_what_changed(tmp_path, distilled, data_dir, teacher):
     root = shutil.copytree(distilled, tmp_path / "student")
@@ -93,6 +99,12 @@ def test_a_refused_resume_says_in_words_what_changed(tmp_path, distilled, data_d
     assert "lambdas.gram (was 0.9, is 0.5); teacher_options.channels_last (was False, is True)" in done.stderr
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "SIGKILL of a distillation through MONAI's command line",
+    injected="killed after its first checkpoint",
+    outcome="bit-identical weights",
+)
 @pytest.mark.slow
 def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_weights(tmp_path, data_dir, teacher, distilled):
     root = small_bundle("enet", tmp_path / "student", iterations_per_checkpoint=1)

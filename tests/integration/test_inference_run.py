@@ -64,6 +64,12 @@ def masks_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "equal names in folders, masks and earlier predictions among images",
+    injected="seven files in a tree",
+    outcome="four masks that mirror the tree; what was skipped is named",
+)
 @pytest.mark.slow
 def test_every_volume_has_its_own_mask_and_no_mask_is_segmented(student, tmp_path):
     for name in (
@@ -91,6 +97,12 @@ def output(done) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "two volumes with one mask",
+    injected="`T2` beside `t2`",
+    outcome="exit code 2, nothing is written",
+)
 @pytest.mark.slow
 def test_a_clash_ends_inference_before_anything_is_computed(student, tmp_path):
     for name in ("in/T2.nii.gz", "in/t2.nii.gz", "in/other.nii.gz"):
@@ -131,6 +143,12 @@ def bad_volumes(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "bad volumes in an inference through MONAI's command line",
+    injected="cut, empty, text, flipped bit, NaN, RGB, time series, 2-D among three good ones",
+    outcome="three masks, exit code 2, each bad file named once; no traceback",
+)
 @pytest.mark.slow
 def test_bad_volumes_cost_themselves_alone(student, tmp_path):
     faults = bad_volumes(tmp_path)
@@ -150,6 +168,12 @@ def test_bad_volumes_cost_themselves_alone(student, tmp_path):
         assert f"{name}.nii.gz (" in last
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "a constant image, an empty prediction",
+    injected="an image of one value, a network that says background",
+    outcome="both are said",
+)
 @pytest.mark.slow
 def test_a_constant_image_and_an_empty_mask_are_said(student, tmp_path):
     image = write(tmp_path / "flat.nii.gz", np.full((24, 20, 3), 7, np.float32))
@@ -187,6 +211,12 @@ def test_evaluation_writes_a_row_for_each_held_out_case(student, data_dir):
         assert float(row["dice"]) == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()), abs=1e-5)
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "inference without weights",
+    injected="a bundle that was never trained",
+    outcome="exit code 2, one line",
+)
 @pytest.mark.slow
 def test_missing_weights_end_inference_with_the_remedy(tmp_path, data_dir):
     root = small_bundle("enet", tmp_path / "student")

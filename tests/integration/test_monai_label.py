@@ -277,12 +277,24 @@ def test_viewer_that_wants_nrrd_gets_it(server):
     assert b"unsigned short" in answer.content[:300]
 
 
+@pytest.mark.fault(
+    "MONAI Label",
+    "an image that is not there",
+    injected="a request to a real server",
+    outcome="named in the answer",
+)
 def test_image_that_is_not_there_is_named(server):
     answer = requests.post(f"{server.url}/infer/{MODEL}?image=phantom7&output=image", timeout=60)
     assert answer.status_code == 400
     assert "unknown image 'phantom7' in the studies. Did you mean 'phantom" in answer.json()["detail"]
 
 
+@pytest.mark.fault(
+    "MONAI Label",
+    "weights of another network",
+    injected="exchanged while the server runs",
+    outcome="the request ends with the reason",
+)
 def test_weights_of_another_network_end_the_request(server, tmp_path):
     weights = server.copy / "models" / "model.pt"
     right = weights.read_bytes()
@@ -375,6 +387,12 @@ def test_batch_is_segmented_without_a_gpu(server):
         assert (server.studies / "labels" / "original" / f"{image}.nii.gz").is_file()
 
 
+@pytest.mark.fault(
+    "MONAI Label",
+    "the server is stopped",
+    injected="SIGTERM to a real server during a training",
+    outcome="no process is left",
+)
 def test_server_ends_with_everything_it_started(server):
     server.post(f"/train/{MODEL}", json={"max_epochs": 1000, "tracking": "None"})
     for _ in range(240):

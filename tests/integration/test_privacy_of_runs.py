@@ -116,6 +116,12 @@ def results(student: Path, data: Path, out: Path) -> dict:
     }
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "training, evaluation, inference, report and MLflow of a user",
+    injected="home, user and host are canary strings, every byte is searched, unpacked",
+    outcome="found nowhere but in the places of files within the local database",
+)
 def test_no_output_names_the_user_the_home_or_the_host(home, tmp_path, capfd):
     data = make_phantom(
         home / "data", cases_per_site=4, sites=["I2CVB"], size=SIZE, slices=4, seed=0, progress=False

@@ -76,6 +76,12 @@ def test_weights_of_another_network_are_refused(bundle):
         check_servable(bundle)
 
 
+@pytest.mark.fault(
+    "MONAI Label",
+    "weights that are not those of the metadata",
+    injected="another hash",
+    outcome="refused",
+)
 def test_weights_with_another_hash_than_metadata_says_are_refused(bundle):
     wanted = weights_sha256(bundle)
     change_metadata(bundle, lambda content: content.update(weights_sha256=wanted))
@@ -128,6 +134,12 @@ def test_folder_that_is_no_copy_is_left_alone(bundle, tmp_path):
     assert digest(own) == before
 
 
+@pytest.mark.fault(
+    "MONAI Label",
+    "copying a bundle was interrupted",
+    injected="a half-made copy",
+    outcome="made again",
+)
 def test_copy_that_was_interrupted_is_made_again(bundle, tmp_path):
     (tmp_path / ".tmp-copy" / "configs").mkdir(parents=True)
     shutil.copy(bundle / "configs" / "train.json", tmp_path / ".tmp-copy" / "stray.json")

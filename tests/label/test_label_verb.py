@@ -62,6 +62,12 @@ def test_folder_of_images_must_be_there(installed, tmp_path):
     assert not (tmp_path / "typo").exists()
 
 
+@pytest.mark.fault(
+    "MONAI Label",
+    "masks among the images",
+    injected="earlier predictions in the folder",
+    outcome="refused, named",
+)
 @pytest.mark.parametrize("name", ["case_segmentation.nii.gz", "case_pred.nii.gz", "mask.nii", "case_roi.nrrd"])
 def test_masks_among_the_images_are_refused(installed, studies, name):
     (studies / name).touch()
@@ -69,6 +75,12 @@ def test_masks_among_the_images_are_refused(installed, studies, name):
         serve(str(studies))
 
 
+@pytest.mark.fault(
+    "MONAI Label",
+    "the port is in use",
+    injected="another socket listens",
+    outcome="one line",
+)
 def test_port_in_use_is_named(installed, studies, bundles, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

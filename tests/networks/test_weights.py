@@ -47,6 +47,12 @@ def test_a_network_whose_own_keys_begin_like_a_wrapper(tmp_path):
     assert torch.equal(other["module"].weight, network["module"].weight)
 
 
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "weights of another network",
+    injected="other keys",
+    outcome="refused; keys are counted and named",
+)
 def test_keys_that_do_not_fit_are_counted_and_named(tmp_path):
     torch.save(ENet(2, 1, 2).state_dict(), tmp_path / "model.pt")
     with pytest.raises(
@@ -74,6 +80,12 @@ def test_a_missing_key_is_not_forgiven(tmp_path):
         load_weights(small(), tmp_path / "model.pt")
 
 
+@pytest.mark.fault(
+    "Bundles that are not trusted",
+    "a weights file with code in its pickle",
+    injected="a pickle that calls a function",
+    outcome="refused, nothing runs",
+)
 def test_a_file_that_would_run_code(tmp_path):
     torch.save({"state_dict": Bomb()}, tmp_path / "model.pt")
     with pytest.raises(InputError, match=r"cannot be read as tensors only: it holds more than tensors.*could run code"):

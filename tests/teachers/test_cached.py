@@ -50,6 +50,12 @@ def test_workers_change_nothing(tmp_path):
     assert one.terms == run(tmp_path, steps=10, identify=True).terms
 
 
+@pytest.mark.fault(
+    "Teacher cache",
+    "images or teacher change under a cache",
+    injected="weights, buffers, structure, settings, images, transforms",
+    outcome="computed again",
+)
 @pytest.mark.parametrize("what", ["weight", "buffer", "structure", "setting", "volume", "transform"])
 def test_what_has_changed_is_computed_again(tmp_path, what):
     run(tmp_path, steps=10)

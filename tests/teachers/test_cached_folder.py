@@ -38,6 +38,12 @@ def test_the_folder_says_what_it_holds(tmp_path):
     assert len(told[""]["teacher"]["weights"]) == 64
 
 
+@pytest.mark.fault(
+    "Teacher cache",
+    "the description of a cache is damaged",
+    injected="its text is replaced",
+    outcome="written again",
+)
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"shape": 3}', '{"shape": ["x"]}'])
 def test_a_damaged_description_is_written_again(tmp_path, caplog, damage):
     first = run(tmp_path, steps=5)
@@ -78,6 +84,12 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
         run(tmp_path / "file", steps=5)
 
 
+@pytest.mark.fault(
+    "Teacher cache",
+    "the cache is deleted during a run",
+    injected="the folder is removed",
+    outcome="said in one line",
+)
 def test_a_folder_that_is_deleted_during_a_run_is_said(tmp_path):
     trainer = run(tmp_path, steps=5).trainer
     batch = next(iter(trainer.data_loader))

@@ -92,6 +92,12 @@ def test_sizes_are_those_worked_out_by_hand():
     assert LogitsCoding((4, 384, 384), "float16").row_bytes == 3 * 2 * pixels + pixels
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "a teacher returns NaN or infinity",
+    injected="logits that are not finite",
+    outcome="refused",
+)
 def test_what_is_not_finite_is_refused():
     logits = draw(2, 4, 4)
     logits[0, 0, 0] = float("nan")

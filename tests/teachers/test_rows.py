@@ -85,6 +85,12 @@ def start(work) -> int:
     return child
 
 
+@pytest.mark.fault(
+    "Teacher cache",
+    "killed inside a write",
+    injected="SIGKILL while a row is written",
+    outcome="complete rows only",
+)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="skipped: needs fork")
 @pytest.mark.parametrize(
     "moment", ["first byte", "header", "half a row", "before it has its name", "after it has its name"]
@@ -134,6 +140,12 @@ def die_in_fourth_write(monkeypatch, moment):
     monkeypatch.setattr(rows_module.os, "replace", lethal_replace)
 
 
+@pytest.mark.fault(
+    "Teacher cache",
+    "two processes fill one cache",
+    injected="at the same moment",
+    outcome="the first row counts, all are equal",
+)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="skipped: needs fork")
 def test_of_processes_that_fill_at_once_the_first_one_counts(tmp_path, monkeypatch):
     """Each process stores rows of its own; what one has found, no other one may replace."""
@@ -159,6 +171,12 @@ def keeps_what_it_found(folder, process) -> bool:
     return all(found[n] == (fresh.find(key(n)), fresh.read([key(n)]).tobytes()) for n in found)
 
 
+@pytest.mark.fault(
+    "Teacher cache",
+    "a bit of a cached row flips",
+    injected="a bit of a file",
+    outcome="reported, computed again",
+)
 @pytest.mark.parametrize("place", [3, 8, 12, 51], ids=["tag", "checksum", "first byte of the row", "last byte"])
 def test_a_flipped_bit_is_reported_and_the_row_stored_again(tmp_path, caplog, place):
     fill(RowStore(tmp_path, BYTES), range(3))
@@ -175,6 +193,12 @@ def test_a_flipped_bit_is_reported_and_the_row_stored_again(tmp_path, caplog, pl
     assert path.read_bytes() == before
 
 
+@pytest.mark.fault(
+    "Teacher cache",
+    "a cached row is cut",
+    injected="a shorter file",
+    outcome="computed again",
+)
 @pytest.mark.parametrize("size", [0, 5, 12, 51, 53])
 def test_a_file_of_another_length_is_a_damaged_row(tmp_path, size):
     fill(RowStore(tmp_path, BYTES), range(2))
@@ -215,6 +239,12 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
         RowStore(tmp_path / "file" / "cache", BYTES).append(key(1), 0, row(1))
 
 
+@pytest.mark.fault(
+    "Teacher cache",
+    "the disk of the cache is full",
+    injected="writing raises ENOSPC",
+    outcome="one line; nothing changes",
+)
 def test_a_full_disk_is_explained_and_changes_nothing(tmp_path, monkeypatch):
     fill(RowStore(tmp_path, BYTES), range(2))
 

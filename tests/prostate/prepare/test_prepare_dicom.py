@@ -32,6 +32,12 @@ def nci_patient(root: Path, patient="Prostate3T-01-0007", **other) -> Path:
     return folder
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "files of slices in any order",
+    injected="shuffled names",
+    outcome="ordered by position",
+)
 @pytest.mark.parametrize("orientation", [STRAIGHT, TILTED], ids=["straight", "tilted"])
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [0, 2, 4, 1, 5, 3]])
 def test_slices_follow_position_not_name(tmp_path, orientation, order):
@@ -180,6 +186,12 @@ def spoil_sheared(folder):
         (folder / f"{k:06d}.dcm").write_bytes(dicom(grey()[:, :, k].T, position=where, instance=k + 1))
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "damaged DICOM series",
+    injected="missing, duplicate, oblique, slipped slices, other sizes, garbage and more",
+    outcome="each is named with the remedy; the others are done",
+)
 @pytest.mark.parametrize(
     ("spoil", "code", "words"),
     [

@@ -57,6 +57,12 @@ def test_folder_scans_of_one_patient_share_the_id_and_numbers_stay(tmp_path):
     assert {r["key"]: name for name, r in records(tmp_path / "out").items()}.items() >= first.items()
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "one case has two masks or images",
+    injected="in a folder of several cases",
+    outcome="that case fails, the others are done",
+)
 @pytest.mark.parametrize(
     ("names", "words"),
     [

@@ -43,6 +43,12 @@ BAD = {
 }
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "a bad volume among raw data",
+    injected="one-hot, time series, no affine, sheared, huge values, units, fractions, bomb",
+    outcome="costs its case, with the remedy",
+)
 @pytest.mark.parametrize("fault", BAD)
 def test_a_bad_volume_costs_its_case(tmp_path, fault):
     image, label, code, remedy = BAD[fault]
@@ -52,6 +58,12 @@ def test_a_bad_volume_costs_its_case(tmp_path, fault):
     assert remedy in result.failed[0].remedy
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "headers that ITK trusts",
+    injected="NRRD without geometry, a MetaImage of 30000 dimensions",
+    outcome="costs its case",
+)
 @pytest.mark.parametrize(
     ("name", "image"),
     [
@@ -76,6 +88,12 @@ DOUBTS = {
 }
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "odd but usable volumes",
+    injected="mirrored sform, label 0/3, inverted label, constant image",
+    outcome="prepared with a warning",
+)
 @pytest.mark.parametrize("doubt", DOUBTS)
 def test_what_is_odd_is_a_warning(tmp_path, doubt):
     image, label, words = DOUBTS[doubt]
@@ -106,6 +124,12 @@ module.read_nifti = crash
 """
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "a native crash of a reader",
+    injected="SIGSEGV while one file is read",
+    outcome="costs one case",
+)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_crash_of_a_reader_costs_one_case(tmp_path, monkeypatch, workers):
     raw = tmp_path / "raw"

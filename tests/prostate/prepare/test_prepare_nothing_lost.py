@@ -149,6 +149,12 @@ def result_or_refusal(source, root, out):
         return str(error)
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "files of any kind in the input",
+    injected="trees of every source with extra files",
+    outcome="every file is prepared or named",
+)
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("source", sorted(SOURCES))
 def test_every_file_is_prepared_or_named_and_no_output_is_shared(tmp_path, source, seed):
@@ -229,6 +235,12 @@ def write_one(source, root):
     write_volume(root / image, small(1))
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "two folders with cases of the same numbers",
+    injected="PROMISE12's test folders",
+    outcome="refused, nothing is overwritten",
+)
 def test_promise12_test_folders_with_the_same_numbers_are_refused(tmp_path):
     for number, folder in enumerate(("test1", "test2")):
         write_volume(tmp_path / f"raw/{folder}/Case00.mhd", small(number))
@@ -238,6 +250,12 @@ def test_promise12_test_folders_with_the_same_numbers_are_refused(tmp_path):
         run("promise12", tmp_path / "raw", tmp_path / "out")
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "two files of one case",
+    injected="both formats of a name",
+    outcome="both named, neither taken",
+)
 @pytest.mark.parametrize(
     ("source", "first", "second"),
     [
@@ -281,6 +299,12 @@ def test_two_files_of_one_case_are_both_named_and_neither_is_taken(tmp_path, sou
     assert len(result.done) == 1
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "names that leave the folder or have a meaning",
+    injected="`../x`, `a/b`, `unlabelled`, `con` and more as sites",
+    outcome="refused",
+)
 @pytest.mark.parametrize(
     "name", ["unlabelled", "Unlabelled", "con", "COM1", "nul", "", "..", ".", "a/b", "../x", "a" * 101]
 )
@@ -317,6 +341,12 @@ def test_a_site_folder_of_a_bad_name_costs_its_cases_only(tmp_path, folder):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".lock", "HK", "manifest.json"]
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "sites that differ in case alone",
+    injected="`HK` and `hk`",
+    outcome="refused",
+)
 def test_sites_that_differ_in_case_alone_are_refused(tmp_path):
     for site in ("New", "new"):
         save(tmp_path / f"raw/{site}/Case{len(site)}{site[0] == 'n':d}.nii.gz", grey())
@@ -402,6 +432,12 @@ def test_an_odd_record_of_the_manifest_is_an_error_or_prepared_again(tmp_path, c
         assert json.loads(path.read_text()) == whole
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "a file that may not be read",
+    injected="no right to read",
+    outcome="named",
+)
 def test_a_file_without_the_right_to_read_is_named(tmp_path, monkeypatch):
     save(tmp_path / "raw/a.nii.gz", grey())
     (tmp_path / "raw/IM0001").write_bytes(b"\0" * 128 + b"DICM" + struct.pack("<HH", 8, 0x60))

@@ -47,6 +47,12 @@ def everything_written(*folders):
     return b"\n".join(parts)
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "names in the texts about scanner and coil",
+    injected="`DOE^JOHN coil`, `Skyra MERCY HOSPITAL` and others",
+    outcome="only words of an allow list are stored",
+)
 @pytest.mark.parametrize("source", ["folder", "i2cvb", "nci-isbi-2013"])
 def test_people_and_places_in_the_scanner_texts_are_written_nowhere(tmp_path, caplog, source):
     caplog.set_level("DEBUG")
@@ -68,6 +74,12 @@ def test_people_and_places_in_the_scanner_texts_are_written_nowhere(tmp_path, ca
     assert record["scanner"] == {"manufacturer": "SIEMENS", "model": "other", "receive_coil": "other"}
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "a refused series is described by a name",
+    injected="series descriptions with names",
+    outcome="not in the message",
+)
 def test_a_description_that_names_a_person_is_not_part_of_a_failure(tmp_path, caplog):
     caplog.set_level("DEBUG")
     study = tmp_path / "raw/ProstateDx-01-0001/study"
@@ -109,6 +121,12 @@ def test_known_scanners_are_named():
     assert [known_maker(text) for text in ("GE DOE", "PHILIPS^MERCY")] == ["GE", "Philips"]
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "a name beside a known word",
+    injected="10 names in 8 forms around a coil, model or maker",
+    outcome="stored as `other`, or the known word alone",
+)
 @pytest.mark.parametrize(
     "secret", ["DOE^JOHN", "JOHN DOE", "MERCY", "1950-02-01", "19500201", "01.02.50", "4711", "Ünal", "李", "PAT"]
 )
@@ -138,6 +156,12 @@ def failing_inputs(root: Path) -> dict[str, Path]:
     return folders
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "a prepared set is passed on",
+    injected="home and user are canary strings, some cases fail",
+    outcome="neither is in manifest, report or log",
+)
 def test_no_path_and_no_user_is_written(tmp_path, monkeypatch, caplog):
     home = tmp_path / "home" / "j. r. doe-user"
     monkeypatch.setenv("HOME", str(home))
@@ -161,6 +185,12 @@ def test_no_path_and_no_user_is_written(tmp_path, monkeypatch, caplog):
         assert secret.encode() not in written
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "an operating system error names a path",
+    injected="a reader raises PermissionError",
+    outcome="paths are cut to their last part",
+)
 def test_what_an_unexpected_error_says_of_paths_is_not_stored(tmp_path, monkeypatch, caplog):
     home = tmp_path / "home" / "jane doe"
     monkeypatch.setenv("HOME", str(home))

@@ -31,6 +31,12 @@ def test_a_second_call_changes_nothing(tmp_path):
     assert [p.stat().st_mtime_ns for p in sorted((tmp_path / "out").rglob("*.gz"))] == times
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "raw files change between two calls",
+    injected="one file replaced",
+    outcome="only its case is prepared again",
+)
 @pytest.mark.parametrize("what", ["input image", "input label", "output", "lost output", "option"])
 def test_only_what_changed_is_done_again(tmp_path, what):
     raw, out = six_site(tmp_path / "raw", "HK/Case13", "UCL/Case25"), tmp_path / "out"
@@ -83,6 +89,12 @@ def test_a_label_that_comes_later_moves_the_case(tmp_path):
     assert sorted(state(out)) == ["HK/Case13.nii.gz", "HK/Case13_segmentation.nii.gz", "manifest.json"]
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "two preparations into one folder",
+    injected="the folder's lock is held",
+    outcome="refused",
+)
 def test_two_runs_do_not_write_to_one_folder(tmp_path):
     raw, out = six_site(tmp_path / "raw", "HK/Case13"), tmp_path / "out"
     with FolderLock(out), pytest.raises(InputError, match=rf"out' is in use by process {os.getpid()}: wait until"):

@@ -37,6 +37,12 @@ def test_dicom_folders_of_other_sequences_are_skipped_by_name(tmp_path):
     np.testing.assert_array_equal(voxels(tmp_path / "out/unlabelled/LOCAL/Case00.nii.gz"), dcm.grey(1))
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "other sequences among T2",
+    injected="ADC and sagittal series by their headers",
+    outcome="skipped, named",
+)
 @pytest.mark.parametrize(
     ("header", "why"),
     [
@@ -192,6 +198,12 @@ def test_masks_of_many_names_become_masks(tmp_path, image, mask):
     np.testing.assert_array_equal(voxels(tmp_path / "out/LOCAL/Case00_segmentation.nii.gz")[::-1, ::-1], label() > 0)
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "masks of other structures beside images",
+    injected="names of many kinds",
+    outcome="skipped with a word",
+)
 @pytest.mark.parametrize(
     ("name", "why"),
     [
@@ -218,6 +230,12 @@ def test_what_is_neither_image_nor_mask_of_the_gland_is_skipped_with_a_word(tmp_
     assert f"skipped: {name}: {why}" in str(result).splitlines()
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "a mask is taken for an image",
+    injected="a file of few values under an image's name",
+    outcome="refused by its content",
+)
 @pytest.mark.parametrize("values", [(0, 1), (0, 255), (0, 1, 2, 3), tuple(range(16)), (0.0, 0.5, 1.0)])
 def test_a_mask_in_the_place_of_an_image_fails_by_its_content(tmp_path, values):
     save(tmp_path / "raw/a.nii.gz", grey())
@@ -252,6 +270,12 @@ def test_a_mask_of_another_tree_is_paired_by_its_end_and_said(tmp_path):
     assert "paired by the end of its name: check the case" in result.warnings["LOCAL/Case00"][0]
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "a label or image of several channels",
+    injected="four-dimensional files",
+    outcome="refused; no channel is chosen in silence",
+)
 @pytest.mark.parametrize("channels", [2, 3])
 @pytest.mark.parametrize("kind", ["image", "label"])
 @pytest.mark.parametrize("source", ["folder", "six-site", "prostate158", "decathlon"])

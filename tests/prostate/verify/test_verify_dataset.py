@@ -64,6 +64,12 @@ COPIES = {
 }
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "one scan in two sites",
+    injected="a copy under another name",
+    outcome="found",
+)
 @pytest.mark.parametrize("copy", COPIES)
 def test_one_scan_in_two_sites_is_found(tmp_path, copy):
     write(tmp_path, HK_Case13=grey(1), HK_Case14=grey(2), UCL_Case25=grey(3))
@@ -129,6 +135,12 @@ def test_two_scans_of_one_patient_are_fine_until_a_split_puts_them_apart(tmp_pat
     assert found["patient-in-parts"] == "one patient in several parts of a split: HK/Case13, HK/Case14"
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "one patient in two sites",
+    injected="the same patient in two records",
+    outcome="found",
+)
 def test_one_patient_in_two_sites_is_found_by_the_manifest(tmp_path):
     write(tmp_path, HK_Case13=grey(1), UCL_Case25=grey(2))
     manifest(tmp_path, {"HK/Case13": "p1", "UCL/Case25": "p1"})

@@ -31,6 +31,12 @@ def test_a_good_set_has_no_finding(folder):
     assert not (folder.parent / "report/pictures").exists()
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "a fault in a prepared set",
+    injected="each of 63 faults in a good set",
+    outcome="found alone, with case, file and remedy",
+)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_is_found_alone_with_case_file_and_remedy(folder, fault):
     spoil, code, severity, words = FAULTS[fault]

@@ -53,6 +53,12 @@ ODD = {
 }
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "a manifest with a missing or odd field",
+    injected="each field removed or of another type",
+    outcome="one finding",
+)
 @pytest.mark.parametrize("fault", ODD)
 def test_each_odd_field_of_a_record_is_one_finding(folder, fault):
     record, words = ODD[fault]
@@ -86,6 +92,12 @@ def test_cases_that_are_no_list_of_records_end_in_one_line(folder, cases):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.fault(
+    "Preparing and verifying data",
+    "the manifest is no manifest",
+    injected="lists, numbers, broken JSON",
+    outcome="one line",
+)
 @pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, "\xff", '{"format": 3}'])
 def test_a_file_that_is_no_manifest_ends_in_one_line(folder, text):
     (folder / "manifest.json").write_bytes(text.encode("latin-1"))
