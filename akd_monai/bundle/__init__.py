@@ -16,6 +16,7 @@ from akd_monai.bundle.metadata import (
     weights_path,
     weights_sha256,
 )
+from akd_monai.bundle.outputs import output_activation
 from akd_monai.bundle.profiles import profile_bundles
 from akd_monai.bundle.publish import publish_results
 from akd_monai.bundle.workflow import DistillationWorkflow, distill_bundle, distillation_configs
@@ -38,6 +39,7 @@ __all__ = [
     "input_shape",
     "load_network",
     "new_bundle",
+    "output_activation",
     "profile_bundles",
     "publish_results",
     "read_metadata",
