@@ -10,6 +10,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from akd_monai._home import without_home
 from akd_monai.bundle._results import METRICS, RESULTS, has_section, metadata_with_results, readme_with_results
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_sha256
 from akd_monai.errors import InputError
@@ -25,7 +26,7 @@ def publish_results(bundle_dir: str | Path, rows_file: str | Path, *, data: str,
         bundle_dir: the bundle's folder, with the weights that were evaluated.
         rows_file: the table of cases that ``configs/evaluate.json`` wrote, ``per_case.csv``.
         data: what they were evaluated on, in words: data, sites, part, and whether it is synthetic.
-        trained_by: the command that trained the weights.
+        trained_by: the command that trained the weights; ``$HOME`` is written for the home folder.
 
     Returns:
         The path of the README.
@@ -46,8 +47,8 @@ def publish_results(bundle_dir: str | Path, rows_file: str | Path, *, data: str,
         raise InputError(f"{str(readme)!r} has no section '## Performance' to write to; add the heading.")
     rows = _rows(rows_file)
     results = {
-        "data": str(data),
-        "trained_by": trained_by,
+        "data": without_home(str(data)),
+        "trained_by": None if trained_by is None else without_home(trained_by, "$HOME"),
         "weights_sha256": weights_sha256(bundle_dir),
         "cases": len({row["case_id"] for row in rows}),
         "classes": _classes(rows),

@@ -42,6 +42,22 @@ def test_means_by_hand(bundle, tmp_path):
     assert metadata["weights_sha256"] == hashlib.sha256(b"weights").hexdigest()
 
 
+@pytest.mark.fault(
+    "Privacy",
+    "published results name the home folder",
+    injected="paths of the home in the command that trained and in the words about the data",
+    outcome="`$HOME` and `~` in their place in README, results and metadata",
+)
+def test_what_is_published_names_no_home(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/homes/ada")
+    table = tmp_path / "per_case.csv"
+    publish_results(bundle, table, data="/homes/ada/data", trained_by="distill --dataset_dir=/homes/ada/data")
+    written = [path.read_text() for path in bundle.rglob("*") if path.suffix in (".md", ".json")]
+    assert not any("/homes/ada" in text for text in written)
+    assert "distill --dataset_dir=$HOME/data" in (bundle / "docs" / "README.md").read_text()
+    assert read_results(bundle)["data"] == "~/data"
+
+
 def test_assembling_again_gives_the_same_files(bundle, tmp_path):
     publish_results(bundle, tmp_path / "per_case.csv", data="SYNTHETIC phantom")
     again = bundle_files(read_part("enet"), read_results(bundle))

@@ -30,6 +30,21 @@ def test_a_done_step_is_not_run_again_even_by_another_call(tmp_path, capfd):
     assert Steps(tmp_path, {"seed": 0}).done("write")
 
 
+def test_the_record_names_no_home_and_that_of_before_is_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/homes/ada")
+    settings = {"dataset_dir": "/homes/ada/data", "seed": 0}
+    steps = Steps(tmp_path, settings)
+    steps.finish("write", "python --dataset_dir=/homes/ada/data", 1.0)
+    text = (tmp_path / "steps.json").read_text()
+    assert "ada" not in text
+    assert Steps(tmp_path, settings).commands == ["python --dataset_dir=$HOME/data"]
+    # a record that has the folder itself
+    (tmp_path / "steps.json").write_text(text.replace("~", "/homes/ada").replace("$HOME", "/homes/ada"))
+    assert Steps(tmp_path, settings).commands == ["python --dataset_dir=$HOME/data"]
+    with pytest.raises(InputError, match="another dataset_dir"):
+        Steps(tmp_path, {**settings, "dataset_dir": "/homes/ada/other"})
+
+
 def test_a_failed_step_is_told_and_tried_again(tmp_path):
     steps = Steps(tmp_path, {})
     with pytest.raises(StepError, match=r"exit code 3 from: \(cd .* && python -c"):
