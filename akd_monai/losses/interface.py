@@ -35,7 +35,8 @@ class DistillationLoss(nn.Module):
             default of a module that says nothing. ``"differences"``: the differences of the channels of a pixel, as a
             softmax does; they may have been stored in half precision. ``"labels"``: the channel of the largest logit
             alone or, of one channel, whether it is above 0. A class attribute or a property. Feature maps are always
-            given as they are.
+            given as they are. Of sigmoid channels the last two mean each logit, perhaps in half precision, and its sign;
+            they hold for a loss whose attribute ``activation`` is ``"sigmoid"``, any other is given every number.
 
     Example:
         >>> import torch

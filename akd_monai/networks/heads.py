@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from akd_monai.errors import InputError, unknown_name
-from akd_monai.networks.taps import unwrap
+from akd_monai.networks._wrappers import unwrap
 
 __all__ = ["Head", "select_head"]
 
@@ -48,7 +48,7 @@ def select_head(
     Args:
         output: what the network returned.
         head: an index, a key, or ``None`` for the default.
-        where: whose output it is, for messages: ``"teacher"`` or ``"student"``.
+        where: whose output it is, for messages: ``"teacher"``, ``"student"`` or ``"network"``.
         network: the network, whose class decides between heads of one size.
         image_size: spatial size of the image. Without it a stack of 2D heads cannot be told from a 3D map, and is taken
             for one.
@@ -140,7 +140,7 @@ def _default(entries: Mapping[Any, Any], where: str, name: str) -> Any:
     if largest and name in _FINAL_HEADS:
         return largest[_FINAL_HEADS[name]]
     what = "several outputs could be its logits" if largest else "no output is a map of logits"
-    remedy = f"choose one by {where}_head" if largest else ""
+    remedy = f"choose one by {_flag(where)}" if largest else ""
     raise InputError(f"{what}: {_listed(entries)}", where=where, remedy=remedy)
 
 
@@ -168,9 +168,14 @@ def _checked(logits: Tensor, where: str, image_size: Sequence[int] | None) -> Te
         raise InputError(
             f"logits must be [B, K, *spatial] for images of size {list(image_size)}, got shape {list(logits.shape)}",
             where=where,
-            remedy=f"choose another output by {where}_head, or a network for as many spatial axes",
+            remedy=f"choose another output by {_flag(where)}, or a network for as many spatial axes",
         )
     return logits
+
+
+def _flag(where: str) -> str:
+    """Return the name of the argument that chooses a head."""
+    return f"{where}_head" if where in ("teacher", "student") else "head"
 
 
 @lru_cache(maxsize=64)

@@ -12,25 +12,10 @@ import torch
 from torch import nn
 
 from akd_monai.errors import InputError, UnknownNameError, unknown_name
+from akd_monai.networks._wrappers import unwrap
+from akd_monai.networks.heads import Head, select_head
 
 __all__ = ["FeatureTaps", "list_layers", "probe_layers", "unwrap"]
-
-
-def unwrap(module: nn.Module) -> nn.Module:
-    """Return the network inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile``, in any order.
-
-    Example:
-        >>> network = nn.Identity()
-        >>> unwrap(nn.DataParallel(network)) is network
-        True
-    """
-    while True:
-        inner = getattr(module, "_orig_mod", None)
-        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            inner = module.module
-        if not isinstance(inner, nn.Module):
-            return module
-        module = inner
 
 
 def list_layers(module: nn.Module) -> list[str]:
@@ -147,7 +132,13 @@ def _with_same_last_name(layer: str, layers: Sequence[str]) -> list[str]:
 
 
 def probe_layers(
-    module: nn.Module, layers: Iterable[str | None], input_shape: Sequence[int], device: str | torch.device = "cpu"
+    module: nn.Module,
+    layers: Iterable[str | None],
+    input_shape: Sequence[int],
+    device: str | torch.device = "cpu",
+    *,
+    head: Head = None,
+    where: str = "network",
 ) -> dict[str, tuple[int, ...]]:
     """Return the output shapes of layers for a zero input, by module path.
 
@@ -155,13 +146,15 @@ def probe_layers(
 
     Args:
         module: the network; wrappers are removed as by :func:`unwrap`.
-        layers: module paths; ``None`` or ``""`` asks for the network's output, returned under ``""``.
+        layers: module paths; ``None`` or ``""`` asks for the network's logits, returned under ``""``.
         input_shape: ``(batch, channels, *spatial)``.
         device: where the network is.
+        head: which of several outputs are the logits, see :func:`~akd_monai.networks.select_head`.
+        where: whose network it is, for messages: ``"teacher"``, ``"student"`` or ``"network"``.
 
     Raises:
         UnknownNameError: for a path that does not exist.
-        InputError: when a layer's output is no tensor or a layer does not run, or the network rejects such an input.
+        InputError: when a layer's output is no tensor or a layer does not run, or the network has no such head.
 
     Example:
         >>> probe_layers(nn.Sequential(nn.Conv2d(1, 4, 1)), ["0", None], (1, 1, 8, 8))
@@ -175,17 +168,9 @@ def probe_layers(
         output = inner(torch.zeros(tuple(input_shape), dtype=dtype, device=device))
         shapes = {name: tuple(value.shape) for name, value in taps.features.items()}
     if len(paths) < len(wanted):
-        shapes[""] = _output_shape(inner, output)
+        logits = select_head(output, head, where=where, network=inner, image_size=input_shape[2:])
+        shapes[""] = tuple(logits.shape)
     return shapes
-
-
-def _output_shape(network: nn.Module, output: Any) -> tuple[int, ...]:
-    if not isinstance(output, torch.Tensor):
-        raise InputError(
-            f"{type(network).__name__} returns a {type(output).__name__}, not one tensor of logits; wrap it so that "
-            "forward returns its final logits."
-        )
-    return tuple(output.shape)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 
 from akd_monai.errors import InputError
+from akd_monai.losses.interface import Activation
 
 __all__ = ["check_compiled"]
 
@@ -17,8 +18,13 @@ _REMEDY = "set compile of teacher_options to false"
 Outputs = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
-def check_compiled(plain: Outputs, compiled: Outputs) -> None:
+def check_compiled(plain: Outputs, compiled: Outputs, activation: Activation = "softmax") -> None:
     """Compare logits and features of a plain and a compiled network on the same images.
+
+    Args:
+        plain: of the plain network.
+        compiled: of the compiled one.
+        activation: whether the decision is the arg-max of the logits or the sign of each.
 
     Raises:
         InputError: if a value differs by more than 1e-2 of the largest one, or more than 0.1 % of the decisions do.
@@ -26,11 +32,20 @@ def check_compiled(plain: Outputs, compiled: Outputs) -> None:
     _check_values("logits", plain[0], compiled[0])
     for layer, feature in plain[1].items():
         _check_values(layer, feature, compiled[1][layer])
-    equal = (plain[0].argmax(1) == compiled[0].argmax(1)).float().mean().item()
+    decide = _largest if activation == "softmax" else _present
+    equal = (decide(plain[0]) == decide(compiled[0])).float().mean().item()
     if equal < _DECISIONS:
         raise InputError(
             f"torch.compile changes the teacher's decision in {100 - 100 * equal:.2f} % of the pixels: {_REMEDY}."
         )
+
+
+def _largest(logits: torch.Tensor) -> torch.Tensor:
+    return logits.argmax(1)
+
+
+def _present(logits: torch.Tensor) -> torch.Tensor:
+    return logits > 0
 
 
 def _check_values(name: str, plain: torch.Tensor, compiled: torch.Tensor) -> None:

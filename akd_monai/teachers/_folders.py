@@ -12,7 +12,7 @@ from typing import Any
 
 from akd_monai.files import read_json, write_json
 from akd_monai.teachers._rows import not_writable
-from akd_monai.teachers._store import OutputStore, coding_for, other_shape
+from akd_monai.teachers._store import Coding, OutputStore, coding_for, other_shape
 from akd_monai.teachers.cache import TeacherCache
 
 __all__ = ["create_store", "open_store"]
@@ -37,7 +37,7 @@ def open_store(
     """
     folder, _ = _place(cache, teacher, layer, input_shape)
     shape = _described_shape(folder)
-    return None if shape is None else OutputStore(folder, coding_for(layer, shape, cache.dtype))
+    return None if shape is None else OutputStore(folder, _coding(cache, teacher, layer, shape))
 
 
 def create_store(
@@ -66,9 +66,14 @@ def create_store(
         (7, torch.Size([1, 2, 4, 4]))
     """
     folder, about = _place(cache, teacher, layer, input_shape)
-    coding = coding_for(layer, shape, cache.dtype)
+    coding = _coding(cache, teacher, layer, shape)
     _describe(folder, {**about, "row_bytes": coding.row_bytes, "teacher": dict(teacher)}, shape)
     return OutputStore(folder, coding)
+
+
+def _coding(cache: TeacherCache, teacher: Mapping[str, Any], layer: str, shape: Sequence[int]) -> Coding:
+    """Return the coding that a teacher's facts ask for, which are all that names its folder."""
+    return coding_for(layer, shape, cache.dtype, teacher.get("output", {}).get("activation", "softmax"))
 
 
 def _place(

@@ -9,19 +9,25 @@ from pathlib import Path
 import torch
 
 from akd_monai.errors import InputError
+from akd_monai.losses.interface import Activation
 from akd_monai.teachers._coding import CacheDtype, FeatureCoding, LogitsCoding
 from akd_monai.teachers._rows import RowStore
+from akd_monai.teachers._sigmoid_coding import SigmoidCoding
 
-__all__ = ["LOGITS", "OutputStore", "coding_for", "other_shape"]
+__all__ = ["LOGITS", "Coding", "OutputStore", "coding_for", "other_shape"]
 
 LOGITS = ""
 
 
-def coding_for(layer: str, shape: Sequence[int], dtype: CacheDtype) -> LogitsCoding | FeatureCoding:
+Coding = LogitsCoding | SigmoidCoding | FeatureCoding
+
+
+def coding_for(layer: str, shape: Sequence[int], dtype: CacheDtype, activation: Activation = "softmax") -> Coding:
     """Return how outputs ``(C, *spatial)`` of a layer, ``""`` for the logits, are stored."""
-    if layer == LOGITS:
-        return LogitsCoding(tuple(shape), dtype)
-    return FeatureCoding(tuple(shape), dtype, layer)
+    if layer != LOGITS:
+        return FeatureCoding(tuple(shape), dtype, layer)
+    coding = LogitsCoding if activation == "softmax" else SigmoidCoding
+    return coding(tuple(shape), dtype)
 
 
 class OutputStore:
@@ -35,7 +41,7 @@ class OutputStore:
         shape: ``(C, *spatial)`` of one output.
     """
 
-    def __init__(self, folder: Path, coding: LogitsCoding | FeatureCoding) -> None:
+    def __init__(self, folder: Path, coding: Coding) -> None:
         self.shape = coding.shape
         self._coding = coding
         self._rows = RowStore(folder, coding.row_bytes)
@@ -69,11 +75,11 @@ class OutputStore:
         return self._coding.decode(torch.from_numpy(values).to(device))
 
     def read_decisions(self, keys: Sequence[bytes], device: torch.device | str = "cpu") -> torch.Tensor:
-        """Return logits ``[n, K, *spatial]`` that have the arg-max of the stored ones and mean nothing else.
+        """Return logits ``[n, K, *spatial]`` that decide as the stored ones do and mean nothing else.
 
         Only labels are read, a small part of each row. For logits alone.
         """
-        if not isinstance(self._coding, LogitsCoding):
+        if isinstance(self._coding, FeatureCoding):
             raise TypeError("features have no decisions")
         labels = self._coding.decode_labels(self._rows.read(keys, self._coding.value_bytes))
         return self._coding.logits_of(labels.to(device))

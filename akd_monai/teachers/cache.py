@@ -15,15 +15,15 @@ __all__ = ["TeacherCache"]
 class TeacherCache:
     """A folder for each teacher below ``cache_dir``, and in it one for each layer and image shape.
 
-    The name of a teacher's folder is a hash of what decides its outputs: weights, architecture, precision and device. A
-    changed weight is another folder. Inside, outputs are found by a hash of the prepared volume, the slice and the
-    view: a changed image or transform is another row. Nothing is ever replaced, so nothing can be stale; to free the
-    space, delete ``cache_dir``.
+    The name of a teacher's folder is a hash of what decides its outputs: weights, architecture, precision and device, and
+    the head, classes and activation that are taken of them. A changed weight is another folder. Inside, outputs are found
+    by a hash of the prepared volume, the slice and the view: a changed image or transform is another row. Nothing is ever
+    replaced, so nothing can be stale; to free the space, delete ``cache_dir``.
 
     Args:
         cache_dir: the folder; it is made when the first output is stored.
-        dtype: ``"float32"`` stores every bit; ``"float16"`` takes half of the space for features and a quarter for
-            two-class logits, whose decisions stay exact.
+        dtype: ``"float32"`` stores every bit; ``"float16"`` takes half of the space for features and sigmoid channels and
+            a quarter for two-class logits; decisions stay exact.
 
     Attributes:
         cache_dir: as a path.

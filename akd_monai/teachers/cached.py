@@ -35,7 +35,7 @@ class CachedTeacher:
         teacher: computes what is missing.
         cache: where outputs are stored.
         labels_only: whether no more than the teacher's decision is needed of its logits. Logits are then returned that
-            have the same arg-max and mean nothing else.
+            have the same arg-max or, of sigmoid channels, the same signs, and mean nothing else.
 
     Attributes:
         served: number of images for which outputs were returned.
@@ -157,7 +157,8 @@ class CachedTeacher:
         if keys:
             still = len(keys) - (0 if store is None else store.count(keys))
             missing = still if missing is None else min(missing, still)
-        return Demand(coding_for(layer, output.shape, self.cache.dtype).row_bytes, missing)
+        coding = coding_for(layer, output.shape, self.cache.dtype, self.teacher.output.activation)
+        return Demand(coding.row_bytes, missing)
 
     def _read(self, stores: Mapping[str, OutputStore], keys: list[bytes], device: torch.device) -> TeacherOutputs:
         logits_store = stores[LOGITS]

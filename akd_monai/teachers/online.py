@@ -10,11 +10,11 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from akd_monai.errors import InputError
 from akd_monai.networks import FeatureTaps, probe_layers
 from akd_monai.teachers._compiled import check_compiled
 from akd_monai.teachers._identity import teacher_identity
 from akd_monai.teachers.options import TeacherOptions
+from akd_monai.teachers.output import TeacherOutput
 
 __all__ = ["OnlineTeacher", "TeacherOutputs"]
 
@@ -34,6 +34,7 @@ class OnlineTeacher:
         options: precision, memory order, compiling.
         device: where it is run.
         ambient: type of the trainer's autocast, None when it has none.
+        output: what is taken from the network's output; by default its logits, as they are.
 
     Attributes:
         computed: number of images that went through the network.
@@ -57,11 +58,13 @@ class OnlineTeacher:
         options: TeacherOptions,
         device: torch.device,
         ambient: torch.dtype | None = None,
+        output: TeacherOutput | None = None,
     ) -> None:
         self.network = network
         self.layers = list(layers)
         self.options = options
         self.device = device
+        self.output = output or TeacherOutput()
         self.taps = FeatureTaps(network, layers)
         self.autocast = options.autocast or ambient
         self.computed = 0
@@ -82,7 +85,7 @@ class OnlineTeacher:
             batch: what the loader gave; it is not used.
 
         Raises:
-            InputError: if the network does not return one tensor, or compiling changes what it returns.
+            InputError: if the network's output is not as ``output`` says, or compiling changes what it returns.
         """
         self.computed += len(image)
         self.served += len(image)
@@ -109,18 +112,14 @@ class OnlineTeacher:
         self._compiled = torch.compile(self.network, mode=mode)
         plain = self._forward(self.network, image)
         outputs = self._forward(self._compiled, image)
-        check_compiled(plain, outputs)
+        check_compiled(plain, outputs, self.output.activation)
         return outputs
 
     def _forward(self, network: Any, image: torch.Tensor) -> TeacherOutputs:
         try:
             with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-                logits = network(image)
-            if not isinstance(logits, torch.Tensor):
-                raise InputError(
-                    f"the teacher must return one tensor of logits, got {type(logits).__name__}; "
-                    "wrap the network so that forward returns its final logits."
-                )
+                returned = network(image)
+            logits = self.output(returned, network=self.network, image_size=image.shape[2:])
             return logits, dict(self.taps.features)
         finally:
             self.taps.clear()
@@ -135,8 +134,13 @@ class OnlineTeacher:
 
     def shapes(self, input_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """Return ``(C, *spatial)`` of each tapped layer, and of the logits under ``""``, for one ``(C, *spatial)``."""
-        found = probe_layers(self.network, [*self.layers, None], (1, *input_shape), device=self.device)
-        return {name: shape[1:] for name, shape in found.items()}
+        layers = [*self.layers, None]
+        found = probe_layers(
+            self.network, layers, (1, *input_shape), self.device, head=self.output.head, where="teacher"
+        )
+        shapes = {name: shape[1:] for name, shape in found.items()}
+        shapes[""] = (self.output.channels(shapes[""][0]), *shapes[""][1:])
+        return shapes
 
     def identity(self) -> dict[str, Any]:
         """Return all that decides the outputs but the images, as JSON values."""
@@ -147,6 +151,9 @@ class OnlineTeacher:
             "channels_last": self.options.channels_last,
             "compile": self.options.compile,
         }
+        output = self.output.facts()
+        if output:
+            facts["output"] = output
         if self.device.type == "cuda":
             facts["float32_matmul"] = torch.get_float32_matmul_precision()
             # added to the module when it is imported, where mypy cannot see it

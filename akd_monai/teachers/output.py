@@ -94,10 +94,23 @@ class TeacherOutput:
             InputError: if there is no such head, or the classes do not fit the teacher's channels.
         """
         logits = select_head(output, self.head, where=_WHERE, network=network, image_size=image_size)
+        self.channels(logits.shape[1])
+        return logits if self.classes is None else _merged(logits, self.classes)
+
+    def channels(self, of_teacher: int) -> int:
+        """Return the number of channels after the classes were merged, for a teacher of so many channels.
+
+        Raises:
+            InputError: if the classes do not fit them.
+
+        Example:
+            >>> TeacherOutput().channels(4), TeacherOutput(classes=[[0, 3], [1, 2]]).channels(4)
+            (4, 2)
+        """
         if self.classes is None:
-            return logits
-        _check_channels(self.classes, logits.shape[1], self.activation)
-        return _merged(logits, self.classes)
+            return of_teacher
+        _check_channels(self.classes, of_teacher, self.activation)
+        return len(self.classes)
 
     def facts(self) -> dict[str, Any]:
         """Return what differs from the defaults, as JSON values: a part of what decides a stored output.

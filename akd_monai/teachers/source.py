@@ -11,10 +11,12 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from akd_monai.errors import InputError
-from akd_monai.losses import DistillationCriterion, DistillationTerm
+from akd_monai.losses import DistillationCriterion, TeacherNeeds
+from akd_monai.teachers._activations import needs_of, output_for
 from akd_monai.teachers.cached import CachedTeacher
 from akd_monai.teachers.online import OnlineTeacher, TeacherOutputs
 from akd_monai.teachers.options import TeacherOptions
+from akd_monai.teachers.output import TeacherOutput
 
 __all__ = ["TeacherSource", "teacher_source"]
 
@@ -46,6 +48,7 @@ def teacher_source(
     options: TeacherOptions | Mapping[str, Any] | None,
     device: torch.device,
     ambient: torch.dtype | None = None,
+    output: TeacherOutput | Mapping[str, Any] | None = None,
 ) -> TeacherSource:
     """Return the source of outputs that ``options`` ask for.
 
@@ -55,9 +58,12 @@ def teacher_source(
         options: :class:`TeacherOptions`, or a mapping with its fields.
         device: of the run.
         ambient: type of the trainer's autocast, None when it has none.
+        output: what is taken from the network's output, as :class:`TeacherOutput` or a mapping with its fields; without an
+            activation it is that of the terms.
 
     Raises:
-        InputError: if an option is wrong, or the cache cannot store what a term needs.
+        InputError: if an option is wrong, the terms and ``output`` have different activations, or the cache cannot store
+            what a term needs.
         UnknownNameError: for a layer or an option that does not exist.
 
     Example:
@@ -67,21 +73,22 @@ def teacher_source(
         'CachedTeacher'
     """
     chosen = TeacherOptions.read(options)
-    online = OnlineTeacher(teacher, distillation.teacher_layers, chosen, device, ambient)
+    taken = output_for(distillation.active, output)
+    online = OnlineTeacher(teacher, distillation.teacher_layers, chosen, device, ambient, taken)
     cache = chosen.cache
     if cache is None:
         return online
+    needs = {term.name: needs_of(term, taken.activation) for term in distillation.active}
     if chosen.cache_dtype != "float32":
-        _check_half(distillation.active, chosen.cache_dtype)
-    needs = [term.teacher_needs for term in distillation.active]
-    return CachedTeacher(online, cache, labels_only=all(need in (None, "labels") for need in needs))
+        _check_half(needs, chosen.cache_dtype)
+    return CachedTeacher(online, cache, labels_only=all(need in (None, "labels") for need in needs.values()))
 
 
-def _check_half(terms: Sequence[DistillationTerm], dtype: str) -> None:
+def _check_half(needs: Mapping[str, TeacherNeeds | None], dtype: str) -> None:
     """Refuse a loss that could tell half precision differences from logits in another way than by rounding."""
-    for term in terms:
-        if term.teacher_needs == "logits":
+    for name, need in needs.items():
+        if need == "logits":
             raise InputError(
-                f"term {term.name!r} needs the teacher's logits as they are, but cache_dtype {dtype!r} keeps their "
+                f"term {name!r} needs the teacher's logits as they are, but cache_dtype {dtype!r} keeps their "
                 "differences: set cache_dtype to float32, or teacher_needs of the loss if it needs less."
             )

@@ -174,5 +174,8 @@ def test_probe_of_a_network_that_returns_several_maps():
         def forward(self, x):
             return [x, x]
 
-    with pytest.raises(InputError, match="Several returns a list, not one tensor of logits; wrap it"):
+    with pytest.raises(
+        InputError, match=r"network: several outputs could be its logits: 0 \[1, 1, 4, 4\].*one by head"
+    ):
         probe_layers(Several(), [None], (1, 1, 4, 4))
+    assert probe_layers(Several(), [None], (1, 1, 4, 4), head=1) == {"": (1, 1, 4, 4)}
