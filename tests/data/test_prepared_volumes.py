@@ -16,6 +16,7 @@ import torch
 from monai.transforms import Compose, EnsureChannelFirstd, Lambdad, LoadImaged, ScaleIntensityRanged
 
 from akd_monai.data import SliceDataset
+from akd_monai.data._prepared_volumes import _read
 from akd_monai.errors import InputError
 
 BOTH = ("image", "label")
@@ -50,6 +51,12 @@ def test_a_second_data_set_uses_what_is_stored(tmp_path, monkeypatch):
     assert value(case, tmp_path / "cache") == 2.0
 
 
+@pytest.mark.fault(
+    "The same run, or none",
+    "an image behind a cached volume is replaced",
+    injected="size and time unchanged",
+    outcome="noticed",
+)
 def test_a_replaced_image_is_noticed_even_with_the_old_size_and_time(tmp_path):
     case = write(tmp_path / "A", 2.0)
     assert value(case, tmp_path / "cache") == 2.0
@@ -123,6 +130,12 @@ def test_a_moved_folder_finds_its_volumes(tmp_path):
     assert len(stored(tmp_path / "cache")) == 1
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "a cached volume is damaged",
+    injected="its file is cut at four lengths",
+    outcome="prepared again, said in one line",
+)
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
 def test_a_damaged_stored_volume_is_prepared_again_with_one_line(tmp_path, caplog, keep):
     case, cache = write(tmp_path / "A", 2.0), tmp_path / "cache"
@@ -136,6 +149,40 @@ def test_a_damaged_stored_volume_is_prepared_again_with_one_line(tmp_path, caplo
     assert "is damaged" in caplog.text
     assert path.read_bytes() == complete
     assert stored(cache) == [path]  # no temporary file is left
+
+
+def test_a_flipped_bit_of_a_stored_volume_is_found_wherever_it_changes_anything(tmp_path, caplog):
+    case, cache = write(tmp_path / "A", 2.0), tmp_path / "cache"
+    value(case, cache)
+    (path,) = stored(cache)
+    complete = path.read_bytes()
+    voxels = complete.index(np.float32(2.0).tobytes() * 64)
+    # copies, since volumes are mapped, and the file is written in place here
+    prepared = {key: volume.clone() for key, volume in _read(path, is_intact=False).items()}
+    bits = [8 * voxels + 6, *range(0, 8 * len(complete), 8 * len(complete) // 150)]
+    for bit in bits:
+        changed = bytearray(complete)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        found = _read(path, is_intact=False)
+        # what fills the file up to a multiple of 64 bytes means nothing
+        assert found is None or all(torch.equal(found[key], prepared[key]) for key in prepared), bit
+        if bit == bits[0]:
+            assert found is None
+            assert value(case, cache) == 2.0
+            assert "is damaged" in caplog.text
+            assert path.read_bytes() == complete
+
+
+def test_a_stored_volume_is_summed_once_by_a_data_set(tmp_path, monkeypatch):
+    case, cache = write(tmp_path / "A", 2.0), tmp_path / "cache"
+    value(case, cache)
+    summed = []
+    monkeypatch.setattr("akd_monai.data._prepared_volumes._check_sums", summed.append)
+    dataset = SliceDataset([case], transform(), cache_dir=cache)
+    for index in (0, 1, 2, 0):
+        assert float(dataset[index]["image"].mean()) == 2.0
+    assert summed == stored(cache)
 
 
 def test_another_process_finds_the_same_file(tmp_path):
@@ -182,6 +229,12 @@ def test_a_cache_dir_that_is_a_file_is_named(tmp_path):
         value(write(tmp_path / "A", 2.0), tmp_path / "file")
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "the disk of the volume cache is full",
+    injected="writing raises ENOSPC",
+    outcome="one line names the folder",
+)
 def test_a_full_disk_is_named(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

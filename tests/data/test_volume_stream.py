@@ -7,7 +7,7 @@ import logging
 
 import pytest
 import torch
-from monai.data import DataLoader
+from monai.data import DataLoader, MetaTensor
 from monai.transforms import Compose
 
 from akd_monai.data import VolumeStream
@@ -36,6 +36,12 @@ def loaded(stream, **options) -> list[int]:
     return [int(batch["image"]) for batch in DataLoader(stream, batch_size=1, **options)]
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "bad volumes in a batch",
+    injected="some volumes raise",
+    outcome="named; the others are segmented",
+)
 def test_the_others_are_done(caplog):
     stream = stream_of("1", "damaged", "2", "nameless", "bug", "3")
     with caplog.at_level(logging.INFO):
@@ -85,3 +91,32 @@ def test_an_interrupt_is_no_fault_of_a_volume():
 
     with pytest.raises(KeyboardInterrupt):
         list(VolumeStream([{"image": "a.nii.gz"}], stopped))
+
+
+def volume(name, value=1.0):
+    return {"image": MetaTensor(torch.full((1, 2), value), meta={"filename_or_obj": f"in/{name}.nii.gz"})}
+
+
+def test_a_mask_that_cannot_be_made_costs_its_volume_alone(caplog):
+    def write(item):
+        if float(item["image"].max()) > 1:
+            raise OSError(28, "No space left on device")
+        return {"written": item["image"]}
+
+    stream = stream_of("1", "2")
+    guarded = stream.guarded(Compose([write]))
+    bad = volume("2", 2.0)
+    assert set(guarded(volume("1"))) == {"written"}
+    assert guarded(bad) is bad
+    assert caplog.messages == ["not segmented: in/2.nii.gz: OSError: [Errno 28] No space left on device"]
+    with pytest.raises(InputError, match=r"1 of 2 volumes segmented; failed: 2\.nii\.gz \(OSError: .*No space left"):
+        stream.report()
+
+
+def test_an_item_that_is_none_of_the_stream_is_not_swallowed():
+    def broken(item):
+        raise InputError("has no mask")
+
+    with pytest.raises(RuntimeError) as caught:
+        stream_of("1").guarded(Compose([broken]))(volume("other"))
+    assert isinstance(caught.value.__cause__.__cause__, InputError)

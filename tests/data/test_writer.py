@@ -203,3 +203,16 @@ def test_an_empty_mask_is_said(tmp_path, caplog):
         assert caplog.messages == []
         save(tmp_path)(MetaTensor(torch.zeros(1, *SHAPE), meta={"filename_or_obj": "site/empty.nii.gz"}))
     assert caplog.messages == ["site/empty.nii.gz: the mask is empty, no voxel is marked."]
+
+
+def test_a_mask_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append("sync"), sync(file)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), replace(*paths)))
+    writer = VolumeWriter(output_dtype=np.uint8)
+    writer.set_data_array(torch.ones(1, 4, 4, 2))
+    writer.set_metadata({"affine": np.eye(4)})
+    writer.write(tmp_path / "mask.nii.gz")
+    # the file, its name, and the folder that holds the name
+    assert calls == ["sync", "replace", "sync"]
