@@ -69,7 +69,13 @@ def lr_schedule(
 
 
 def _check_numbers(total_iterations: int, step_size: int, floor: float, peak: float) -> None:
-    if total_iterations < 1 or step_size < 1:
-        raise InputError(f"total_iterations and step_size must be at least 1, got {total_iterations} and {step_size}.")
+    if total_iterations < 1:
+        raise InputError(
+            f"there is nothing to train: total_iterations must be at least 1, got {total_iterations}",
+            remedy="give at least one epoch, and a batch_size of at most the number of samples, as a smaller last batch is "
+            "dropped",
+        )
+    if step_size < 1:
+        raise InputError(f"step_size must be at least 1, got {step_size}.")
     if not 0 < floor < peak:
         raise InputError(f"floor must lie above 0 and below the optimizer's learning rate {peak:g}, got {floor:g}.")

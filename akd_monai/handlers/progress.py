@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from tqdm import tqdm
@@ -28,7 +29,7 @@ class Progress:
     """Show one bar over all iterations of all epochs, with the loss terms, the last key metric and the time left.
 
     Where the error stream is no terminal, one line an epoch is logged instead, with the same content. A resumed run
-    starts at its present iteration.
+    starts at its present iteration. Mixed precision that is asked for on a device where MONAI has none is said.
 
     Args:
         name: what is trained, at the start of each line.
@@ -62,6 +63,7 @@ class Progress:
 
     def _start(self, engine: Engine) -> None:
         run_late(engine, Events.EPOCH_COMPLETED, self._epoch)
+        self._check_amp(engine)
         self._began = time.monotonic()
         self._first = engine.state.iteration
         terminal = sys.stderr.isatty() if self.terminal is None else self.terminal
@@ -74,6 +76,12 @@ class Progress:
                 file=sys.stderr,
                 dynamic_ncols=True,
             )
+
+    def _check_amp(self, engine: Engine) -> None:
+        device = torch.device(getattr(engine.state, "device", None) or "cpu").type
+        # MONAI's trainers open torch.autocast for CUDA, whatever the device
+        if getattr(engine, "amp", False) and device != "cuda" and is_first_rank(engine):
+            logger.warning("%s: amp has no effect on the device %s, training is in full precision", self.name, device)
 
     def _step(self, engine: Engine) -> None:
         if self._bar is None:

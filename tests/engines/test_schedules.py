@@ -62,7 +62,8 @@ def test_unknown_name_lists_what_resembles_it():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"total_iterations": 0}, "total_iterations and step_size must be at least 1, got 0"),
+        ({"total_iterations": 0}, r"nothing to train: .* got 0; give at least one epoch, and a batch_size of at most"),
+        ({"total_iterations": 5, "step_size": 0}, "step_size must be at least 1, got 0"),
         ({"total_iterations": 5, "floor": 0.02}, "floor must lie above 0 and below the optimizer's learning rate 0.01"),
     ],
 )

@@ -174,6 +174,19 @@ def test_progress_logs_one_line_an_epoch_without_a_terminal(tmp_path, caplog):
     assert "\r" not in caplog.text
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "mixed precision is asked for on a CPU",
+    injected="`amp` of MONAI's trainer, with and without",
+    outcome="said once that it has no effect",
+)
+@pytest.mark.parametrize("amp", [False, True])
+def test_amp_without_effect_is_said(tmp_path, caplog, amp):
+    build(tmp_path, epochs=2, handlers=[Progress("student")], trainer={"amp": amp}).run()
+    message = "student: amp has no effect on the device cpu, training is in full precision"
+    assert caplog.messages.count(message) == int(amp)
+
+
 def test_progress_draws_one_bar_that_a_resumed_run_continues(tmp_path, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
