@@ -7,13 +7,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from akd_monai.errors import InputError
 from akd_monai.losses._checks import check_map
 from akd_monai.losses.functional.gram import (
-    _ALONE,
     GramMode,
     GramNormalize,
     GramReduction,
+    _alone,
     _check_gram_options,
     _gram_distance,
     _is_alone,
@@ -82,24 +81,27 @@ class GramKernelLoss(DistillationLoss):
             adapter: weights ``[K, C]`` of a 1x1 convolution of the student's features, in mode ``"batch"``.
 
         Raises:
-            InputError: if the shapes do not fit the mode, or mode ``"batch"`` is given batches of one image only.
+            InputError: if the shapes do not fit the mode, there is one vector only, or batches of one image are the rule.
         """
         # The attributes may have been changed since the module was built.
         _check_gram_options(self.mode, self.normalize, self.reduction, self.l1_weight)
         check_map("the student's map", student)
         if _is_alone(student, self.mode, self.normalize):
-            self._allow_one()
+            self._allow_one(student)
         elif self._seen != "several":
             self._seen = "several"
         return _gram_distance(student, teacher, self.mode, self.normalize, self.reduction, self.l1_weight, adapter)
 
-    def _allow_one(self) -> None:
+    def _allow_one(self, student: Tensor) -> None:
         """Let a batch of one image pass that may be the last one of an epoch, and say so once.
 
         A run may be resumed just before it, so that the first batch seen says nothing yet.
+
+        Raises:
+            InputError: if batches of one image are the rule, or the vectors are no samples.
         """
-        if self._seen == "one":
-            raise InputError(_ALONE)
+        if self._seen == "one" or _mode_for(self.mode, student) != "batch":
+            raise _alone(student, self.mode)
         if self._seen == "none":
             self._seen = "one"
         if not self._has_warned:

@@ -108,6 +108,12 @@ def test_labels_are_the_signs_of_the_channels():
     assert AdaptiveAffinityLoss(activation="sigmoid").labels(logits).flatten().tolist() == [0, 0, 1, 1]
 
 
+def test_a_logit_of_0_is_not_present():
+    teacher = torch.tensor([0.0, 0.0, -1.0, -1.0]).reshape(1, 1, 1, 4)
+    assert AdaptiveAffinityLoss(activation="sigmoid")(torch.zeros(1, 1, 1, 4), teacher).item() == 0
+    assert AdaptiveAffinityLoss(activation="sigmoid")(torch.zeros(1, 1, 1, 4), teacher + 1e-9).item() == 3
+
+
 def test_features_with_as_many_channels_as_the_teacher_can_be_told():
     student, teacher = case(2, 2, 5, 5)
     found = AdaptiveAffinityLoss(activation="sigmoid", student_map="features")(student, teacher)

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from akd_monai.errors import InputError, check_choice, check_number
-from akd_monai.losses._checks import check_pair, full_precision, wide
+from akd_monai.losses._checks import check_map, check_pair, full_precision, wide
 from akd_monai.losses.functional._gram_matrix import GramMode, GramNormalize, GramReduction, gram_matrix
 
 __all__ = ["GramMode", "GramNormalize", "GramReduction", "gram_loss"]
 
-_ALONE = (
-    "mode 'batch' compares the images of a batch with each other, and a batch of one has a loss and a gradient of 0: set "
-    "mode to 'channel', or use batches of two or more images."
-)
+# What is compared with each other, what one of them alone is, and the remedy.
+_ALONE: dict[GramMode, tuple[str, str, str]] = {
+    "batch": ("images of a batch", "batch of one", "set mode to 'channel', or use batches of two or more images"),
+    "channel": ("channels of an image", "map of one channel", "choose another layer, or set mode to 'batch'"),
+    "spatial": ("pixels of an image", "map of one pixel", "choose a layer of higher resolution, or another mode"),
+}
 
 
 def gram_loss(
@@ -37,10 +39,12 @@ def gram_loss(
     with :math:`K_{bc} = \langle x_b, x_c \rangle`, where a vector is
 
     * mode ``"batch"``: a sample with all its ``C * H * W`` numbers; one matrix ``B x B``. The maps may differ in
-      channels and size. With ``"l2"`` it needs two samples: one alone resembles itself, in any network.
+      channels and size.
     * mode ``"channel"``: one channel of one sample; ``C x C`` per sample. Channels must agree.
     * mode ``"spatial"``: one pixel of one sample; ``HW x HW`` per sample (pool large maps first). Sizes must agree.
     * mode ``"auto"``: ``"batch"`` for 2D maps, ``"channel"`` for 3D maps, whose batches often are one volume.
+
+    With ``"l2"`` two vectors are needed in each of them: one alone resembles itself, in any network.
 
     On CUDA the products obey PyTorch's TF32 switch, off by default; with it on, differences below 1e-3 are noise.
 
@@ -57,7 +61,7 @@ def gram_loss(
             ``"batch"``: the same as to convolve first, by products of C channels instead of K.
 
     Raises:
-        InputError: if an argument is unknown or out of range, shapes do not fit, or the only vector is a sample.
+        InputError: if an argument is unknown or out of range, shapes do not fit, or there is one vector only.
 
     Example:
         >>> student = torch.tensor([[3.0, 4.0], [1.0, 0.0]]).reshape(2, 1, 1, 2)
@@ -69,8 +73,9 @@ def gram_loss(
     printed form, the defaults make it independent of batch size and feature scale.
     """
     _check_gram_options(mode, normalize, reduction, l1_weight)
+    check_map("the student's map", student)
     if _is_alone(student, mode, normalize):
-        raise InputError(_ALONE)
+        raise _alone(student, mode)
     return _gram_distance(student, teacher, mode, normalize, reduction, l1_weight, adapter)
 
 
@@ -105,8 +110,18 @@ def _mode_for(mode: GramMode, features: Tensor) -> GramMode:
 
 
 def _is_alone(features: Tensor, mode: GramMode, normalize: GramNormalize) -> bool:
-    """Return whether the only entry of the matrix is the similarity of a sample to itself, which is 1 whatever it is."""
-    return normalize == "l2" and len(features) == 1 and _mode_for(mode, features) == "batch"
+    """Return whether the matrix holds but the similarity of one vector to itself, which is 1 whatever the vector is."""
+    counts = {"batch": len(features), "channel": features.shape[1], "spatial": features[0, 0].numel()}
+    return normalize == "l2" and counts[_mode_for(mode, features)] == 1
+
+
+def _alone(features: Tensor, mode: GramMode) -> InputError:
+    """Return the error for features of one vector."""
+    mode = _mode_for(mode, features)
+    compared, single, remedy = _ALONE[mode]
+    return InputError(
+        f"mode {mode!r} compares the {compared} with each other, and a {single} has a loss and a gradient of 0: {remedy}."
+    )
 
 
 def _check_gram_options(mode: str, normalize: str, reduction: str, l1_weight: float) -> None:

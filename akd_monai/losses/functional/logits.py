@@ -17,6 +17,8 @@ __all__ = ["KLDirection", "logits_kl"]
 
 KLDirection = Literal["student_teacher", "teacher_student"]
 
+_CLASSES = "both networks need the same classes in one order, or classes of teacher_output that say which are which"
+
 
 def logits_kl(
     student: Tensor,
@@ -68,7 +70,7 @@ def logits_kl(
     al., 2015, arXiv:1503.02531. The sigmoid form is the same divergence of Bernoulli distributions.
     """
     _check_kl_options(direction, temperature, activation)
-    check_pair(student, teacher, channels=True, spatial=True, remedy="both networks need the same classes in one order")
+    check_pair(student, teacher, channels=True, spatial=True, remedy=_CLASSES)
     if activation == "softmax" and student.shape[1] < 2:
         raise InputError(
             f"the softmax over one channel is always 1 (got shape {list(student.shape)}): set activation to 'sigmoid', or "

@@ -51,8 +51,9 @@ def gram_loops(student, teacher, mode, normalize, reduction, l1_weight):
 @given(seed=st.integers(0, 2**32 - 1), dims=st.integers(2, 3), l1_weight=st.sampled_from([1.0, 0.0, 0.3]))
 def test_equals_loops(mode, normalize, reduction, seed, dims, l1_weight):
     rng = np.random.default_rng(seed)
-    smallest = 2 if (mode, normalize) == ("batch", "l2") else 1
-    batch, channels, size = rng.integers(smallest, 4), rng.integers(1, 4), rng.integers(1, 4, dims)
+    least = {name: 2 if (mode, normalize) == (name, "l2") else 1 for name in MODES}
+    batch, channels = rng.integers(least["batch"], 4), rng.integers(least["channel"], 4)
+    size = rng.integers(least["spatial"], 4, dims)
     other_channels = channels if mode == "channel" else rng.integers(1, 4)
     other_size = size if mode == "spatial" else rng.integers(1, 4, dims)
     student, teacher = rng.normal(size=(batch, channels, *size)), rng.normal(size=(batch, other_channels, *other_size))
@@ -105,6 +106,31 @@ def test_one_sample_has_nothing_to_compare(mode):
         gram_loss(student, teacher, mode=mode)
     assert gram_loss(student, teacher, mode=mode, normalize="dim") > 0.01
     assert gram_loss(student, teacher[:, :4], mode="channel") > 0.01
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape", "message"),
+    [
+        ("channel", (3, 1, 4, 4), r"a map of one channel has a loss and a gradient of 0: choose another layer, or"),
+        (
+            "auto",
+            (3, 1, 4, 4, 4),
+            r"mode 'channel' compares the channels of an image with each other",
+        ),
+        (
+            "spatial",
+            (3, 4, 1, 1),
+            r"a map of one pixel has a loss and a gradient of 0: choose a layer of higher resolution",
+        ),
+    ],
+)
+def test_one_vector_of_any_kind_has_nothing_to_compare(mode, shape, message):
+    rng = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(shape, generator=rng), torch.randn(shape, generator=rng)
+    for loss in (lambda: gram_loss(student, teacher, mode=mode), lambda: GramKernelLoss(mode)(student, teacher)):
+        with pytest.raises(InputError, match=message):
+            loss()
+    assert gram_loss(student, teacher, mode=mode, normalize="dim") > 0.01
 
 
 def test_auto_compares_samples_in_2d_and_channels_in_3d():
