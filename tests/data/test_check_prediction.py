@@ -83,6 +83,12 @@ def inference(tmp_path):
     return parser
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "a network returns NaN in inference",
+    injected="some logits of one of two volumes are NaN",
+    outcome="that volume is refused and named, the other is segmented",
+)
 def test_inference_refuses_partly_nan_logits_for_that_volume_alone(inference, tmp_path, caplog):
     with caplog.at_level(logging.WARNING), pytest.raises(RuntimeError) as caught:
         inference.get_parsed_content("run")

@@ -151,6 +151,12 @@ def test_a_damaged_stored_volume_is_prepared_again_with_one_line(tmp_path, caplo
     assert stored(cache) == [path]  # no temporary file is left
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "a bit of a cached volume flips",
+    injected="150 bits over the file and one of a voxel",
+    outcome="found wherever it changes a value; prepared again",
+)
 def test_a_flipped_bit_of_a_stored_volume_is_found_wherever_it_changes_anything(tmp_path, caplog):
     case, cache = write(tmp_path / "A", 2.0), tmp_path / "cache"
     value(case, cache)

@@ -97,6 +97,12 @@ def volume(name, value=1.0):
     return {"image": MetaTensor(torch.full((1, 2), value), meta={"filename_or_obj": f"in/{name}.nii.gz"})}
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "one mask cannot be written",
+    injected="writing raises ENOSPC for one of two volumes",
+    outcome="named; the other is done",
+)
 def test_a_mask_that_cannot_be_made_costs_its_volume_alone(caplog):
     def write(item):
         if float(item["image"].max()) > 1:

@@ -175,6 +175,12 @@ def test_a_mask_on_another_grid_has_its_own_affine(tmp_path):
         assert int(written.header["sform_code"]) == 1
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "stopped while a mask is written",
+    injected="the process ends before the file takes its name",
+    outcome="no half mask is left",
+)
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
 def test_a_mask_is_complete_or_absent(tmp_path, monkeypatch, suffix):
     def killed(*_):
@@ -205,6 +211,12 @@ def test_an_empty_mask_is_said(tmp_path, caplog):
     assert caplog.messages == ["site/empty.nii.gz: the mask is empty, no voxel is marked."]
 
 
+@pytest.mark.fault(
+    "Masks that are written",
+    "the power fails after a mask was written",
+    injected="the order of writing, synchronising and renaming is recorded",
+    outcome="the mask is on the disk before it has its name",
+)
 def test_a_mask_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     calls = []
     sync, replace = os.fsync, os.replace

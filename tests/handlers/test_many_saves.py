@@ -10,6 +10,12 @@ import pytest
 from handlers.many_saves import FILES, counts, slope
 
 
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "hours of checkpoint writes",
+    injected="200 saves in a minute",
+    outcome="no leak of files, handles, threads or objects",
+)
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 def test_200_saves_leak_no_file_no_handle_no_thread_and_no_object(tmp_path):
     found = counts(tmp_path, 200)

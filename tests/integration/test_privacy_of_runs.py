@@ -140,6 +140,10 @@ def test_no_output_names_the_user_the_home_or_the_host(home, tmp_path, capfd):
     infer(student, data / "I2CVB", home / "masks")
     write_report(results(student, data, out), home / "report")
     assert told(home) == {}
+    page = (home / "report" / "index.html").read_text()
+    assert "distill --dataset_dir=$HOME/data" in page
+    assert "mlflow ui --backend-store-uri sqlite:///$HOME/run/mlruns.db" in page
+    assert "/scratch/&lt;user&gt;/x" in page
     # a report elsewhere still finds the images, and says as little
     write_report(results(student, data, out), tmp_path / "elsewhere")
     assert told(tmp_path / "elsewhere") == {}
