@@ -84,7 +84,8 @@ def teacher_classes(
 
 def _by_name(theirs: _Classes, ours: _Classes, is_allowed: bool) -> list[list[int]] | None:
     if theirs.names is None or ours.names is None:
-        return _by_number(theirs, ours)
+        _check_count(theirs, ours)
+        return None
     names_of_theirs = [folded(name) for name in theirs.names]
     names_of_ours = [folded(name) for name in ours.names]
     if names_of_theirs == names_of_ours:
@@ -100,7 +101,7 @@ def _by_name(theirs: _Classes, ours: _Classes, is_allowed: bool) -> list[list[in
     raise InputError(_difference(theirs, ours), remedy=_remedy(theirs, ours), code="classes")
 
 
-def _by_number(theirs: _Classes, ours: _Classes) -> None:
+def _check_count(theirs: _Classes, ours: _Classes) -> None:
     unnamed = " and the ".join(each.whose for each in (theirs, ours) if each.names is None)
     if theirs.count != ours.count:
         what = f"the teacher has {theirs.count} classes, the student {ours.count}"

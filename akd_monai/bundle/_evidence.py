@@ -55,7 +55,7 @@ def read_evidence(config: StaticConfig) -> Iterator[Evidence]:
     for place, content in components(config):
         target = content["_target_"]
         name = target.rsplit(".", 1)[-1]
-        given = {key: config.follow(value) for key, value in content.items() if key != "_target_"}
+        given = {key: _read(config.follow(value)) for key, value in content.items() if key != "_target_"}
         if str(given.get("_disabled_")).lower() == "true":
             continue
         where = f"{config.name} at {place!r}"
@@ -133,6 +133,11 @@ def _matches(code: str, where: str, what: str) -> Iterator[Evidence]:
         match = re.search(pattern, code)
         if match:
             yield Evidence(activation, True, where, f"{what} with {match[0]}")
+
+
+def _read(value: Any) -> Any:
+    """Return a flag that a config writes as a string as what Python takes it for."""
+    return True if value == "True" else value
 
 
 def _is_number(value: object) -> bool:

@@ -1,34 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether one bundle can teach another, by their metadata, before anything is trained."""
+"""Whether one bundle can teach another, by their configs and metadata, before anything is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from akd_monai.bundle.metadata import input_format, output_format, read_metadata
-from akd_monai.errors import InputError
+from akd_monai.bundle._classes import teacher_classes
+from akd_monai.bundle._preprocessing import compare_preprocessing
+from akd_monai.bundle.metadata import input_format, read_metadata
+from akd_monai.bundle.outputs import output_activation
+from akd_monai.errors import InputError, check_choice
+from akd_monai.handlers.findings import read_allowed, settle
+from akd_monai.losses import Activation
 
 __all__ = ["compare_bundles"]
 
 
-def compare_bundles(teacher: str | Path, student: str | Path) -> list[str]:
+def compare_bundles(
+    teacher: str | Path,
+    student: str | Path,
+    *,
+    activation: Activation | None = None,
+    classes: str | Mapping[str, Any] | None = None,
+    allow: str | Iterable[str] | None = None,
+) -> list[str]:
     """Refuse a pair of bundles that cannot work together and return warnings about what may not be intended.
 
-    The teacher sees the student's batches, so both must take the same number of channels and spatial dimensions and
-    return the same number of classes. Different value ranges of the input, or differently named classes, are warnings:
-    the teacher then sees images that were prepared in another way than those it was trained on.
+    The teacher sees the student's batches, so both must take the same number of channels and spatial dimensions, prepare
+    images alike, and return the same classes under the same activation. Nothing of the bundles is run or imported:
+
+    * the activations are those of :func:`output_activation`;
+    * classes are matched by their names, in any order, or by the table ``classes``, see the how-to "Distil any two bundles";
+    * the preprocessing of the teacher's inference is compared with that of the student's training. Other intensities,
+      another orientation and a spacing that differs by more than a quarter are refused, all differences are logged as one
+      table. What the teacher's own training does in the student's way is no difference.
 
     Args:
         teacher: the teacher's folder.
         student: the student's folder.
+        activation: what turns the logits of both into probabilities, where their configs do not tell.
+        classes: which of the teacher's classes make up a class of the student:
+            ``"gland=transition zone+peripheral zone"``.
+        allow: checks whose findings are accepted: ``classes``, ``intensity``, ``orientation``, ``spacing``, as a list or a
+            string with commas.
 
     Returns:
         Warnings, each without its full stop.
 
     Raises:
-        InputError: if channels, classes or spatial dimensions differ.
+        InputError: if channels, dimensions, activations, classes or the preprocessing do not fit.
+        UnknownNameError: if ``classes`` or ``allow`` names what does not exist.
 
     Example:
         >>> import tempfile
@@ -37,6 +60,7 @@ def compare_bundles(teacher: str | Path, student: str | Path) -> list[str]:
         ...     compare_bundles(*assemble_bundles(["unetplusplus", "enet"], bundles_dir=folder))
         []
     """
+    allowed = read_allowed(allow)
     of_teacher = read_metadata(teacher)
     of_student = read_metadata(student)
     different = list(_differences(of_teacher, of_student))
@@ -45,6 +69,9 @@ def compare_bundles(teacher: str | Path, student: str | Path) -> list[str]:
             f"teacher {str(teacher)!r} and student {str(student)!r} do not fit each other: {', '.join(different)} "
             "(teacher and student); the teacher sees the student's batches, so choose bundles for one task."
         )
+    common = _common_activation(teacher, student, activation)
+    teacher_classes(teacher, student, classes, activation=common, allow=allowed)
+    settle(compare_preprocessing(teacher, student), allowed)
     return list(_warnings(of_teacher, of_student))
 
 
@@ -60,8 +87,26 @@ def _facts(metadata: Mapping[str, Any]) -> dict[str, int]:
     return {
         "input channels": image["num_channels"],
         "spatial dimensions": len(image["spatial_shape"]),
-        "output classes": output_format(metadata)["num_channels"],
     }
+
+
+def _common_activation(teacher: str | Path, student: str | Path, given: Activation | None) -> Activation:
+    if given is not None:
+        check_choice("activation", given, ("softmax", "sigmoid"))
+        return given
+    of_teacher = output_activation(teacher)
+    of_student = output_activation(student)
+    if of_teacher != of_student:
+        raise InputError(
+            f"the teacher's channels are {_kind(of_teacher)}, the student's {_kind(of_student)}",
+            remedy="choose bundles of one kind, or set --activation if their configs say it wrongly",
+            code="activation",
+        )
+    return of_teacher
+
+
+def _kind(activation: Activation) -> str:
+    return "softmax classes" if activation == "softmax" else "sigmoid channels, which may overlap"
 
 
 def _warnings(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> Iterator[str]:
@@ -72,15 +117,3 @@ def _warnings(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> Iterato
             f"the teacher was trained on values in {range_of_teacher}, the student's preprocessing gives "
             f"{range_of_student}: check that both scale intensities alike"
         )
-    of_teacher = _class_names(teacher)
-    of_student = _class_names(student)
-    if of_teacher and of_student and _lower(of_teacher) != _lower(of_student):
-        yield f"the classes are named {of_teacher} in the teacher and {of_student} in the student"
-
-
-def _class_names(metadata: Mapping[str, Any]) -> list[str]:
-    return list(output_format(metadata).get("channel_def", {}).values())
-
-
-def _lower(names: list[str]) -> list[str]:
-    return [name.lower() for name in names]

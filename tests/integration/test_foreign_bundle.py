@@ -43,7 +43,7 @@ def test_unmodified_bundles_are_distilled_and_leave_a_plain_student(bundles):
 def test_bundles_that_do_not_fit_are_told_apart_before_anything_runs(bundles, tmp_path):
     _, student = bundles
     other = foreign_bundle(tmp_path / "other", TEACHER | {"out_channels": 4}, tmp_path / "data", classes=4)
-    with pytest.raises(InputError, match="output classes 4 and 3"):
+    with pytest.raises(InputError, match="the teacher has 4 classes, the student 3"):
         DistillationWorkflow(other, student)
 
 
