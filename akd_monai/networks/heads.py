@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 #: Which output of a network is meant: an index of a list, tuple or stack, a key of a dictionary, or the default.
 Head = int | str | None
 
-# Networks of MONAI that return several heads of full size; by name, since a class may be scripted or compiled.
-_FINAL_HEADS: Mapping[str, int] = {"BasicUNetPlusPlus": -1}
+# Networks of MONAI that return a list of heads of full size, and which one is final in training and in evaluation; by name,
+# since a class may be scripted or compiled.
+_FINAL_HEADS: Mapping[str, tuple[int, int]] = {"BasicUNetPlusPlus": (-1, -1), "DAF3D": (-1, 0)}
 
 
 def select_head(
@@ -38,8 +39,8 @@ def select_head(
     Of several outputs the default is the final head:
 
     * list or tuple: the tensor of the largest spatial size, which is index 0 in MONAI's SegResNetDS and MedNeXt, and in
-      the pair of logits and loss of SegResNetVAE. Where several have that size, what the network's class documents: the
-      last one in BasicUNetPlusPlus. Otherwise ``head`` must be given.
+      the pair of logits and loss of SegResNetVAE. Where several have that size, what the code of the network's
+      class says: the last one in BasicUNetPlusPlus and, in training, DAF3D. Otherwise ``head`` must be given.
     * dictionary: its only tensor; of several, such as the branches of HoVerNet, ``head`` must be given.
     * stack ``[B, H, K, *spatial]`` of heads, as DynUNet returns in training: index 0.
 
@@ -68,13 +69,13 @@ def select_head(
         akd_monai.errors.InputError: teacher: several outputs could be its logits: 0 [1, 2, 8, 8], 1 [1, 2, 8, 8]; ...
     """
     _check_head(head, where)
-    name = "" if network is None else _class_name(network)
+    final = None if network is None else _final_head(network)
     if isinstance(output, Tensor):
         logits = _of_tensor(output, head, where, image_size)
     elif isinstance(output, Mapping):
-        logits = _of_entries({str(key): value for key, value in output.items()}, head, where, name)
+        logits = _of_entries({str(key): value for key, value in output.items()}, head, where, final)
     elif isinstance(output, (list, tuple)):
-        logits = _of_entries(dict(enumerate(output)), head, where, name)
+        logits = _of_entries(dict(enumerate(output)), head, where, final)
     else:
         raise InputError(
             f"returns a {type(output).__name__}, which is no tensor, list, tuple or dictionary of tensors", where=where
@@ -87,10 +88,15 @@ def _check_head(head: Head, where: str) -> None:
         raise InputError(f"a head is an index, a key or null, got {head!r}", where=where)
 
 
-def _class_name(network: nn.Module) -> str:
-    """Return the name of a network's class; that of the original where the network was scripted."""
+def _final_head(network: nn.Module) -> int | None:
+    """Return which of several heads of one size is the final one of a network, ``None`` if that is not known."""
     inner = unwrap(network)
-    return str(getattr(inner, "original_name", type(inner).__name__))
+    # A scripted network knows the name of its original.
+    name = str(getattr(inner, "original_name", type(inner).__name__))
+    if name not in _FINAL_HEADS:
+        return None
+    training, evaluation = _FINAL_HEADS[name]
+    return training if inner.training else evaluation
 
 
 def _of_tensor(output: Tensor, head: Head, where: str, image_size: Sequence[int] | None) -> Tensor:
@@ -113,10 +119,10 @@ def _of_tensor(output: Tensor, head: Head, where: str, image_size: Sequence[int]
     return output[:, index]
 
 
-def _of_entries(entries: Mapping[Any, Any], head: Head, where: str, name: str) -> Tensor:
+def _of_entries(entries: Mapping[Any, Any], head: Head, where: str, final: int | None) -> Tensor:
     """Return one entry of a list, a tuple or a dictionary, given as a mapping from index or key."""
     if head is None:
-        key = _default(entries, where, name)
+        key = _default(entries, where, final)
         if len(entries) > 1:
             _log_once(f"{where}: head {key!r} is distilled, of {_listed(entries)}")
         return entries[key]  # type: ignore[no-any-return]
@@ -131,14 +137,14 @@ def _of_entries(entries: Mapping[Any, Any], head: Head, where: str, name: str) -
     return chosen
 
 
-def _default(entries: Mapping[Any, Any], where: str, name: str) -> Any:
+def _default(entries: Mapping[Any, Any], where: str, final: int | None) -> Any:
     """Return the key of the final head."""
     sizes = {key: value[0, 0].numel() for key, value in entries.items() if _is_map(value)}
     largest = [key for key, size in sizes.items() if size == max(sizes.values())]
     if len(largest) == 1:
         return largest[0]
-    if largest and name in _FINAL_HEADS:
-        return largest[_FINAL_HEADS[name]]
+    if largest and final is not None:
+        return largest[final]
     what = "several outputs could be its logits" if largest else "no output is a map of logits"
     remedy = f"choose one by {_flag(where)}" if largest else ""
     raise InputError(f"{what}: {_listed(entries)}", where=where, remedy=remedy)

@@ -164,6 +164,23 @@ def test_the_choice_is_said_once(caplog):
     ]
 
 
+@pytest.mark.parametrize(("training", "expected"), [(True, 3 * FINE), (False, FINE)])
+def test_the_final_head_may_have_another_place_in_evaluation(training, expected):
+    network = type("DAF3D", (nn.Identity,), {})().train(training)
+    assert torch.equal(select_head([FINE, 2 * FINE, 3 * FINE], network=network), expected)
+
+
+def test_a_scripted_network_is_known_by_the_class_of_its_original():
+    class Several(nn.Module):
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            return [x, 2 * x]
+
+    Several.__name__ = Several.__qualname__ = "BasicUNetPlusPlus"
+    scripted = torch.jit.script(Several())
+    assert scripted.original_name == "BasicUNetPlusPlus"
+    assert torch.equal(select_head(scripted(FINE), network=scripted), 2 * FINE)
+
+
 def test_a_wrapped_network_is_known_by_its_class():
     network = unet_plus_plus(2)
     outputs = [FINE, 2 * FINE, 3 * FINE, 4 * FINE]
