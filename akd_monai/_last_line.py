@@ -1,54 +1,103 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a user's mistake ends a program: with one line and exit code 2, also under ``python -m monai.bundle``."""
+"""How a mistake, a fault of the machine or a signal ends a program: with one line, also under ``python -m monai.bundle``."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
-from types import TracebackType
+import traceback
+from types import FrameType, TracebackType
 
-from akd_monai.errors import InputError
+from akd_monai._faults import machine_fault
+from akd_monai.errors import InputError, lost_process
 
-__all__ = ["end_in_one_line", "user_error"]
+__all__ = ["SHOW_TRACEBACK", "end_in_one_line", "last_line", "leave_at_signals", "user_error"]
 
-_EXIT_CODE = 2
+# a variable of the environment under which the tracebacks are shown before the line
+SHOW_TRACEBACK = "AKD_TRACEBACK"
+
+_MISTAKE = 2
+_FAULT = 1
+_LOST = "lost-process"
+_WORDS: dict[int, str] = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
 
 
 def end_in_one_line() -> None:
-    """Let mistakes end ``python -m monai.bundle ...`` as they end this package's commands; no other program is changed.
+    """Let mistakes and faults end ``python -m monai.bundle ...`` as they end this package's commands.
 
     MONAI shows several tracebacks, the last line of which is the config's expression, and exits with 1. All other errors
-    are shown as before.
+    are shown as before, and no other program is changed.
     """
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is None or not spec.name.startswith("monai.bundle"):
         return
     before = sys.excepthook
+    leave_at_signals()
 
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        mistake = user_error(error)
-        if mistake is None:
+        ending = last_line(error)
+        if ending is None:
             before(kind, error, trace)
             return
-        sys.stderr.write(f"akd_monai: {mistake}\n")
+        line, code = ending
+        sys.stderr.write(f"akd_monai: {line}\n")
         # raised here, it sets the exit code
-        raise SystemExit(_EXIT_CODE)
+        raise SystemExit(code)
 
     sys.excepthook = show
 
 
+def last_line(error: BaseException) -> tuple[str, int] | None:
+    """Return the line and the exit code with which ``error`` ends a program; None for an error of the program.
+
+    A user's mistake is code 2, a fault of the machine or of the numerics 1, Ctrl-C 130. Where the variable
+    ``AKD_TRACEBACK`` of the environment is set, the tracebacks are written before.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return f"{_WORDS[signal.SIGINT]}.", 128 + signal.SIGINT
+    mistake = user_error(error)
+    if mistake is not None:
+        ending = str(mistake), _FAULT if mistake.code == _LOST else _MISTAKE
+    else:
+        fault = _first_fault(error)
+        if not fault:
+            return None
+        ending = fault, _FAULT
+    if os.environ.get(SHOW_TRACEBACK):
+        traceback.print_exception(error)
+    return ending
+
+
 def user_error(error: BaseException | None) -> InputError | None:
-    """Return the user's mistake that ``error`` reports, or None where it is an error of the program.
+    """Return the user's mistake that ``error`` reports, or that a process was lost; None for an error of the program.
 
     MONAI's config parser wraps what a config raises, several times, so causes are followed. What merely happened while
     a mistake was being handled is no consequence of it, except inside MONAI.
     """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, InputError):
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or _wrapped_by_monai(error)
+    for inner in _chain(error):
+        mistake = inner if isinstance(inner, InputError) else lost_process(inner)
+        if mistake is not None:
+            return mistake
     return None
+
+
+def _first_fault(error: BaseException) -> str:
+    # the innermost says most: a BundleError only repeats what it wraps
+    for inner in reversed(_chain(error)):
+        fault = machine_fault(inner)
+        if fault:
+            return fault
+    return ""
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and not any(error is known for known in found):
+        found.append(error)
+        error = error.__cause__ or _wrapped_by_monai(error)
+    return found
 
 
 def _wrapped_by_monai(error: BaseException) -> BaseException | None:
@@ -59,3 +108,41 @@ def _wrapped_by_monai(error: BaseException) -> BaseException | None:
         trace = trace.tb_next
     raised_in = str(trace.tb_frame.f_globals.get("__name__", ""))
     return error.__context__ if raised_in.startswith("monai.") else None
+
+
+def leave_at_signals() -> None:
+    """Let Ctrl-C and SIGTERM end the process with one line, also while modules are being imported.
+
+    An interrupt inside an import is often turned into another error, by C code that is being initialised, so the process
+    then ends at once: nothing has been started that would be lost. Elsewhere it is raised, so that files are closed and
+    temporary ones deleted. Signals to which somebody listens already are left alone.
+    """
+    owner = os.getpid()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            # a worker process that inherited this
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        if number == signal.SIGINT and not _is_importing(frame):
+            raise KeyboardInterrupt
+        with contextlib.suppress(OSError):  # logging is not safe inside a signal handler
+            os.write(2, f"\nakd_monai: {_WORDS[number]}.\n".encode())
+        if _is_importing(frame):
+            os._exit(128 + number)
+        raise SystemExit(128 + number)
+
+    # only the main thread of a program can listen
+    with contextlib.suppress(ValueError):
+        for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            if signal.getsignal(number) == usual:
+                signal.signal(number, leave)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

@@ -5,22 +5,32 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
 __all__ = [
+    "BundleError",
     "InputError",
     "NonFiniteError",
     "UnknownNameError",
     "check_choice",
     "check_mapping",
     "check_number",
+    "lost_process",
     "near_matches",
     "one_line",
     "unknown_name",
 ]
 
+# how PyTorch says that a worker process of a data loader is gone, and how gloo and NCCL say it of another rank
+_LOST_WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: ([\w ]+)| exited unexpectedly)"
+)
+_LOST_RANK = re.compile(
+    r"connection (closed|reset) by peer|broken pipe|remote process exited|communicator was aborted|pair closure", re.I
+)
 # more known names than this make a message that nobody reads
 _MOST_NAMES = 40
 
@@ -71,8 +81,44 @@ class UnknownNameError(InputError, KeyError):
     __str__ = Exception.__str__
 
 
+class BundleError(RuntimeError):
+    """A bundle's own config or code failed: the message is its innermost error in one line; exit code 1."""
+
+
 class NonFiniteError(FloatingPointError):
     """A loss, a weight or a prediction is NaN or infinite; what was saved before is intact."""
+
+
+def lost_process(error: BaseException) -> InputError | None:
+    """Return in one line that another process of the run is gone, if that is what an error of PyTorch reports.
+
+    Example:
+        >>> lost_process(RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. "))
+        InputError('the worker process 12 that loads data is gone (killed by signal: Killed): has memory run out? ...
+        >>> lost_process(RuntimeError("shapes differ")) is None
+        True
+    """
+    # a metric that could not be gathered wraps the reason
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    message = "; ".join(str(cause) for cause in causes if isinstance(cause, RuntimeError))
+    worker = _LOST_WORKER.search(message)
+    if worker:
+        how = f"killed by signal: {worker[2]}" if worker[2] else "it ended without a message"
+        return InputError(
+            f"the worker process {worker[1]} that loads data is gone ({how}): has memory run out? Lower num_workers, and "
+            "start the same command again; what was saved is complete.",
+            code="lost-process",
+        )
+    rank = _LOST_RANK.search(message)
+    if rank:
+        return InputError(
+            f"another process of this training is gone ({rank[0].lower()}): its own last lines say why. Start the same "
+            "command again; it resumes from the last checkpoint, which is complete.",
+            code="lost-process",
+        )
+    return None
 
 
 def _rebuilt(kind: type[InputError], args: tuple[Any, ...], state: dict[str, Any]) -> InputError:

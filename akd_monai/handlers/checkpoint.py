@@ -13,7 +13,7 @@ import ignite.distributed as idist
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-from akd_monai.errors import InputError, check_choice
+from akd_monai.errors import InputError, check_choice, lost_process
 from akd_monai.files import FolderLock, check_writable, remove_leftovers
 from akd_monai.handlers._checkpoint_folder import CheckpointFolder
 from akd_monai.handlers._events import is_first_rank, on_failure, run_first, run_late
@@ -223,13 +223,18 @@ class ResumableCheckpoint:
 
     def _failed(self, engine: SupervisedTrainer, error: BaseException) -> None:
         stop = self._signals.received
+        lost = lost_process(error)
+        # without the others no process can save, since all wait for the first
+        is_alone = lost is not None and idist.get_world_size() > 1
         try:
             # Ctrl-C also reaches the worker processes; the next batch may then fail before the step that would save.
-            if stop and isinstance(error, Exception) and not self._in_step and _at_boundary(engine):
+            if stop and isinstance(error, Exception) and not (self._in_step or is_alone) and _at_boundary(engine):
                 self._save(engine)
                 self._leave(stop)
         finally:
             self._release()
+        if lost is not None:
+            raise lost from error
 
     def _release(self) -> None:
         self._signals.restore()
