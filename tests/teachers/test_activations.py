@@ -7,12 +7,14 @@ import re
 
 import pytest
 import torch
+from monai.networks.nets import BasicUNetPlusPlus
 from teacher_tools import all_terms, close, equal, run
 from torch import nn
 
 from akd_monai.errors import InputError
 from akd_monai.losses import AdaptiveAffinityLoss, DistillationCriterion, LogitsKLLoss
 from akd_monai.teachers import CachedTeacher, OnlineTeacher, TeacherCache, TeacherOptions, TeacherOutput, teacher_source
+from akd_monai.teachers._compiled import check_compiled
 
 CPU = torch.device("cpu")
 
@@ -176,3 +178,31 @@ def test_an_activation_of_features_or_of_another_kind_says_nothing():
     criterion = DistillationCriterion({"features": features, "other": {"loss": other}})
     source = teacher_source(heads(), criterion, None, CPU)
     assert source.output == TeacherOutput()
+
+
+def test_a_compiled_teacher_is_compared_by_the_decision_of_each_channel():
+    plain = torch.full((1, 1, 10, 10), 1.0)
+    plain[..., 0] = 1e-3
+    compiled = plain.clone()
+    compiled[..., 0] = -1e-3
+    check_compiled((plain, {}), (compiled, {}))
+    with pytest.raises(InputError, match=r"changes the teacher's decision in 10.00 % of the pixels"):
+        check_compiled((plain, {}), (compiled, {}), "sigmoid")
+
+
+class Stack(nn.Module):
+    """Two heads in one tensor, as DynUNet in training."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.cat([x, -x], 1), torch.cat([-x, x], 1)], 1)
+
+
+def test_a_stack_of_2d_heads_and_a_class_of_equal_heads_are_known_online():
+    image = torch.rand(2, 1, 4, 4)
+    logits, _ = OnlineTeacher(Stack(), [], TeacherOptions(), CPU)(image, None)
+    assert torch.equal(logits, torch.cat([image, -image], 1))
+    network = BasicUNetPlusPlus(2, 1, 2, features=(4, 4, 4, 4, 4, 4), deep_supervision=True).eval()
+    image = torch.rand(1, 1, 32, 32)
+    logits, _ = OnlineTeacher(network, [], TeacherOptions(), CPU)(image, None)
+    with torch.no_grad():
+        assert torch.equal(logits, network(image)[-1])
