@@ -16,7 +16,18 @@ __all__ = ["Check", "Finding", "Severity", "read_allowed", "settle"]
 logger = logging.getLogger(__name__)
 
 #: What is checked before a distillation, by the name that ``allow`` takes.
-Check = Literal["agreement", "assignment", "classes", "intensity", "labels", "orientation", "size", "spacing", "values"]
+Check = Literal[
+    "agreement",
+    "assignment",
+    "classes",
+    "intensity",
+    "labels",
+    "orientation",
+    "size",
+    "spacing",
+    "tensorboard",
+    "values",
+]
 
 #: ``"danger"`` is refused, ``"warning"`` and ``"note"`` are logged.
 Severity = Literal["danger", "warning", "note"]
