@@ -247,9 +247,9 @@ def test_teacher_with_several_outputs_is_explained():
 
     class Deep(Small):
         def forward(self, x):
-            return [super().forward(x)]
+            return [super().forward(x)] * 2
 
-    with pytest.raises(InputError, match="the teacher must return one tensor of logits, got list"):
+    with pytest.raises(InputError, match="teacher: several outputs could be its logits: .*; choose one by teacher_head"):
         run(student, Deep(4), all_terms()[:1])
 
 
