@@ -60,11 +60,15 @@ def check_lengths(path: Path) -> None:
         CaseError: for such a file, and for a deflated one, whose lengths are known only after it is decompressed.
     """
     try:
-        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            _check(data, path.name)
-    except (OSError, ValueError):
-        # what cannot be opened, or is empty, is told by the library
+        is_empty = path.stat().st_size == 0
+        stream = path.open("rb")
+    except OSError:
+        # what cannot be opened is told by the library
         return
+    with stream:
+        if not is_empty:
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                _check(data, path.name)
 
 
 def _check(data: _Bytes, name: str) -> None:
@@ -78,7 +82,8 @@ def _check(data: _Bytes, name: str) -> None:
             return
         end = element.start + (0 if element.length == _UNDEFINED else element.length)
         if end > len(data):
-            what = f"is truncated or damaged: an element of its header states {element.length} bytes, {len(data)} are there"
+            left = max(0, len(data) - element.start)
+            what = f"is truncated or damaged: one of its elements states {element.length} bytes, {left} are left"
             raise CaseError(what, remedy="copy the file again", where=name, code="unreadable")
         if element.tag == _SYNTAX:
             syntax = data[element.start : end].strip(b" \0")
