@@ -36,7 +36,7 @@ def _is_target(value: Any, name: str) -> bool:
 
 def _keys(transform: Any) -> list[Any]:
     keys = transform.get("keys") if isinstance(transform, Mapping) else None
-    return keys if isinstance(keys, list) else [keys]
+    return list(keys) if isinstance(keys, (list, tuple)) else [keys]
 
 
 def _for_image(transform: Mapping[str, Any]) -> dict[str, Any]:

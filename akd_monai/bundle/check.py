@@ -9,23 +9,30 @@ from typing import Any
 
 from monai.bundle import ComponentLocator
 
+from akd_monai.bundle._agreement import disagreements
 from akd_monai.bundle._code import read_code, short_list
 from akd_monai.bundle._configs import CONFIG_SUFFIXES, config_path, load_config, missed_ids
+from akd_monai.bundle._logging_conf import logging_problems
+from akd_monai.bundle._metadata_rules import metadata_problems
+from akd_monai.bundle._problems import Problem
 from akd_monai.bundle._references import config_problems
-from akd_monai.bundle._transforms import image_transforms
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_sha256
 from akd_monai.errors import InputError
 
 __all__ = ["check_bundle", "find_code", "find_problems"]
 
-_REQUIRED = (
-    "schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "required_packages_version",
-    "task", "description", "authors", "copyright", "network_data_format",
-)  # fmt: skip
 _FILES = ("LICENSE", "docs/README.md")
 _ALONE = ("train", "inference", "preprocessing")
-_OVERLAYS = ("evaluate", "distill", "multi_gpu_train")
-_SHARED = ("network_def", "spatial_size", "device")
+# each with the config that it changes
+_OVERLAYS = {
+    "evaluate": "train",
+    "distill": "train",
+    "multi_gpu_train": "train",
+    "inference_trt": "inference",
+}
+_READ_ONLY = ("tracking",)
+# a config that has these two starts nothing from another one
+_COMPLETE = {"network_def", "dataset_dir"}
 
 
 def check_bundle(bundle_dir: str | Path) -> None:
@@ -35,7 +42,7 @@ def check_bundle(bundle_dir: str | Path) -> None:
         bundle_dir: the bundle's folder.
 
     Raises:
-        InputError: naming everything that is wrong.
+        InputError: naming everything that is wrong, notes left out.
 
     Example:
         >>> import tempfile
@@ -43,13 +50,13 @@ def check_bundle(bundle_dir: str | Path) -> None:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     check_bundle(write_bundle("enet", folder))
     """
-    problems = find_problems(bundle_dir)
+    problems = [problem for problem in find_problems(bundle_dir) if problem.severity != "note"]
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise InputError(f"bundle {str(bundle_dir)!r} has {count}: {'; '.join(problems)}")
 
 
-def find_problems(bundle_dir: str | Path) -> list[str]:
+def find_problems(bundle_dir: str | Path) -> list[Problem]:
     """Return everything that is wrong with a bundle; nothing of it is run or imported.
 
     Checked: files of the Model Zoo's layout, required metadata, every ``_target_`` and the names of its arguments, every
@@ -62,7 +69,8 @@ def find_problems(bundle_dir: str | Path) -> list[str]:
         bundle_dir: the bundle's folder; its configs may be JSON or YAML.
 
     Returns:
-        One phrase for each problem; empty if there is none.
+        One phrase for each problem, with its ``severity``: ``"error"``, ``"warning"`` or ``"note"``; empty if there is
+        none.
 
     Raises:
         InputError: if the folder is no bundle at all.
@@ -79,9 +87,11 @@ def find_problems(bundle_dir: str | Path) -> list[str]:
     metadata = configs.pop("metadata", None)
     problems += _missing_files(bundle_dir)
     if metadata is not None:
-        problems += _metadata_problems(bundle_dir, metadata)
+        problems += metadata_problems(metadata)
+        problems += _weights_problems(bundle_dir, metadata.get("weights_sha256"))
+    problems += logging_problems(bundle_path(bundle_dir, "configs", "logging.conf"))
     problems += _all_config_problems(bundle_dir, configs, metadata or {})
-    problems += _disagreements(configs)
+    problems += disagreements(bundle_dir)
     return problems
 
 
@@ -123,7 +133,7 @@ def _every_config(bundle_dir: str | Path) -> list[Path]:
     return known + [path for path in found if path not in known and path.stem != "metadata"]
 
 
-def _readable(bundle_dir: str | Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def _readable(bundle_dir: str | Path) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     """Return the content of each config that can be read, and what is wrong with the others."""
     contents = {}
     problems = []
@@ -132,92 +142,82 @@ def _readable(bundle_dir: str | Path) -> tuple[dict[str, dict[str, Any]], list[s
     except InputError as error:
         if error.code != "json":
             raise
-        problems.append(f"metadata.json {error.what}")
-    for name in (*_ALONE, *_OVERLAYS, "tracking"):
+        problems.append(Problem(f"metadata.json {error.what}"))
+    for name in (*_ALONE, *_OVERLAYS, *_READ_ONLY):
         path = config_path(bundle_dir, name)
         if path is None:
+            problems += _folders(bundle_dir, name)
             continue
         try:
             contents[name] = load_config(path)
         except InputError as error:
-            problems.append(f"{path.name} {error.what}")
+            problems.append(Problem(f"{path.name} {error.what}"))
     return contents, problems
 
 
-def _missing_files(bundle_dir: str | Path) -> Iterator[str]:
+def _folders(bundle_dir: str | Path, name: str) -> Iterator[Problem]:
+    for suffix in CONFIG_SUFFIXES:
+        if bundle_path(bundle_dir, "configs", f"{name}{suffix}").is_dir():
+            yield Problem(f"configs/{name}{suffix} is a folder")
+
+
+def _missing_files(bundle_dir: str | Path) -> Iterator[Problem]:
     for name in _FILES:
         if not bundle_path(bundle_dir, name).is_file():
-            yield f"{name} is missing"
+            yield Problem(f"{name} is missing", "warning")
     if config_path(bundle_dir, "inference") is None:
-        yield "configs/inference.json is missing"
+        yield Problem("configs/inference.json is missing (or inference.yaml)", "warning")
+    if config_path(bundle_dir, "train") is None:
+        yield Problem("there is no configs/train.json (or train.yaml): the bundle cannot be trained", "note")
 
 
-def _metadata_problems(bundle_dir: str | Path, metadata: Mapping[str, Any]) -> Iterator[str]:
-    for name in _REQUIRED:
-        if name not in metadata:
-            yield f"metadata.json has no {name!r}"
-    if metadata.get("version") not in metadata.get("changelog", {}):
-        yield f"metadata.json: version {metadata.get('version')!r} is not in changelog"
-    wanted = metadata.get("weights_sha256")
-    if not wanted:
+def _weights_problems(bundle_dir: str | Path, wanted: Any) -> Iterator[Problem]:
+    if not wanted or not isinstance(wanted, str):
         return
     try:
         found = weights_sha256(bundle_dir)
     except InputError:
-        yield f"models/model.pt is missing, metadata.json gives its hash {wanted[:12]}..."
+        yield Problem(f"models/model.pt is missing, metadata.json gives its hash {wanted[:12]}...", "warning")
         return
     if found != wanted:
-        yield f"models/model.pt has the hash {found[:12]}..., metadata.json says {wanted[:12]}..."
+        yield Problem(f"models/model.pt has the hash {found[:12]}..., metadata.json says {wanted[:12]}...")
 
 
 def _all_config_problems(
     bundle_dir: str | Path, configs: Mapping[str, dict[str, Any]], metadata: Mapping[str, Any]
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     # one for all: it searches every module of MONAI once
     locator = ComponentLocator()
-    of_train: list[str] = []
-    for name in _ALONE:
-        if name in configs:
-            path = _path(bundle_dir, name)
-            found = list(config_problems([path], metadata, locator))
-            of_train = found if name == "train" else of_train
-            yield from (f"{path.name}: {problem}" for problem in found)
-    for name in _OVERLAYS:
-        if name in configs and "train" in configs:
-            path = _path(bundle_dir, name)
-            found = [
-                f"{key!r} has no target in the train config" for key in missed_ids(configs["train"], configs[name])
-            ]
-            if not found:
-                merged = config_problems([_path(bundle_dir, "train"), path], metadata, locator)
-                # what is wrong in the training config alone has been reported already
-                found = [problem for problem in merged if problem not in of_train]
-            yield from (f"{path.name}: {problem}" for problem in found)
+    alone: dict[str, list[Problem]] = {}
+    for name in configs:
+        path = config_path(bundle_dir, name)
+        if path is not None and (name in _ALONE or _is_complete(name, configs)):
+            alone[name] = list(config_problems([path], metadata, locator))
+            yield from (Problem(f"{path.name}: {problem}", problem.severity) for problem in alone[name])
+    for name, base in _OVERLAYS.items():
+        changed = config_path(bundle_dir, base)
+        path = config_path(bundle_dir, name)
+        if name not in configs or name in alone or base not in configs or path is None or changed is None:
+            continue
+        found = _overlay_problems([changed, path], configs[base], configs[name], metadata, locator)
+        # what is wrong in the config that it changes has been reported already
+        new = [problem for problem in found if problem not in alone[base]]
+        yield from (Problem(f"{path.name}: {problem}", problem.severity) for problem in new)
 
 
-def _path(bundle_dir: str | Path, name: str) -> Path:
-    path = config_path(bundle_dir, name)
-    if path is None:
-        raise InputError(f"bundle {str(bundle_dir)!r} has no configs/{name}.json.")
-    return path
+def _is_complete(name: str, configs: Mapping[str, dict[str, Any]]) -> bool:
+    """Return whether a config that usually changes another one is a program of its own."""
+    return name in _OVERLAYS and configs[name].keys() >= _COMPLETE
 
 
-def _disagreements(configs: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield in what training, validation and inference differ although they must not."""
-    if "train" not in configs or "inference" not in configs:
-        return
-    train = configs["train"]
-    inference = configs["inference"]
-    for name in _SHARED:
-        if train.get(name) != inference.get(name):
-            yield f"{name} differs between train.json and inference.json"
-    if "preprocessing" not in inference:
-        yield "inference.json has no 'preprocessing'"
-        return
-    wanted = image_transforms(inference["preprocessing"])
-    for place, content in (
-        ("train#deterministic_transforms", train.get("train", {}).get("deterministic_transforms")),
-        ("validate#preprocessing", train.get("validate", {}).get("preprocessing")),
-    ):
-        if content is not None and image_transforms(content) != wanted:
-            yield f"{place} of train.json prepares the image in another way than inference.json"
+def _overlay_problems(
+    paths: list[Path],
+    base: Mapping[str, Any],
+    overlay: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    locator: ComponentLocator,
+) -> list[Problem]:
+    missed = missed_ids(base, overlay)
+    if missed:
+        return [Problem(f"{name!r} has no target in the {paths[0].stem} config") for name in missed]
+    return list(config_problems(paths, metadata, locator))
