@@ -69,6 +69,12 @@ def test_weights_are_those_of_a_run_without_it():
     assert all(torch.equal(plain[name], checked[name]) for name in plain)
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "a teacher whose classes stand in another order",
+    injected="its channels are permuted",
+    outcome="refused before the first step, the order is told",
+)
 @pytest.mark.parametrize(
     ("order", "told"),
     [([1, 0, 2], "0 is the teacher's 1, 1 is the teacher's 0, 2 is the teacher's 2"),
@@ -116,6 +122,12 @@ def test_images_that_are_not_finite_are_refused(value):
         run(Tolerant([0, 1, 2]), image=image)
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "a teacher returns NaN",
+    injected="in the first batch",
+    outcome="refused before the first step",
+)
 def test_logits_that_are_not_finite_are_refused():
     class Broken(Known):
         def forward(self, image):

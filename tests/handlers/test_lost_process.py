@@ -59,6 +59,12 @@ def test_other_errors_are_no_lost_process(error):
     assert lost_process(error) is None
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "a loader worker is killed",
+    injected="SIGKILL to a worker process",
+    outcome="one line with the remedy; resumed bit-identically",
+)
 def test_a_killed_loader_worker_is_one_line_and_the_run_resumes_bit_for_bit(tmp_path):
     def kill(engine):
         (worker,) = engine._dataloader_iter._workers
@@ -150,6 +156,12 @@ def main(folder: Path) -> dict:
     return found
 
 
+@pytest.mark.fault(
+    "Stopped runs",
+    "one of two ranks is killed",
+    injected="SIGKILL to one process of a group",
+    outcome="the other ends with one line; resumed bit-identically",
+)
 @pytest.mark.skipif(not dist.is_gloo_available() or os.name == "nt", reason="needs gloo and fork")
 def test_a_killed_rank_ends_the_other_with_one_line_and_the_run_resumes_bit_for_bit(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
