@@ -39,7 +39,7 @@ _ONE = {"validate#dataset#data": _LAST}
 
 BUNDLES = {
     "spleen_ct_segmentation": ZooBundle("folders", spacing=(1.5, 1.5, 2.0), overrides=_ONE),
-    "prostate_mri_anatomy": ZooBundle("tables", classes=3, spacing=(0.5, 0.5, 0.5)),
+    "prostate_mri_anatomy": ZooBundle("tables", classes=3, side=64, spacing=(0.5, 0.5, 0.5)),
     "brats_mri_segmentation": ZooBundle("lists", channels=4, classes=3, options={"label_values": [0, 1, 2, 4]}),
     "swin_unetr_btcv_segmentation": ZooBundle("folders", classes=14, side=64, spacing=(1.5, 1.5, 2.0), overrides=_ONE),
     "pancreas_ct_dints_segmentation": ZooBundle("lists", classes=3, side=64, options={"architecture": True}),

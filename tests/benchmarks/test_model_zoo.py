@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that tries the Model Zoo: what it shrinks, the data it writes, the page; no bundle of the zoo is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+from benchmarks.model_zoo.bundles import BUNDLES  # noqa: E402
+from benchmarks.model_zoo.data import write_data  # noqa: E402
+from benchmarks.model_zoo.page import zoo_page  # noqa: E402
+from benchmarks.model_zoo.shrinking import shrinking  # noqa: E402
+
+
+def test_what_is_shrunk_and_what_is_not():
+    config = {
+        "epochs": 300,
+        "max_epochs": "@epochs",
+        "network_def": {"patch_size": [96, 96]},
+        "train": {
+            "steps": [{"spatial_size": [16, 96], "num_samples": 4}],
+            "loader": {"batch_size": 1, "num_workers": 4},
+        },
+        "validate": {"inferer": {"roi_size": "@size"}, "dataset": {"cache_rate": 0.5}},
+        "im_shape": [96, 96],
+    }
+    assert shrinking(config, 32) == {
+        "epochs": 1,
+        "train#steps#0#spatial_size": [16, 32],
+        "train#steps#0#num_samples": 1,
+        "train#loader#num_workers": 0,
+        "validate#dataset#cache_rate": 0.0,
+    }
+
+
+def test_volumes_have_the_bundles_spacing_classes_and_channels(tmp_path):
+    ids = write_data(BUNDLES["brats_mri_segmentation"], tmp_path)
+    listed = json.loads(Path(ids["data_list_file_path"]).read_text())
+    assert [len(listed[part]) for part in ("training", "validation")] == [1, 1]
+    assert len(listed["training"][0]["image"]) == 4
+    label = np.asarray(nib.load(listed["training"][0]["label"]).dataobj)
+    assert set(np.unique(label)) == {0, 1, 2, 4}
+
+    write_data(BUNDLES["spleen_ct_segmentation"], tmp_path / "spleen")
+    images = sorted((tmp_path / "spleen" / "imagesTr").iterdir())
+    assert len(images) == 11
+    assert nib.load(images[0]).header.get_zooms() == pytest.approx((1.5, 1.5, 2.0))
+    assert min(nib.load(images[0]).shape) >= 32
+
+
+@pytest.mark.parametrize(
+    "name", ["prostate_mri_anatomy", "endoscopic_tool_segmentation", "ventricular_short_axis_3label"]
+)
+def test_the_ids_lead_to_the_files(tmp_path, name):
+    (place,) = write_data(BUNDLES[name], tmp_path).values()
+    found = Path(place)
+    assert found.is_file() or any(found.rglob("*"))
+
+
+def test_the_page_counts_and_says_why_not():
+    works = {"outcome": "works", "traceback": False, "trusted": False}
+    trusted = {**works, "trusted": True}
+    failed = {"outcome": "the teacher | has 2 outputs", "traceback": False, "trusted": False}
+    names = [*BUNDLES]
+    results = {names[0]: {"teacher": works, "student": failed}, names[1]: {"teacher": trusted, "student": failed}}
+    page = zoo_page(results, "the command", "abc")
+    assert "at commit abc" in page
+    assert f"As teacher of a light student 2 of {len(BUNDLES)} work, as student under itself 0" in page
+    assert "No command ended with a traceback." in page
+    assert f"| {names[0]} | not tried | not tried | not tried | works | no (1) |" in page
+    assert f"| {names[1]} | not tried | not tried | not tried | works, trusted | no (1) |" in page
+    assert page.count("the teacher \\| has 2 outputs") == 1
+    results[names[0]]["student"] = {**failed, "traceback": True}
+    assert "1 commands ended with a traceback." in zoo_page(results, "the command", "abc")
+
+
+def test_nineteen_bundles():
+    assert len(BUNDLES) == 19
