@@ -22,6 +22,7 @@ from akd_monai.data.gate import (
     check_voxels,
     class_counts,
     constant_value,
+    poor_contrast,
     rounded,
 )
 from akd_monai.errors import InputError
@@ -36,10 +37,10 @@ class CheckVolumesd(MapTransform):
     """Refuse a case whose image or label cannot be trusted; for ``Compose``, right after ``EnsureChannelFirstd``.
 
     Each entry is a ``MetaTensor`` ``[C, X, Y, Z]``, a label with one channel. An image must be finite and below 1e30; a
-    constant channel is a warning. A label must hold allowed classes only, and mark at most 90 % of the voxels; one that
-    marks nothing is a warning. Its values may be off an integer by 0.001, and are rounded. All entries must lie on one
-    grid to 0.1 mm, by the affines of their files. Nothing else is changed. Files are checked by
-    :class:`~akd_monai.data.CheckedReader`.
+    channel that is constant, or nearly, or has two values only is a warning. A label must hold allowed classes only, and
+    mark at most 90 % of the voxels; one that marks nothing is a warning. Its values may be off an integer by 0.001, and
+    are rounded. All entries must lie on one grid to 0.1 mm, by the affines of their files. Nothing else is changed. Files
+    are checked by :class:`~akd_monai.data.CheckedReader`.
 
     Args:
         keys: the entries, the image first.
@@ -113,6 +114,10 @@ def _check_image(values: NDArray[Any], place: str) -> None:
         constant = constant_value(channel)
         if constant is not None:
             logger.warning("%s is constant: every voxel is %g.", place, constant)
+            continue
+        contrast = poor_contrast(channel)
+        if contrast:
+            logger.warning("%s %s: is it the right image?", place, contrast)
 
 
 def _voxels(volume: Any, channels: int) -> NDArray[Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "check_voxels",
     "class_counts",
     "constant_value",
+    "poor_contrast",
     "rounded",
 ]
 
@@ -34,6 +35,9 @@ __all__ = [
 MOST_FOREGROUND = 0.9
 
 _LARGEST = 1e30
+# Scaling between the 0.5 and 99.5 percentiles leaves nothing of an image with fewer other voxels than these.
+_ALIKE = 0.99
+_SAMPLED = 20_000
 _FRACTION = 1e-3
 _SHOWN = 8
 # Up to this value classes are counted in a table, which is faster than sorting the voxels.
@@ -68,6 +72,31 @@ def constant_value(values: NDArray[Any]) -> float | None:
     """Return the value of all voxels, ``None`` if they differ."""
     low = values.min()
     return float(low) if low == values.max() else None
+
+
+def poor_contrast(values: NDArray[Any]) -> str:
+    """Say in words that an image has as good as no contrast: one value nearly everywhere, or two values; else nothing.
+
+    It need not be a fault, but a mask that was given as the image looks like this.
+
+    Example:
+        >>> poor_contrast(np.array([0, 0, 1, 1])), poor_contrast(np.array([0, 1, 2, 3]))
+        ('holds two values only (0 and 1), as a mask does', '')
+    """
+    flat = values.ravel(order="K")
+    sample = flat[:: max(1, flat.size // _SAMPLED)]
+    usual = np.partition(sample, sample.size // 2)[sample.size // 2]
+    # a sample tells most images from these, and is quicker than all voxels
+    if np.mean(sample == usual) > _ALIKE - 0.02:
+        share = float(np.mean(flat == usual))
+        if share > _ALIKE:
+            return f"has the value {usual:g} in {share:.2%} of its voxels"
+    low = flat.min()
+    high = flat.max()
+    is_either = (sample == low) | (sample == high)
+    if is_either.all() and ((flat == low) | (flat == high)).all():
+        return f"holds two values only ({low:g} and {high:g}), as a mask does"
+    return ""
 
 
 def rounded(values: NDArray[Any]) -> NDArray[Any]:

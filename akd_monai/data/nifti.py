@@ -123,6 +123,9 @@ def _parsed(kind: type[nib.Nifti1Image], head: bytes) -> tuple[Any, int, int]:
         offset = int(checked.get_data_offset())
         if min(shape, default=0) < 0 or offset < len(head):
             raise ValueError(f"shape {list(shape)}, voxels from byte {offset}")
+        # NaN means no scaling in nibabel's own files; infinity it would pass over in silence
+        if math.isinf(float(stored["scl_slope"])):
+            raise ValueError("scl_slope is infinite")
     except _HEADER_FAULTS as error:
         raise _damaged_header(error) from None
     _check_type(dtype)

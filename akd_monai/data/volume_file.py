@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from akd_monai.data._meta_image import meta_image_files, read_meta_image
 from akd_monai.data._nrrd import nrrd_files, read_nrrd
 from akd_monai.data._streams import FileError
-from akd_monai.data.geometry import Array, affine_problem
+from akd_monai.data.geometry import Array, affine_problem, spacing_of
 from akd_monai.data.nifti import NiftiFile, read_nifti
 from akd_monai.data.nifti_geometry import nifti_affine
 from akd_monai.names import ITK_SUFFIXES, VOLUME_SUFFIXES, is_nifti, is_volume
@@ -22,6 +22,8 @@ from akd_monai.names import ITK_SUFFIXES, VOLUME_SUFFIXES, is_nifti, is_volume
 __all__ = ["VolumeFile", "files_of", "read_volume_file", "spatial_shape"]
 
 _NRRD = (".nrrd", ".nhdr")
+# No scanner makes voxels beyond these; a file in mm that states metres or micrometres does.
+_VOXEL_MM = (0.01, 100.0)
 _ONE_VOLUME = (
     "keep one volume a file: one frame of a time series, one sequence, and class numbers in place of a channel a class"
 )
@@ -53,7 +55,7 @@ def read_volume_file(path: str | os.PathLike[str], *, several: bool = False) -> 
     header justifies. It must hold one volume of three axes, none of them empty (further axes of length 1 are dropped), of
     one real number a voxel. Its geometry must be stated, in mm, metres or micrometres (converted to mm; a NIfTI file
     without unit is in mm), and neither singular nor sheared. Of a NIfTI file the sform is used where its code is above 0,
-    else the qform; if the two contradict each other, that is a warning.
+    else the qform; if the two contradict each other, that is a warning, and so is a voxel below 0.01 or above 100 mm.
 
     Args:
         path: ``.nii``, ``.nii.gz``, ``.nrrd``, ``.nhdr``, ``.mhd`` or ``.mha``.
@@ -76,7 +78,16 @@ def read_volume_file(path: str | os.PathLike[str], *, several: bool = False) -> 
     if not is_volume(path):
         what = f"is no volume by its name, expected {', '.join(VOLUME_SUFFIXES)}"
         raise FileError(what, remedy="convert it", code="not-an-image")
-    return _read_nifti(path, several) if is_nifti(path) else _read_text_volume(path)
+    volume = _read_nifti(path, several) if is_nifti(path) else _read_text_volume(path)
+    return replace(volume, warnings=(*volume.warnings, *_odd_sizes(volume.affine)))
+
+
+def _odd_sizes(affine: Array) -> tuple[str, ...]:
+    sizes = spacing_of(affine)
+    if all(_VOXEL_MM[0] <= size <= _VOXEL_MM[1] for size in sizes):
+        return ()
+    words = " x ".join(f"{size:.3g}" for size in sizes)
+    return (f"its voxels are {words} mm, which no scanner makes: are the units of its header right?",)
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

@@ -175,3 +175,10 @@ def test_files_are_read_once(tmp_path, monkeypatch):
     assert calls == []
     SliceDataset([case(tmp_path)], pipeline(reader=None, check=False))
     assert len(calls) == 2
+
+
+def test_a_mask_that_is_given_as_the_image_is_told(tmp_path, caplog):
+    data = case(tmp_path, image=nifti(gland(SHAPE)))
+    pipeline()(data)
+    place = f"case HK/Case13, {data['image']!r}"
+    assert caplog.messages == [f"{place} holds two values only (0 and 1), as a mask does: is it the right image?"]

@@ -17,6 +17,7 @@ from akd_monai.data.gate import (
     check_voxels,
     class_counts,
     constant_value,
+    poor_contrast,
     rounded,
 )
 from akd_monai.data.nifti import FileError
@@ -137,3 +138,33 @@ def test_one_grid_is_one_shape_and_one_place():
     assert code_of(check_grids, (shape, np.eye(4)), (shape, turned)) == "affine-mismatch"
     assert code_of(check_grids, (shape, np.eye(4)), ((5, 4, 6), np.eye(4))) == "shape-mismatch"
     assert code_of(check_grids, (shape, np.eye(4)), (shape, np.full((4, 4), np.nan))) == "affine-mismatch"
+
+
+def ball(value=1, dtype=np.int16):
+    image = np.zeros((20, 20, 20), dtype)
+    image[5:15, 5:15, 5:15] = value
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (ball(7), "holds two values only (0 and 7), as a mask does"),
+        (ball(0.5, np.float32), "holds two values only (0 and 0.5), as a mask does"),
+        # 16 of 8000 voxels differ
+        (np.where(np.arange(8000) % 500 == 3, np.arange(8000), 4), "has the value 4 in 99.80% of its voxels"),
+        # 2 % differ: dark, but an image
+        (np.where(np.arange(8000) % 50 == 3, np.arange(8000), 4), ""),
+        (np.arange(8000), ""),
+        (ball() + ball()[::-1, :, ::-1] * 2 + (np.arange(20) % 3 == 0), ""),
+    ],
+    ids=["mask", "fraction", "one value", "dark", "gradient", "three values"],
+)
+def test_an_image_without_contrast_is_told_in_words(image, words):
+    assert poor_contrast(image) == words
+
+
+def test_one_bright_voxel_outside_of_the_sample_is_seen_by_the_count_of_all():
+    image = np.zeros((100, 100, 40))
+    image[3, 7, 11] = 9
+    assert poor_contrast(image) == "has the value 0 in 100.00% of its voxels"

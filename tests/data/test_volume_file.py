@@ -348,3 +348,24 @@ def test_what_nibabel_repairs_is_kept_as_stored(tmp_path):
     file = read_nifti(path)
     assert file.header["pixdim"][1] == -0.5
     assert nib.load(path).header["pixdim"][1] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("unit", "sizes", "words"),
+    [
+        (2, (0.5, 0.5, 3.0), None),
+        (2, (0.011, 0.011, 99.0), None),
+        # mm, said to be micrometres or metres
+        (3, (0.5, 0.5, 3.0), "its voxels are 0.0005 x 0.0005 x 0.003 mm"),
+        (1, (0.2, 0.2, 0.9), "its voxels are 200 x 200 x 900 mm"),
+    ],
+)
+def test_voxels_that_no_scanner_makes_are_told(tmp_path, unit, sizes, words):
+    volume = read_volume_file(put(tmp_path / "a.nii.gz", nifti(grey(), np.diag([*sizes, 1.0]), xyzt_units=unit)))
+    assert [warning.split(",")[0] for warning in volume.warnings] == ([] if words is None else [words])
+
+
+def test_an_infinite_slope_is_damage_and_nan_is_no_scaling(tmp_path):
+    assert "scl_slope is infinite" in str(fault_of(put(tmp_path / "a.nii.gz", nifti(grey(), scl_slope=np.inf))))
+    volume = read_volume_file(put(tmp_path / "b.nii.gz", nifti(grey(), scl_slope=np.nan)))
+    np.testing.assert_array_equal(volume.array, grey())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.data.gate import check_voxels, constant_value
+from akd_monai.data.gate import check_voxels, constant_value, poor_contrast
 from akd_monai.data.geometry import Array, orientation_of, spacing_of
 from akd_monai.data.nifti import FileError
 from akd_monai.prostate._plausible import FIELD_OF_VIEW_MM, SLICE_DISTANCE_MM, within
@@ -52,6 +52,9 @@ def _check_values(check: CaseCheck, name: str, image: CheckedFile) -> None:
     if constant is not None:
         check.warning(name, "constant", f"every voxel is {constant:g}", "check whether the image is the right one")
         return
+    contrast = poor_contrast(image.array)
+    if contrast:
+        check.warning(name, "contrast", contrast, "check whether the image is the right one")
     check.voxels = voxel_hash(image.array)
     check.thumbnail = thumbnail(image.array, image.affine)
 
