@@ -79,10 +79,15 @@ def output_format(metadata: Mapping[str, Any], name: str = "pred") -> dict[str, 
 
 
 def _format(metadata: Mapping[str, Any], side: str, name: str) -> dict[str, Any]:
-    formats = metadata.get("network_data_format", {}).get(side, {})
+    described = metadata.get("network_data_format", {})
+    formats = described.get(side, {}) if isinstance(described, Mapping) else described
     if not formats:
         raise InputError(f"metadata.json has no network_data_format#{side}; the Model Zoo's schema requires it.")
-    return dict(formats[name] if name in formats else next(iter(formats.values())))
+    found = formats.get(name, next(iter(formats.values()))) if isinstance(formats, Mapping) else formats
+    if not isinstance(found, Mapping):
+        got = type(found).__name__
+        raise InputError(f"network_data_format#{side} of metadata.json must describe a tensor in an object, got {got}.")
+    return dict(found)
 
 
 def input_shape(metadata: Mapping[str, Any]) -> list[int]:
@@ -103,12 +108,20 @@ def input_shape(metadata: Mapping[str, Any]) -> list[int]:
         [1, 96, 64, 64]
     """
     spec = input_format(metadata)
-    return [int(spec["num_channels"]), *(_side(side) for side in spec["spatial_shape"])]
+    channels = spec.get("num_channels")
+    sides = spec.get("spatial_shape")
+    if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
+        raise InputError(f"num_channels of metadata.json must be an integer of 1 or more, got {channels!r}.")
+    if not isinstance(sides, list):
+        raise InputError(f"spatial_shape of metadata.json must be a list, got {sides!r}.")
+    return [channels, *(_side(side) for side in sides)]
 
 
-def _side(value: int | str) -> int:
-    if isinstance(value, int):
+def _side(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if not isinstance(value, str):
+        raise InputError(f"spatial_shape of metadata.json holds {value!r}; wanted an integer, '*', '32*n' or '2**p'.")
     if value.strip() == "*":
         return _SIDE
     for n in range(1, 65):
@@ -148,6 +161,8 @@ def distillation_layer(bundle_dir: str | Path, name: str, *, missing_ok: bool = 
         ('stage3', None)
     """
     layers = read_metadata(bundle_dir).get(_LAYERS_KEY, {})
+    if not isinstance(layers, Mapping):
+        raise InputError(f"{_LAYERS_KEY!r} in metadata.json of {str(bundle_dir)!r} must be an object, got {layers!r}.")
     if name in layers:
         return str(layers[name])
     if missing_ok:

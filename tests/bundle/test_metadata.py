@@ -90,3 +90,23 @@ def test_broken_metadata_names_the_line(make_bundle):
     (root / "configs" / "metadata.json").write_text(json.dumps({"a": 1}) + "}")
     with pytest.raises(InputError, match=r"metadata.json: is no valid JSON \(Extra data: line 1 column 9"):
         distillation_layer(root, "high")
+
+
+@pytest.mark.parametrize(
+    ("formats", "message"),
+    [
+        (None, "has no network_data_format#inputs"),
+        ([1], r"network_data_format#inputs of metadata.json must describe a tensor in an object, got list"),
+        ({"inputs": {"image": 3}}, "must describe a tensor in an object, got int"),
+        ({"inputs": {"image": {}}}, "num_channels of metadata.json must be an integer of 1 or more, got None"),
+        (
+            {"inputs": {"image": {"num_channels": 1, "spatial_shape": "64"}}},
+            "spatial_shape .* must be a list, got '64'",
+        ),
+        ({"inputs": {"image": {"num_channels": 1, "spatial_shape": [None]}}}, "holds None; wanted an integer"),
+        ({"inputs": {"image": {"num_channels": 1, "spatial_shape": [True]}}}, "holds True; wanted an integer"),
+    ],
+)
+def test_odd_types_in_the_metadata_are_one_line(formats, message):
+    with pytest.raises(InputError, match=message):
+        input_shape({"network_data_format": formats})
