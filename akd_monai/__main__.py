@@ -2,7 +2,8 @@
 """The command line: ``python -m akd_monai <verb>``, or ``akd <verb>``.
 
 Every verb is a thin door to a public function. Nothing heavy is imported before a verb runs, so ``--help`` is quick.
-Exit codes: 0 done, 1 failed while working, 2 wrong input (data, config or bundle), 128 + n stopped by signal n.
+Exit codes: 0 done, 1 failed while working (no memory, full disk, NaN), 2 wrong input (data, config or bundle), 128 + n
+stopped by signal n.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from fire.core import FireExit
 
 from akd_monai._cli import bundle_verbs, data_verbs, run_verbs
 from akd_monai._cli.door import VERBS
-from akd_monai._cli.flags import check_flags
+from akd_monai._cli.flags import check_flags, typed_values
 from akd_monai._cli.help import overview, verb_help
+from akd_monai._cli.values import check_flag_values
 from akd_monai._cli.words import with_present_words
-from akd_monai._last_line import user_error
+from akd_monai._last_line import last_line, leave_at_signals, user_error
 from akd_monai.errors import unknown_name
 
 __all__ = ["main", "user_error"]
@@ -31,20 +33,22 @@ _HELP = ("--help", "-h")
 
 
 def main(command: Sequence[str] | None = None) -> None:
-    """Run one verb; a user's mistake ends with one line and code 2, without a traceback."""
+    """Run one verb; a mistake, a fault of the machine or Ctrl-C ends with one line, without a traceback."""
+    if command is None:
+        # not inside a program that calls this
+        leave_at_signals()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         _run(list(sys.argv[1:] if command is None else command))
     except FireExit:
         raise
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        mistake = user_error(error)
-        if mistake is None:
+    except (KeyboardInterrupt, Exception) as error:
+        ending = last_line(error)
+        if ending is None:
             raise
-        sys.stderr.write(f"akd_monai: {mistake}\n")
-        sys.exit(2)
+        line, code = ending
+        sys.stderr.write(f"akd_monai: {line}\n")
+        sys.exit(code)
 
 
 def _run(command: list[str]) -> None:
@@ -61,6 +65,7 @@ def _run(command: list[str]) -> None:
     for hint in hints:
         sys.stderr.write(f"akd_monai: {hint}; the old name will be removed.\n")
     check_flags(name, VERBS[name].run, arguments)
+    check_flag_values(VERBS[name], typed_values(arguments))
     os.environ.setdefault("PAGER", "cat")
     runs = {verb: door.run for verb, door in VERBS.items()}
     fire.Fire(runs, command=[name, *arguments], name="akd_monai")

@@ -337,7 +337,7 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch):
             raise TypeError("a bug") from None
 
     monkeypatch.setattr("akd_monai.bundle.find_code", lambda _: [])
-    monkeypatch.setattr("akd_monai.bundle.check_bundle", broken)
+    monkeypatch.setattr("akd_monai.bundle.find_problems", broken)
     with pytest.raises(TypeError, match="a bug"):
         main(["check", "somewhere"])
 
@@ -368,3 +368,55 @@ def test_a_mistyped_or_missing_flag_is_one_line_before_anything_is_written(line,
     assert message in said
     assert said.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "a flag with a value of another kind",
+    injected="`verify --fix maybe`, `demo --epochs two` and more",
+    outcome="one line, before anything is written",
+)
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("verify --dataset_dir . --output_dir {out} --fix maybe", "--fix must be True or False, got 'maybe'."),
+        ("verify --dataset_dir . --output_dir {out} --workers=two", "--workers must be an integer, got 'two'."),
+        ("assemble --bundles_dir {out} --check=maybe", "--check must be True or False, got 'maybe'."),
+        ("demo --output_dir {out} --epochs two", "--epochs must be an integer, got 'two'."),
+        ("demo --output_dir {out} --learning_rate fast", "--learning_rate must be a number, got 'fast'."),
+        ("demo --output_dir {out} --seed 1.5", "--seed must be an integer, got 1.5."),
+        ("prepare --source folder --input_dir . --output_dir {out} --size big", "--size must be an integer, got 'big'."),
+        ("phantom --output_dir {out} --size True", "--size must be an integer, got True."),
+        ("label --studies {out} --port http", "--port must be an integer, got 'http'."),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_one_line_before_anything_is_written(line, message, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert fails_with(capsys, *line.format(out=out).split()) == f"akd_monai: {message}"
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--epochs=two", "epochs must be an integer of at least 1, got 'two'."),
+        ("--device=gpu", "device must be a device of this machine (cpu"),
+        ("--train#trainer#max_epoch=3", "unknown argument 'max_epoch' of train#trainer. Did you mean 'max_epochs'"),
+        ("--tracking=nosuch.json", "nosuch.json: cannot be opened (No such file or directory); "),
+    ],
+)
+def test_a_wrong_value_of_distill_is_one_line_before_anything_is_written(option, message, bundles, capsys):
+    assert message in fails_with(capsys, *distil(bundles, option))
+    assert not (bundles[1] / "eval").exists()
+
+
+def test_null_is_none(bundles, capsys, monkeypatch):
+    seen = {}
+
+    def train(workflow):
+        seen.update(workflow.parser.get())
+
+    monkeypatch.setattr("akd_monai.bundle.DistillationWorkflow.train", train)
+    main(distil(bundles, "--folds=null", "--sites=null"))
+    assert seen["folds"] is None
+    assert seen["sites"] is None

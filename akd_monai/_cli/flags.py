@@ -10,7 +10,7 @@ from typing import Any
 
 from akd_monai.errors import InputError, unknown_name
 
-__all__ = ["check_flags"]
+__all__ = ["check_flags", "typed_values"]
 
 _FLAG = re.compile(r"(?:--|-(?=[A-Za-z]{2}))([A-Za-z][^=]*)(=.*)?", re.DOTALL)
 
@@ -63,3 +63,28 @@ def _divided(arguments: Sequence[str]) -> tuple[list[str], int]:
             positional += not is_value
             is_value = False
     return flags, positional
+
+
+def typed_values(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the value of each flag that has one, as typed.
+
+    Example:
+        >>> typed_values(["raw", "--size=64", "--sites", "HK", "--fix", "--seed", "-1"])
+        {'size': '64', 'sites': 'HK', 'seed': '-1'}
+    """
+    found = {}
+    flag = ""
+    for argument in arguments:
+        match = _FLAG.fullmatch(argument)
+        if argument == "--":
+            break
+        if match is None:
+            if flag:
+                found[flag] = argument
+            flag = ""
+        elif match[2] is None:
+            flag = match[1].replace("-", "_")
+        else:
+            found[match[1].replace("-", "_")] = match[2][1:]
+            flag = ""
+    return found

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """MONAI bundles: load their networks, distil, evaluate, check, write and change them."""
 
+from akd_monai.bundle._settings import check_settings
 from akd_monai.bundle.assembly import assemble_bundles, write_bundle
 from akd_monai.bundle.check import check_bundle, find_code, find_problems
 from akd_monai.bundle.compare import compare_bundles
@@ -29,6 +30,7 @@ __all__ = [
     "bundle_path",
     "change_bundle",
     "check_bundle",
+    "check_settings",
     "compare_bundles",
     "distill_bundle",
     "distillation_configs",

@@ -11,6 +11,7 @@ from monai.bundle import ConfigWorkflow
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from akd_monai.bundle._configs import check_overrides, explained, load_config
+from akd_monai.bundle._override_values import check_values, with_none
 from akd_monai.bundle.metadata import bundle_path
 from akd_monai.errors import InputError
 
@@ -42,8 +43,10 @@ class CheckedWorkflow(ConfigWorkflow):
         self._bundle_dir = Path(bundle_dir)
 
     def _override(self, values: Mapping[str, Any], override: Mapping[str, Any]) -> None:
-        """Set ``values`` in the config, then ``override``, whose ids must exist."""
+        """Set ``values`` in the config, then ``override``, whose ids must exist, and whose values must fit them."""
+        override = with_none(override)
         check_overrides(self.parser, override)
+        check_values(self.parser, override, self._bundle_dir)
         self.parser.update({"bundle_root": str(self._bundle_dir.resolve()), **values, **override})
 
     def _track(self, tracking: str | dict[str, Any] | None) -> None:

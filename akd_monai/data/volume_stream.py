@@ -15,7 +15,8 @@ from monai.data import IterableDataset, MetaTensor
 from monai.transforms import apply_transform
 from torch.utils.data import get_worker_info
 
-from akd_monai.errors import InputError, NonFiniteError, one_line
+from akd_monai._faults import machine_fault
+from akd_monai.errors import InputError, one_line
 
 __all__ = ["VolumeStream"]
 
@@ -29,7 +30,8 @@ class VolumeStream(IterableDataset):
     """Data set for MONAI's ``DataLoader`` that skips what cannot be loaded, says so, and counts it.
 
     Each item whose transforms raise an error is logged with its file and the cause, in one line; so is one whose mask
-    cannot be made or written, where :meth:`guarded` stands around postprocessing. :meth:`report` ends the run with an
+    cannot be made or written, where :meth:`guarded_inferer` stands around the inferer and :meth:`guarded` around
+    postprocessing. :meth:`report` ends the run with an
     error if there were any. Worker processes share the items.
 
     Args:
@@ -90,11 +92,45 @@ class VolumeStream(IterableDataset):
         """
         return partial(self._finish, transform)
 
+    def guarded_inferer(self, inferer: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``inferer``, of which a failure costs the volumes of its batch alone; no mask is made of them.
+
+        Args:
+            inferer: called with a batch of volumes, a ``MetaTensor`` that names its files, and the network.
+
+        Example:
+            >>> def broken(inputs, network):
+            ...     raise InputError("does not fit the network")
+            >>> stream = VolumeStream([{"image": "a.nii.gz"}], dict)
+            >>> batch = MetaTensor(torch.zeros(1, 1, 8, 8), meta={"filename_or_obj": ["a.nii.gz"]})
+            >>> stream.guarded_inferer(broken)(batch, None).shape
+            torch.Size([1, 1, 8, 8])
+            >>> stream.reasons
+            {0: 'does not fit the network'}
+        """
+        return partial(self._infer, inferer)
+
+    def _infer(self, inferer: Callable[..., Any], inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return inferer(inputs, *args, **kwargs)
+        except Exception as error:  # whatever is wrong with one volume, the others are done
+            files = inputs.meta.get("filename_or_obj") if isinstance(inputs, MetaTensor) else None
+            indices = [self._index_of_file(file) for file in (files if isinstance(files, list) else [files])]
+            known = [index for index in indices if index is not None]
+            if len(known) < len(indices):
+                raise
+            for index in known:
+                self._record(index, _cause(error))
+            # something of the right length; postprocessing leaves it alone
+            return inputs
+
     def _finish(self, transform: Callable[..., Any], item: _Item) -> Any:
+        index = self._index_of(item)
+        if index in self.reasons:
+            return item
         try:
             return apply_transform(transform, item)
         except Exception as error:  # whatever is wrong with one volume, the others are done
-            index = self._index_of(item)
             if index is None:
                 raise
             self._record(index, _cause(error))
@@ -102,9 +138,11 @@ class VolumeStream(IterableDataset):
 
     def _index_of(self, item: _Item) -> int | None:
         volume = item.get(self.key)
-        file = volume.meta.get("filename_or_obj") if isinstance(volume, MetaTensor) else None
+        return self._index_of_file(volume.meta.get("filename_or_obj") if isinstance(volume, MetaTensor) else None)
+
+    def _index_of_file(self, file: Any) -> int | None:
         files = [os.fspath(known[self.key]) for known in self._items]
-        return files.index(os.fspath(file)) if file in files else None
+        return files.index(os.fspath(file)) if file is not None and os.fspath(file) in files else None
 
     def report(self) -> None:
         """Log how many volumes were segmented.
@@ -125,8 +163,9 @@ class VolumeStream(IterableDataset):
 
     def _record(self, index: int, error: BaseException) -> None:
         file = os.fspath(self._items[index][self.key])
-        expected = isinstance(error, (InputError, NonFiniteError))
-        words = one_line(error) if expected else f"{type(error).__name__}: {one_line(error)}"
+        words = one_line(error) if isinstance(error, InputError) else machine_fault(error)
+        if not words:
+            words = f"{type(error).__name__}: {one_line(error)}"
         message = words if Path(file).name in words else f"{file}: {words}"
         logger.error("not segmented: %s", message)
         logger.debug("while %s was segmented", file, exc_info=error)
