@@ -89,6 +89,12 @@ def inference(tmp_path):
     injected="some logits of one of two volumes are NaN",
     outcome="that volume is refused and named, the other is segmented",
 )
+@pytest.mark.fault(
+    "Numbers",
+    "the network returns NaN for a part of a volume",
+    injected="NaN in some logits",
+    outcome="that volume is refused by name, the others are done, exit code 2",
+)
 def test_inference_refuses_partly_nan_logits_for_that_volume_alone(inference, tmp_path, caplog):
     with caplog.at_level(logging.WARNING), pytest.raises(RuntimeError) as caught:
         inference.get_parsed_content("run")

@@ -177,6 +177,12 @@ def test_files_are_read_once(tmp_path, monkeypatch):
     assert len(calls) == 2
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "a mask in the place of an image",
+    injected="an image of 0 and 1",
+    outcome="a warning with the file",
+)
 def test_a_mask_that_is_given_as_the_image_is_told(tmp_path, caplog):
     data = case(tmp_path, image=nifti(gland(SHAPE)))
     pipeline()(data)

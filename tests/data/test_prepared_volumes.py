@@ -157,6 +157,12 @@ def test_a_damaged_stored_volume_is_prepared_again_with_one_line(tmp_path, caplo
     injected="150 bits over the file and one of a voxel",
     outcome="found wherever it changes a value; prepared again",
 )
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "a bit of a prepared volume on disk flips",
+    injected="150 bits",
+    outcome="prepared again, one line",
+)
 def test_a_flipped_bit_of_a_stored_volume_is_found_wherever_it_changes_anything(tmp_path, caplog):
     case, cache = write(tmp_path / "A", 2.0), tmp_path / "cache"
     value(case, cache)

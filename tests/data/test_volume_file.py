@@ -365,6 +365,12 @@ def test_voxels_that_no_scanner_makes_are_told(tmp_path, unit, sizes, words):
     assert [warning.split(",")[0] for warning in volume.warnings] == ([] if words is None else [words])
 
 
+@pytest.mark.fault(
+    "Volumes",
+    "an infinite slope",
+    injected="`scl_slope` = Inf",
+    outcome="refused",
+)
 def test_an_infinite_slope_is_damage_and_nan_is_no_scaling(tmp_path):
     assert "scl_slope is infinite" in str(fault_of(put(tmp_path / "a.nii.gz", nifti(grey(), scl_slope=np.inf))))
     volume = read_volume_file(put(tmp_path / "b.nii.gz", nifti(grey(), scl_slope=np.nan)))

@@ -217,6 +217,12 @@ def test_an_empty_mask_is_said(tmp_path, caplog):
     injected="the order of writing, synchronising and renaming is recorded",
     outcome="the mask is on the disk before it has its name",
 )
+@pytest.mark.fault(
+    "Masks that are written",
+    "a power cut after a mask was written",
+    injected="order of the calls",
+    outcome="on the disk before it has its name",
+)
 def test_a_mask_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     calls = []
     sync, replace = os.fsync, os.replace

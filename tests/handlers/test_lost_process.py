@@ -65,6 +65,12 @@ def test_other_errors_are_no_lost_process(error):
     injected="SIGKILL to a worker process",
     outcome="one line with the remedy; resumed bit-identically",
 )
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "a worker process of the data loader dies",
+    injected="SIGKILL",
+    outcome="one line with what to lower; resumed bit for bit",
+)
 def test_a_killed_loader_worker_is_one_line_and_the_run_resumes_bit_for_bit(tmp_path):
     def kill(engine):
         (worker,) = engine._dataloader_iter._workers
@@ -161,6 +167,12 @@ def main(folder: Path) -> dict:
     "one of two ranks is killed",
     injected="SIGKILL to one process of a group",
     outcome="the other ends with one line; resumed bit-identically",
+)
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "one of two training processes dies",
+    injected="SIGKILL in a step and in validation, each rank once",
+    outcome="the other ends at once in one line, exit code 2; resumed bit for bit",
 )
 @pytest.mark.skipif(not dist.is_gloo_available() or os.name == "nt", reason="needs gloo and fork")
 def test_a_killed_rank_ends_the_other_with_one_line_and_the_run_resumes_bit_for_bit(tmp_path):

@@ -16,6 +16,12 @@ from handlers.many_saves import FILES, counts, slope
     injected="200 saves in a minute",
     outcome="no leak of files, handles, threads or objects",
 )
+@pytest.mark.fault(
+    "Disk, memory and processes",
+    "many checkpoints are written",
+    injected="200 saves (a command: 3600)",
+    outcome="no file, handle, thread or object is left",
+)
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 def test_200_saves_leak_no_file_no_handle_no_thread_and_no_object(tmp_path):
     found = counts(tmp_path, 200)

@@ -29,6 +29,7 @@ import pytest
 import requests
 import torch
 from bundle_tools import run_bundle, small_bundle
+from integration.label_load import load, masks_of
 
 from akd_monai.label._checks import REQUIREMENTS
 from akd_monai.networks.nets import ENet, ESPNet
@@ -248,6 +249,13 @@ def test_mask_is_that_of_the_command_line_on_the_grid_of_the_image(server, cli_m
     mask = np.asarray(ours.dataobj)
     assert 0 < mask.mean() < 1  # neither answer would prove anything
     np.testing.assert_array_equal(mask, np.asarray(theirs.dataobj))
+
+
+def test_many_clients_get_the_masks_of_their_own_images(server, cli_masks):
+    infer = f"{server.url}/infer/{MODEL}"
+    found = load(infer, server.process.pid, server.studies, masks_of(cli_masks), count=24, clients=8, warm_up=0)
+    assert found.wrong == ()
+    assert found.right == 24
 
 
 def test_uploaded_volume_is_segmented_too(server, tmp_path):
