@@ -76,11 +76,12 @@ def user_error(error: BaseException | None) -> InputError | None:
     MONAI's config parser wraps what a config raises, several times, so causes are followed. What merely happened while
     a mistake was being handled is no consequence of it, except inside MONAI.
     """
-    for inner in _chain(error):
-        mistake = inner if isinstance(inner, InputError) else lost_process(inner)
-        if mistake is not None:
-            return mistake
-    return None
+    chain = _chain(error)
+    # first of all: it says what is wrong, whatever it is wrapped in
+    for inner in chain:
+        if isinstance(inner, InputError):
+            return inner
+    return next(filter(None, map(lost_process, reversed(chain))), None)
 
 
 def _first_fault(error: BaseException) -> str:

@@ -99,8 +99,9 @@ def lost_process(error: BaseException) -> InputError | None:
         True
     """
     # a metric that could not be gathered wraps the reason
-    causes = [error]
-    while causes[-1].__cause__ is not None:
+    causes: list[BaseException] = [error]
+    # some libraries raise an error from itself
+    while causes[-1].__cause__ is not None and not any(causes[-1].__cause__ is known for known in causes):
         causes.append(causes[-1].__cause__)
     message = "; ".join(str(cause) for cause in causes if isinstance(cause, RuntimeError))
     worker = _LOST_WORKER.search(message)

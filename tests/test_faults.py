@@ -161,3 +161,12 @@ def test_signals_that_somebody_listens_to_are_left_alone():
     finally:
         signal.signal(signal.SIGTERM, before)
         signal.signal(signal.SIGINT, interrupt)
+
+
+def test_an_error_that_is_its_own_cause_ends_too():
+    first, second = RuntimeError("first"), RuntimeError("second")
+    first.__cause__ = second
+    second.__cause__ = first
+    assert last_line(first) is None
+    second.__cause__ = second
+    assert last_line(first) is None

@@ -114,8 +114,10 @@ def test_a_mask_that_cannot_be_made_costs_its_volume_alone(caplog):
     bad = volume("2", 2.0)
     assert set(guarded(volume("1"))) == {"written"}
     assert guarded(bad) is bad
-    assert caplog.messages == ["not segmented: in/2.nii.gz: OSError: [Errno 28] No space left on device"]
-    with pytest.raises(InputError, match=r"1 of 2 volumes segmented; failed: 2\.nii\.gz \(OSError: .*No space left"):
+    assert caplog.messages == [
+        "not segmented: in/2.nii.gz: no space left on the disk; free some, and start the same command again."
+    ]
+    with pytest.raises(InputError, match=r"1 of 2 volumes segmented; failed: 2\.nii\.gz \(no space left on the disk"):
         stream.report()
 
 
@@ -126,3 +128,46 @@ def test_an_item_that_is_none_of_the_stream_is_not_swallowed():
     with pytest.raises(RuntimeError) as caught:
         stream_of("1").guarded(Compose([broken]))(volume("other"))
     assert isinstance(caught.value.__cause__.__cause__, InputError)
+
+
+@pytest.mark.fault(
+    "Masks that are written",
+    "a volume that the network cannot take",
+    injected="the inferer fails, or has no memory, for one of three volumes",
+    outcome="two masks, the volume named with the cause, exit code 2",
+)
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("sizes differ"), "RuntimeError: sizes differ"),
+        (MemoryError(), "the memory is used up; lower batch_size"),
+    ],
+)
+def test_a_failure_in_the_network_costs_its_volume_alone(error, words):
+    names = ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
+    stream = VolumeStream([{"image": name} for name in names], dict)
+    finished = []
+
+    def infer(inputs, network):
+        if inputs.meta["filename_or_obj"] == ["b.nii.gz"]:
+            raise error
+        return inputs + 1
+
+    for name in names:
+        batch = MetaTensor(torch.zeros(1, 1, 4, 4), meta={"filename_or_obj": [name]})
+        predicted = stream.guarded_inferer(infer)(batch, None)
+        item = {"image": MetaTensor(torch.zeros(1, 4, 4), meta={"filename_or_obj": name}), "pred": predicted[0]}
+        # a failed volume is given to no transform, so that nothing is written
+        stream.guarded(lambda item, name=name: finished.append((name, float(item["pred"].mean()))))(item)
+    assert finished == [("a.nii.gz", 1.0), ("c.nii.gz", 1.0)]
+    with pytest.raises(InputError, match=r"2 of 3 volumes segmented; failed: b\.nii\.gz \(") as caught:
+        stream.report()
+    assert words in str(caught.value)
+
+
+def test_a_batch_without_names_fails_as_before():
+    def infer(inputs, network):
+        raise ValueError("sizes differ")
+
+    with pytest.raises(ValueError, match="sizes differ"):
+        VolumeStream([{"image": "a.nii.gz"}], dict).guarded_inferer(infer)(torch.zeros(1, 1, 4, 4), None)
