@@ -33,6 +33,8 @@ class ZooBundle:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
+# labels that MONAI 1.6 reads as booleans or bytes, which the loss cannot square
+_NOT_SQUARED = {"loss#squared_pred": False}
 # one case of the many that the bundles keep for validation
 _LAST = "$[{'image': i, 'label': l} for i, l in zip(@images[-1:], @labels[-1:])]"
 _ONE = {"validate#dataset#data": _LAST}
@@ -40,7 +42,9 @@ _ONE = {"validate#dataset#data": _LAST}
 BUNDLES = {
     "spleen_ct_segmentation": ZooBundle("folders", spacing=(1.5, 1.5, 2.0), overrides=_ONE),
     "prostate_mri_anatomy": ZooBundle("tables", classes=3, side=64, spacing=(0.5, 0.5, 0.5)),
-    "brats_mri_segmentation": ZooBundle("lists", channels=4, classes=3, options={"label_values": [0, 1, 2, 4]}),
+    "brats_mri_segmentation": ZooBundle(
+        "lists", channels=4, classes=3, options={"label_values": [0, 1, 2, 4]}, overrides=_NOT_SQUARED
+    ),
     "swin_unetr_btcv_segmentation": ZooBundle("folders", classes=14, side=64, spacing=(1.5, 1.5, 2.0), overrides=_ONE),
     "pancreas_ct_dints_segmentation": ZooBundle("lists", classes=3, side=64, options={"architecture": True}),
     "multi_organ_segmentation": ZooBundle("lists", classes=8, side=64, options={"architecture": True}),
@@ -51,7 +55,7 @@ BUNDLES = {
     ),
     "wholeBody_ct_segmentation": ZooBundle("folders", classes=105, spacing=(1.5, 1.5, 1.5), overrides=_ONE),
     "endoscopic_tool_segmentation": ZooBundle("pictures", channels=3, side=64),
-    "pathology_nuclick_annotation": ZooBundle("nuclei", channels=3, side=64),
+    "pathology_nuclick_annotation": ZooBundle("nuclei", channels=3, side=64, overrides=_NOT_SQUARED),
     "pathology_nuclei_segmentation_classification": ZooBundle("arrays", channels=3, classes=5, side=256),
     "pediatric_abdominal_ct_segmentation": ZooBundle("lists", classes=4, side=64, spacing=(1.5, 1.5, 1.5)),
     "segmentation_template": ZooBundle("files", classes=4),
