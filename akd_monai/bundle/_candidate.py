@@ -25,7 +25,7 @@ _LEVELS = ("low", "high")
 
 
 def build_candidate(
-    network: str, in_channels: int, out_channels: int, given: Mapping[str, Any] | None
+    network: str, in_channels: int, out_channels: int, given: Mapping[str, Any] | None, spatial_dims: int = 2
 ) -> tuple[dict[str, Any], nn.Module]:
     """Import and build a network; return its definition for the configs, and the network.
 
@@ -35,7 +35,7 @@ def build_candidate(
     if given is not None and not isinstance(given, Mapping):
         raise InputError(f"network_args must be a dictionary such as \"{{'width': 16}}\", got {given!r}.")
     found = _locate(network)
-    arguments = _standard_arguments(found, in_channels, out_channels) | dict(given or {})
+    arguments = _standard_arguments(found, spatial_dims, in_channels, out_channels) | dict(given or {})
     try:
         json.dumps(arguments)
         # drawing initial weights must not disturb the caller's random numbers
@@ -63,11 +63,13 @@ def _locate(network: str) -> type[nn.Module]:
     return found
 
 
-def _standard_arguments(network: type[nn.Module], in_channels: int, out_channels: int) -> dict[str, Any]:
+def _standard_arguments(
+    network: type[nn.Module], spatial_dims: int, in_channels: int, out_channels: int
+) -> dict[str, Any]:
     """Return MONAI's usual arguments as far as ``network`` takes them."""
     parameters = inspect.signature(network).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    standard = {"spatial_dims": 2, "in_channels": in_channels, "out_channels": out_channels}
+    standard = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
     return {name: value for name, value in standard.items() if takes_all or name in parameters}
 
 
@@ -151,8 +153,8 @@ def describe(built: nn.Module, layers: Mapping[str, str], shape: tuple[int, ...]
     maps = probe_layers(built, list(layers.values()), shape)
     told = []
     for level, layer in layers.items():
-        _, channels, height, width = maps[layer]
-        told.append(f"{level} `{layer}`, {channels} channels at {height} x {width}")
+        _, channels, *sides = maps[layer]
+        told.append(f"{level} `{layer}`, {channels} channels at {' x '.join(map(str, sides))}")
     return {"parameters": f"{sum(p.numel() for p in built.parameters()):,}", "layers": "; ".join(told)}
 
 

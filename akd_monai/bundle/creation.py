@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 
 from akd_monai.bundle._candidate import build_candidate, check_logits, choose_layers, describe
 from akd_monai.bundle._new_bundle import NewBundle
+from akd_monai.bundle._new_light import full_target
+from akd_monai.bundle._new_like import write_like
 from akd_monai.bundle._new_part import new_part
 from akd_monai.bundle.assembly import write_bundle
 from akd_monai.bundle.check import check_bundle
@@ -34,18 +36,26 @@ def new_bundle(
     in_channels: int = 1,
     out_channels: int | None = None,
     class_names: str | Sequence[str] | None = None,
-    spatial_size: int | Sequence[int] = 384,
+    spatial_size: int | Sequence[int] | None = None,
     network_args: Mapping[str, Any] | None = None,
     role: Role = "student",
     task: str | None = None,
     authors: str | None = None,
     reference: str | None = None,
+    like: str | Path | None = None,
+    trust_bundle: bool = False,
 ) -> Path:
     """Write the bundle ``bundles_dir/name`` for a network of your own and return its folder.
 
     The network is built once and run on an empty image, so that what is written is known to fit: channels, classes, size
     and layers. It is called with ``spatial_dims=2``, ``in_channels`` and ``out_channels``, as far as it has arguments of
     these names, and with ``network_args``. The README tells the number of parameters and the shapes of the layers.
+
+    With ``like`` the bundle is a student of another one, in 2D or 3D: the teacher's configs train, inference, evaluate and
+    for several GPUs are copied with their data handling, crops, inferer, loss and metrics, and the network is exchanged. It
+    gets the teacher's channels, is tried without data on every size that the teacher's network is given, and layers of the
+    same resolution are proposed for both. Nothing of the teacher is run, but the configs hold its expressions, which run
+    when the student is trained. Networks of MONAI are made small by default: see the how-to about networks of one's own.
 
     Args:
         name: of the bundle and its folder: letters, digits, ``_`` and ``-``.
@@ -57,12 +67,15 @@ def new_bundle(
         in_channels: channels of the image.
         out_channels: classes, background included; by default one more than ``class_names``, or 2.
         class_names: names of the classes without the background; a string is split at commas.
-        spatial_size: side, or both sides, to which slices are resized.
+        spatial_size: side, or both sides, to which slices are resized; 384 by default.
         network_args: further arguments of the network, for instance ``{'width': 16}``.
         role: ``student``, or ``teacher`` for a bundle without ``distill.json``.
         task: what it segments, one sentence without full stop.
         authors: of the bundle.
         reference: the network's publication.
+        like: folder of the bundle whose student is to be written; task, channels, classes and sizes are then its own.
+        trust_bundle: with ``like``, copy Python code of the teacher's own that its configs import, and build its network
+            with that code to propose a layer of it. Only for bundles whose author you trust.
 
     Raises:
         InputError: for a network that cannot be imported, built or run so, for a folder that exists, and for one that
@@ -77,12 +90,26 @@ def new_bundle(
         ...     type(build_network(root)).__name__
         'BasicUNet'
     """
-    network = str(network)
     root = _free_folder(bundles_dir, name)
-    classes = _classes(out_channels, class_names)
-    size = _size(spatial_size)
-    _check_channels(in_channels)
     check_choice("role", role, get_args(Role))
+    check_choice("trust_bundle", trust_bundle, (True, False))
+    if like is not None:
+        _check_left_to_teacher(
+            in_channels=in_channels != 1,
+            out_channels=out_channels is not None,
+            class_names=class_names is not None,
+            spatial_size=spatial_size is not None,
+            role=role != "student",
+            task=task is not None,
+            authors=authors is not None,
+            reference=reference is not None,
+        )
+        like = as_path(like, "like")
+        return write_like(root, like, str(network), network_args, high=high, low=low, trust_bundle=trust_bundle)
+    network = full_target(str(network))
+    classes = _classes(out_channels, class_names)
+    size = _size(384 if spatial_size is None else spatial_size)
+    _check_channels(in_channels)
     shape = (1, in_channels, *size)
     definition, built = build_candidate(network, in_channels, len(classes) + 1, network_args)
     check_logits(built, network, shape, len(classes) + 1)
@@ -103,6 +130,16 @@ def new_bundle(
     write_bundle(new_part(about), root)
     check_bundle(root)
     return root
+
+
+def _check_left_to_teacher(**given: bool) -> None:
+    """Refuse what is the teacher's to say."""
+    named = [name for name, is_given in given.items() if is_given]
+    if named:
+        raise InputError(
+            f"{', '.join(named)} and like exclude each other: a student like a teacher has the teacher's",
+            remedy=f"leave out {', '.join(named)}, or edit the bundle afterwards",
+        )
 
 
 def _free_folder(bundles_dir: str | Path, name: str) -> Path:
