@@ -7,9 +7,14 @@ import sys
 from typing import Any
 
 from akd_monai._cli.door import Names, names, verb
-from akd_monai.errors import InputError
+from akd_monai.errors import BundleError, InputError
 
 __all__ = ["assemble", "check", "distill", "evaluate", "label", "new_bundle", "profile"]
+
+_NO_WEIGHTS = (
+    "No weights were written in this run: none of the student's handlers saved any. Weights that lie in its folder are "
+    "older. Train for more epochs, or validate more often (val_interval)."
+)
 
 
 @verb("akd_monai.bundle:distill_bundle")
@@ -25,9 +30,15 @@ def distill(  # noqa: D417 - the public function documents the others
     overlay: str | None = None,
     tracking: str | None = None,
     trust_teacher: bool = False,
+    run_id: str | None = None,
+    activation: Any = None,
+    teacher_head: Any = None,
+    student_head: Any = None,
+    classes: str | None = None,
+    allow: Names = None,
     **override: Any,
 ) -> str:
-    """Train a student bundle by distillation from a teacher bundle; the student's models/model.pt is a plain student.
+    """Train a student bundle by distillation from a teacher bundle; the weights that are written are a plain student's.
 
     Example: python -m akd_monai distill --teacher bundles/prostate_mri_unetplusplus
     --student bundles/prostate_mri_enet --dataset_dir prepared --sites "['I2CVB']"
@@ -50,16 +61,26 @@ def distill(  # noqa: D417 - the public function documents the others
         "trust_teacher": trust_teacher or None,
     }
     override.update({name: value for name, value in ids.items() if value is not None})
-    weights = distill_bundle(
-        teacher,
-        student,
-        terms=None if terms is None else names(terms),
-        overlay=overlay,
-        teacher_weights=teacher_weights,
-        tracking=tracking,
-        **override,
-    )
-    return f"Student: {weights}"
+    try:
+        weights = distill_bundle(
+            teacher,
+            student,
+            terms=None if terms is None else names(terms),
+            overlay=overlay,
+            teacher_weights=teacher_weights,
+            tracking=tracking,
+            run_id=run_id,
+            activation=activation,
+            teacher_head=teacher_head,
+            student_head=student_head,
+            classes=classes,
+            allow=names(allow),
+            **override,
+        )
+    except BundleError as error:
+        # the text of an exit goes to stderr, with code 1
+        raise SystemExit(f"akd_monai: {error}") from error
+    return _NO_WEIGHTS if weights is None else f"Student: {weights}"
 
 
 @verb("akd_monai.bundle:evaluate_bundle")
@@ -129,21 +150,33 @@ def check(*bundles: str) -> str:
 
     Example: python -m akd_monai check bundles/prostate_mri_enet
 
-    What their configs would run is printed first, most serious first; nothing of it is run or imported.
+    What their configs would run is printed first, then what is wrong: errors (would not run), warnings (probably wrong,
+    or not as the Model Zoo wants it) and notes. The exit code is 2 where there are errors. Nothing is run or imported.
 
     Args:
         bundles: folders of bundles.
     """
-    from akd_monai.bundle import check_bundle, find_code
+    from akd_monai.bundle import find_code, find_problems
+    from akd_monai.bundle._problems import by_severity
 
     if not bundles:
         raise InputError("check needs at least one bundle: python -m akd_monai check bundles/prostate_mri_enet")
     lines = []
+    mistakes = []
     for bundle in bundles:
         for line in find_code(bundle):
             sys.stdout.write(f"{bundle}: would run: {line}\n")
-        check_bundle(bundle)
-        lines.append(f"{bundle}: OK")
+        problems = by_severity(find_problems(bundle))
+        for problem in problems:
+            sys.stdout.write(f"{bundle}: {problem.severity}: {problem}\n")
+        errors = [problem for problem in problems if problem.severity == "error"]
+        if errors:
+            count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+            mistakes.append(f"bundle {str(bundle)!r} has {count}: {'; '.join(errors)}")
+        else:
+            lines.append(f"{bundle}: OK")
+    if mistakes:
+        raise InputError(". ".join(mistakes))
     return "\n".join(lines)
 
 
@@ -205,16 +238,20 @@ def new_bundle(
     in_channels: int = 1,
     out_channels: int | None = None,
     class_names: Names = None,
-    spatial_size: Any = 384,
+    spatial_size: Any = None,
     network_args: Any = None,
     role: Any = "student",
     task: str | None = None,
     authors: str | None = None,
     reference: str | None = None,
+    like: str | None = None,
+    trust_bundle: bool = False,
 ) -> str:
-    """Write a complete bundle for a network of your own.
+    """Write a complete bundle for a network of your own, or a light student of a bundle of anyone.
 
     Example: python -m akd_monai new_bundle --name my_net --network my_pkg.MyNet --high encoder
+
+    Example: python -m akd_monai new_bundle --name light_spleen --network UNet --like models/spleen_ct_segmentation
     """
     from akd_monai.bundle import new_bundle as write
 
@@ -233,5 +270,7 @@ def new_bundle(
         task=task,
         authors=authors,
         reference=reference,
+        like=like,
+        trust_bundle=trust_bundle,
     )
     return f"Written: {root}"

@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
 from torch import nn
 
 from akd_monai.bundle._configs import config_path, merged_configs
+from akd_monai.bundle._failures import bundle_failures
+from akd_monai.bundle._scripts import with_private_modules
 from akd_monai.bundle._trust import build_untrusted
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_path
-from akd_monai.errors import InputError, check_choice
+from akd_monai.errors import InputError, check_choice, one_line
 from akd_monai.networks.weights import load_weights
 
-__all__ = ["build_network", "load_network"]
+__all__ = ["build_network", "load_network", "weights_of"]
 
 _NETWORK = "network_def"
+_SCRIPTED = "model.ts"
 
 
 def load_network(
@@ -38,11 +43,14 @@ def load_network(
     Args:
         bundle_dir: the bundle's folder.
         weights: a file with the state dict; ``models/model.pt`` of the bundle by default. Read with ``weights_only=True``,
-            strictly, after stripping common wrapper keys (``model``, ``state_dict``, the prefix ``module.``).
+            strictly, after stripping common wrapper keys (``model``, ``state_dict``, the prefix ``module.``). A
+            TorchScript network, a file ``.ts`` or ``models/model.ts`` where there is no ``model.pt``, is loaded as it is,
+            without the config; it is a program, so the bundle has to be trusted.
         device: where the network goes.
         config: name of the config that holds ``network_def``; by default the first of inference and train that exists.
-        trust_bundle: evaluate expressions in the bundle's config and import what it names. Only for bundles whose author
-            you trust; :func:`~akd_monai.bundle.find_code` shows what they would run.
+        trust_bundle: evaluate expressions in the bundle's config and import what it names, from the bundle's own folder
+            under private names (so that a student may have ``scripts`` as well). Only for bundles whose author you trust;
+            :func:`~akd_monai.bundle.find_code` shows what they would run.
 
     Raises:
         InputError: if the folder is no bundle, has no weights, weights do not fit, or the config would run code.
@@ -53,7 +61,9 @@ def load_network(
         ...
         akd_monai.errors.InputError: bundle folder 'no/such/bundle' does not exist; give the folder ...
     """
-    path = Path(weights) if weights else weights_path(bundle_dir)
+    path = Path(weights or weights_of(bundle_dir) or weights_path(bundle_dir))
+    if path.suffix == Path(_SCRIPTED).suffix:
+        return _scripted(path, device, trust_bundle)
     network = build_network(bundle_dir, config=config, trust_bundle=trust_bundle)
     load_weights(network, path)
     return network.to(device).eval().requires_grad_(False)
@@ -87,13 +97,59 @@ def build_network(bundle_dir: str | Path, *, config: str | None = None, trust_bu
         raise InputError(f"{where} has no {_NETWORK}; name the network so.")
     # building draws initial weights, which must not disturb the run that loads a teacher
     with torch.random.fork_rng(devices=[]):
-        if trust_bundle:
-            network = parser.get_parsed_content(_NETWORK)
-        else:
-            network = build_untrusted(parser, _NETWORK, bundle_dir, where)
+        network = _trusted(parser, bundle_dir) if trust_bundle else build_untrusted(parser, _NETWORK, bundle_dir, where)
     if not isinstance(network, nn.Module):
         raise InputError(f"{_NETWORK} in {where} is a {type(network).__name__}, wanted a torch module.")
     return network
+
+
+def weights_of(bundle_dir: str | Path, weights: str | Path | None = None) -> str | None:
+    """Return the file of a teacher's weights where it is not the usual one, None for ``models/model.pt``.
+
+    Args:
+        bundle_dir: the bundle's folder.
+        weights: a file that was given in its place.
+
+    Raises:
+        InputError: if there is neither ``models/model.pt`` nor a TorchScript ``models/model.ts``.
+
+    Example:
+        >>> weights_of("no/such/bundle")
+        Traceback (most recent call last):
+        ...
+        akd_monai.errors.InputError: bundle folder 'no/such/bundle' does not exist; ...
+    """
+    if weights is not None:
+        return str(Path(weights).resolve())
+    scripted = bundle_path(bundle_dir, "models", _SCRIPTED)
+    if scripted.is_file() and not scripted.with_name("model.pt").is_file():
+        return str(scripted.resolve())
+    weights_path(bundle_dir)
+    return None
+
+
+def _trusted(parser: ConfigParser, bundle_dir: str | Path) -> Any:
+    parser.set(with_private_modules(parser.get(), bundle_dir))
+    with bundle_failures(bundle_dir):
+        return parser.get_parsed_content(_NETWORK)
+
+
+def _scripted(path: Path, device: str | torch.device, trust_bundle: bool) -> nn.Module:
+    """Return a TorchScript network."""
+    if not trust_bundle:
+        raise InputError(
+            "is TorchScript, a program that would be run",
+            where=str(path),
+            remedy="pass --trust_teacher to distill, trust_bundle=True in Python, if you trust its author",
+            code="untrusted",
+        )
+    if not path.is_file():
+        raise InputError(f"weights {str(path)!r} do not exist; give the path of a file written by torch.jit.save.")
+    try:
+        network: nn.Module = torch.jit.load(str(path), map_location=device)
+    except RuntimeError as error:
+        raise InputError(f"cannot be loaded as TorchScript ({one_line(error)})", where=str(path)) from error
+    return network.eval().requires_grad_(False)
 
 
 def _config_with_network(bundle_dir: str | Path, config: str | None) -> Path:

@@ -11,17 +11,34 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from akd_monai.bundle._checked import CheckedWorkflow
-from akd_monai.bundle._configs import config_path
+from akd_monai.bundle._classes import teacher_classes
+from akd_monai.bundle._configs import config_path, explained
+from akd_monai.bundle._failures import bundle_failures
+from akd_monai.bundle._overlay import merge_overlay
+from akd_monai.bundle._pair_outputs import PairOutputs
+from akd_monai.bundle._saved_weights import SavedWeights
+from akd_monai.bundle._scripts import bundle_on_path
+from akd_monai.bundle._student import find_handlers, find_run
+from akd_monai.bundle._tensorboard import check_tensorboard
+from akd_monai.bundle._terms import left_out_terms, name_terms, with_named_terms
 from akd_monai.bundle.compare import compare_bundles
-from akd_monai.bundle.metadata import bundle_path, weights_path
-from akd_monai.errors import InputError, unknown_name
+from akd_monai.bundle.load import weights_of
+from akd_monai.bundle.metadata import bundle_path, read_metadata
+from akd_monai.bundle.outputs import output_activation
+from akd_monai.errors import InputError
+from akd_monai.losses import Activation
+from akd_monai.networks import Head
 
 __all__ = ["DistillationWorkflow", "distill_bundle", "distillation_configs"]
 
 logger = logging.getLogger(__name__)
 
 _GENERIC_OVERLAY = Path(__file__).with_name("distill.json")
-_LAMBDA = "lambda_"
+_GRAM = "lambda_gram"
+_TEACHER_LAYER = "teacher_layer"
+_SCRIPTED = ".ts"
+_CHECKPOINT = "ResumableCheckpoint"
+_RESUMING = ("RandomState", "SaverState", _CHECKPOINT)
 _FEATURES = ("student_layer", "teacher_layer")
 
 # ids of version 0.1, which are still accepted
@@ -36,29 +53,42 @@ _OLD_IDS = {
 class DistillationWorkflow(CheckedWorkflow):
     """Train a student bundle by distillation from a teacher bundle, both unmodified.
 
-    The student's ``configs/train.json`` is merged with an overlay that replaces the trainer and adds teacher and
-    criterion: the student's own ``configs/distill.json`` where it has one, else the overlay of this package, which works
-    with any bundle that uses the standard ids (``network_def``, ``device``, ``train#trainer``). The latter compares the
-    features of the layers that both bundles name in ``metadata.json#distillation_layers``.
+    The student's ``configs/train.json`` is merged with an overlay that extends its trainer and adds teacher and criterion:
+    the student's own ``configs/distill.json`` where it has one, else the overlay of this package. The latter compares the
+    features of the layers that both bundles name in ``metadata.json#distillation_layers``, and lets a run that is killed
+    resume with the same command (``distillation_resume``: auto, never, or off).
+
+    The trainer is the one of MONAI's bundle properties, ``train#trainer``, else the id ``trainer``, else the only trainer
+    of the config. It keeps its class: the distillation is mixed into it, see
+    :func:`~akd_monai.engines.distillation_trainer`. Modules in the student's folder can be imported from any working folder.
 
     It is a :class:`monai.bundle.ConfigWorkflow`, so ``initialize``, ``run``, ``finalize`` and ``check_properties`` are
-    MONAI's. ``python -m akd_monai distill`` runs it; ``python -m monai.bundle run`` with the same two configs gives the
-    same weights.
+    MONAI's. ``python -m akd_monai distill`` runs it; where the student has the usual ids, ``python -m monai.bundle run``
+    with the same two configs gives the same weights.
 
     Args:
-        teacher_bundle: folder of the teacher, with weights in ``models/model.pt``.
+        teacher_bundle: folder of the teacher, with weights in ``models/model.pt``, or in ``models/model.ts`` alone.
         student_bundle: folder of the student.
         terms: names of the overlay's terms to keep, the others get weight 0; all of them by default. A string is split
             at commas.
         overlay: an overlay of your own in place of the two above.
         teacher_weights: other weights than the teacher's ``models/model.pt``.
         tracking: as in :class:`monai.bundle.ConfigWorkflow`: ``"mlflow"``, or a file with tracking settings.
+        run_id: id of the expressions that start the training; by default ``run``, else the only ones that run the trainer.
+        activation: what turns the logits of both networks into probabilities, ``"softmax"`` or ``"sigmoid"``; read from
+            the bundles by default.
+        teacher_head: which output of a teacher with several is meant, an index or a key; the final one by default.
+        student_head: the same for the student.
+        classes: the student's classes as sums of the teacher's, ``"gland=transition zone+peripheral zone"``; matched by
+            name by default.
+        allow: checks to pass in spite of what they find, as their messages name them; a string is split at commas.
         override: config values by id, as on MONAI's command line: ``{"train#trainer#max_epochs": 5}``. An id that no
-            config has is refused.
+            config has is refused. Terms of the overlay have ids by name: ``distillation#terms#logits#loss#temperature``.
 
     Raises:
         InputError: if a folder is no bundle, a config is broken, the two do not fit, or the teacher has no weights.
         UnknownNameError: for a term or an overridden id that does not exist.
+        BundleError: while it runs, for an error of the student's own config or code.
 
     Example:
         >>> DistillationWorkflow("no/such/teacher", "student", terms="logits", epochs=5)
@@ -76,30 +106,112 @@ class DistillationWorkflow(CheckedWorkflow):
         overlay: str | Path | None = None,
         teacher_weights: str | Path | None = None,
         tracking: str | dict[str, Any] | None = None,
+        run_id: str | None = None,
+        activation: Activation | None = None,
+        teacher_head: Head = None,
+        student_head: Head = None,
+        classes: str | None = None,
+        allow: str | Sequence[str] = (),
         **override: Any,
     ) -> None:
-        for warning in compare_bundles(teacher_bundle, student_bundle):
+        outputs = PairOutputs(activation, teacher_head, student_head, classes)
+        pair = compare_bundles(teacher_bundle, student_bundle, activation=activation, classes=classes, allow=allow)
+        for warning in pair:
             logger.warning("%s.", warning)
-        if teacher_weights is None:
-            weights_path(teacher_bundle)
-        configs = distillation_configs(student_bundle, overlay)
-        super().__init__(student_bundle, configs, logging_file=_logging_file(student_bundle))
+        weights = weights_of(teacher_bundle, teacher_weights)
+        train, chosen = distillation_configs(student_bundle, overlay)
+        super().__init__(student_bundle, [train], logging_file=_logging_file(student_bundle))
         # MONAI's workflows take attributes only after their own __init__
-        self._is_generic = configs[-1] == _GENERIC_OVERLAY
+        self._is_generic = chosen == _GENERIC_OVERLAY
+        self._teacher_bundle = Path(teacher_bundle)
+        self._allowed = _listed(allow)
+        with explained([chosen]):
+            self._trainer_id = merge_overlay(self.parser, ConfigParser.load_config_file(chosen), chosen)
+        name_terms(self.parser)
+        if self._is_generic:
+            _keep_one_checkpoint(self.parser, find_handlers(self.parser, self._trainer_id))
+        self.run_id = find_run(self.parser, self._trainer_id, run_id)
+        override = with_named_terms(self.parser, _with_new_ids(self.parser, override))
         values = {
             "teacher_bundle": str(Path(teacher_bundle).resolve()),
-            "teacher_weights": None if teacher_weights is None else str(Path(teacher_weights).resolve()),
-            **_left_out_terms(self.parser, terms),
+            "teacher_weights": weights,
+            **left_out_terms(self.parser, terms),
+            **self._outputs(outputs),
+            **({"allow": self._allowed} if self._allowed and "allow" in self.parser else {}),
         }
-        self._override(values, _with_new_ids(self.parser, override))
+        self._override({**values, **self._unused_layers(values, override)}, override)
         self._track(tracking)
+
+    def _outputs(self, outputs: PairOutputs) -> dict[str, Any]:
+        found = {} if "teacher_output" in self.parser else self._said_outputs(outputs)
+        return outputs.values(self.parser, self._trainer_id, found)
+
+    def _said_outputs(self, outputs: PairOutputs) -> dict[str, Any]:
+        """Return what the bundles say, for an overlay that does not ask them itself."""
+        activation = outputs.activation or output_activation(self._bundle_dir)
+        classes = teacher_classes(
+            self._teacher_bundle, self._bundle_dir, outputs.classes, activation=activation, allow=self._allowed
+        )
+        return {"activation": activation, "classes": classes}
+
+    def _unused_layers(self, values: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+        """Return None for a teacher's layer that no term needs, and that its metadata does not name."""
+        merged = {**values, **override}
+        is_scripted = str(merged.get("teacher_weights") or "").endswith(_SCRIPTED)
+        if is_scripted and merged.get("teacher_layer") is not None:
+            raise InputError(
+                "a TorchScript teacher (models/model.ts) has no features by layer",
+                remedy="leave out teacher_layer, or give weights for the network in the teacher's config",
+            )
+        if _TEACHER_LAYER not in self.parser or _TEACHER_LAYER in override:
+            return {}
+        if is_scripted:
+            logger.info("The teacher is TorchScript, which has no features by layer: the Gram term is off.")
+            return {_TEACHER_LAYER: None, **({_GRAM: 0.0} if _GRAM not in override else {})}
+        layers = read_metadata(self._teacher_bundle).get("distillation_layers", {})
+        is_off = merged.get(_GRAM, self.parser.get(_GRAM)) in (0, "0", None)
+        return {_TEACHER_LAYER: None} if is_off and not layers.get("high") else {}
 
     def initialize(self) -> Any:
         """Parse the configs and run what the student's ``initialize`` says."""
-        result = super().initialize()
-        if self._is_generic:
-            self._report_features()
+        with bundle_on_path(self._bundle_dir), bundle_failures(self._bundle_dir):
+            left_out = check_tensorboard(self.parser, leave_out="tensorboard" in self._allowed)
+            for name in left_out:
+                logger.warning("%s is left out, tensorboard is not installed.", name)
+            result = super().initialize()
+            if self._is_generic:
+                self._report_features()
         return result
+
+    def run(self) -> Any:
+        """Run the training."""
+        with bundle_on_path(self._bundle_dir), bundle_failures(self._bundle_dir):
+            return super().run()
+
+    def finalize(self) -> Any:
+        """Run what the student's ``finalize`` says."""
+        with bundle_on_path(self._bundle_dir), bundle_failures(self._bundle_dir):
+            return super().finalize()
+
+    def train(self) -> Path | None:
+        """Run from start to end and return the weights that the student's handlers have written, None if there are none.
+
+        The best weights by validation are preferred to the newest. Files that were there before are never returned.
+        """
+        folders = [self._bundle_dir]
+        if isinstance(self.parser.get("ckpt_dir"), str):
+            with bundle_failures(self._bundle_dir):
+                folders.append(Path(str(self.parser.get_parsed_content("ckpt_dir"))))
+        before = SavedWeights(folders)
+        self.initialize()
+        self.run()
+        self.finalize()
+        return before.of_run(self._trainer())
+
+    def _trainer(self) -> Any:
+        """Return the trainer that has run, without building one."""
+        known = self.parser.ref_resolver.resolved_content
+        return known.get(self._trainer_id.replace("#", "::"))
 
     def _report_features(self) -> None:
         layers = [self.parser.get_parsed_content(name) for name in _FEATURES]
@@ -119,9 +231,15 @@ def distill_bundle(
     overlay: str | Path | None = None,
     teacher_weights: str | Path | None = None,
     tracking: str | dict[str, Any] | None = None,
+    run_id: str | None = None,
+    activation: Activation | None = None,
+    teacher_head: Head = None,
+    student_head: Head = None,
+    classes: str | None = None,
+    allow: str | Sequence[str] = (),
     **override: Any,
-) -> Path:
-    """Run a :class:`DistillationWorkflow` from start to end and return the path of the student's weights.
+) -> Path | None:
+    """Run a :class:`DistillationWorkflow` from start to end and return the file of weights that it has written.
 
     Args:
         teacher: folder of the teacher bundle, with weights.
@@ -130,11 +248,23 @@ def distill_bundle(
         overlay: a ``distill.json`` of your own.
         teacher_weights: other weights than the teacher's ``models/model.pt``.
         tracking: mlflow, or a file with tracking settings.
+        run_id: id of the expressions that start the student's training; found by default.
+        activation: softmax or sigmoid, what turns the logits of both networks into probabilities; read from the bundles
+            by default.
+        teacher_head: which output of a teacher with several, an index or a key; the final one by default.
+        student_head: the same for the student.
+        classes: the student's classes as sums of the teacher's, such as "gland=transition zone+peripheral zone"; matched
+            by name by default.
+        allow: checks to pass in spite of what they find, separated by commas; their messages name them.
         override: any id of the configs, for instance ``epochs`` or ``train#trainer#max_epochs``.
+
+    Returns:
+        The best weights by validation, else the newest that were written in this run; None if none were.
 
     Raises:
         InputError: for a mistake in the bundles or the data.
         UnknownNameError: for a term or an id that does not exist.
+        BundleError: for an error of the student's own config or code.
 
     Example:
         >>> distill_bundle("no/such/teacher", "student")
@@ -149,14 +279,15 @@ def distill_bundle(
         overlay=overlay,
         teacher_weights=teacher_weights,
         tracking=tracking,
+        run_id=run_id,
+        activation=activation,
+        teacher_head=teacher_head,
+        student_head=student_head,
+        classes=classes,
+        allow=allow,
         **override,
     )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
-    has_folder = "ckpt_dir" in workflow.parser
-    folder = workflow.parser.get_parsed_content("ckpt_dir") if has_folder else bundle_path(student, "models")
-    return Path(folder) / "model.pt"
+    return workflow.train()
 
 
 def distillation_configs(student_bundle: str | Path, overlay: str | Path | None = None) -> list[Path]:
@@ -183,19 +314,6 @@ def distillation_configs(student_bundle: str | Path, overlay: str | Path | None 
     return [train, Path(overlay)]
 
 
-def _left_out_terms(parser: ConfigParser, terms: str | Sequence[str] | None) -> dict[str, float]:
-    """Return a weight of 0 for each term that is not wanted."""
-    if terms is None:
-        return {}
-    known = [name.removeprefix(_LAMBDA) for name in parser.get() if name.startswith(_LAMBDA)]
-    names = terms.split(",") if isinstance(terms, str) else terms
-    wanted = [str(name).strip() for name in names]
-    for name in wanted:
-        if name not in known:
-            raise unknown_name("loss", name, known, where="in this overlay")
-    return {f"{_LAMBDA}{name}": 0.0 for name in known if name not in wanted}
-
-
 def _with_new_ids(parser: ConfigParser, override: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``override`` with the ids that an overlay of today has in place of those of version 0.1."""
     renamed = {}
@@ -212,3 +330,20 @@ def _with_new_ids(parser: ConfigParser, override: Mapping[str, Any]) -> dict[str
 def _logging_file(bundle: str | Path) -> str | bool:
     path = bundle_path(bundle, "configs", "logging.conf")
     return str(path) if path.is_file() else False
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    parts = names.split(",") if isinstance(names, str) else names
+    return [str(name).strip() for name in parts]
+
+
+def _keep_one_checkpoint(parser: ConfigParser, handlers: str) -> None:
+    """Take the handlers with which a run resumes out of the overlay's where the student's config has its own."""
+    for place in (handlers, "distillation_handlers"):
+        listed = parser.get(place)
+        if not isinstance(listed, list):
+            continue
+        names = [str(handler.get("_target_")) if isinstance(handler, dict) else "" for handler in listed]
+        if sum(name.endswith(f".{_CHECKPOINT}") for name in names) > 1:
+            ours = listed[-len(_RESUMING) :]
+            parser[place] = [handler for handler in listed if not any(handler is one for one in ours)]

@@ -81,11 +81,10 @@ class DistillationMixin(_Trainer):
         device = self.state.device
         self.teacher = teacher.to(device).eval().requires_grad_(False)
         self.distillation = distillation
-        self.teacher_output = TeacherOutput.read(teacher_output)
         self.student_head = student_head
         # both raise at once, before any data is read, when a layer does not exist
         self.teacher_source = teacher_source(
-            self.teacher, distillation, teacher_options, torch.device(device), self._ambient_dtype()
+            self.teacher, distillation, teacher_options, torch.device(device), self._ambient_dtype(), teacher_output
         )
         FeatureTaps(self.network, distillation.student_layers).close()
         self._build_adapters(input_shape, seed)
@@ -120,7 +119,9 @@ class DistillationMixin(_Trainer):
         layers: list[str | None] = list(self.distillation.student_layers)
         if any(term.student_layer is None and term.adapter == "conv1x1" for term in self.distillation.active):
             layers.append(None)
-        found = probe_layers(self.network, layers, (1, *input_shape), device=self.state.device)
+        found = probe_layers(
+            self.network, layers, (1, *input_shape), device=self.state.device, head=self.student_head, where="student"
+        )
         student = {name: shape[1] for name, shape in found.items()}
         teacher = {name: shape[0] for name, shape in self.teacher_source.shapes(input_shape).items()}
         self.distillation.build_adapters(student, teacher, spatial_dims=len(input_shape) - 1, seed=seed)

@@ -10,28 +10,34 @@ from akd_monai.handlers.best_model import SaveBestModel
 from akd_monai.handlers.case_metrics import CaseMetrics
 from akd_monai.handlers.checkpoint import ResumableCheckpoint
 from akd_monai.handlers.finite import FiniteLoss
+from akd_monai.handlers.first_batch import FirstBatch
 from akd_monai.handlers.history import History, read_history
 from akd_monai.handlers.load_weights import LoadWeights
 from akd_monai.handlers.loss_terms import LossTerms
 from akd_monai.handlers.mlflow_tracker import MLflowTracker
 from akd_monai.handlers.progress import Progress
+from akd_monai.handlers.random_state import RandomState
 from akd_monai.handlers.randomness import KeyedRandomness
 from akd_monai.handlers.run_member import RunMember
 from akd_monai.handlers.run_name import unique_run_name
+from akd_monai.handlers.saver_state import SaverState
 from akd_monai.handlers.send_spooled import send_spooled
 
 __all__ = [
     "CaseMetrics",
     "FiniteLoss",
+    "FirstBatch",
     "History",
     "KeyedRandomness",
     "LoadWeights",
     "LossTerms",
     "MLflowTracker",
     "Progress",
+    "RandomState",
     "ResumableCheckpoint",
     "RunMember",
     "SaveBestModel",
+    "SaverState",
     "read_history",
     "send_spooled",
     "unique_run_name",

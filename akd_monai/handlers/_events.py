@@ -2,7 +2,8 @@
 """The position of a handler among the others of an engine: first, last, or told of a failure.
 
 Ignite's public interface appends a handler and tells whether a given one is attached; it has neither priorities nor a
-list of what is attached. The private ``Engine._event_handlers`` is therefore used here, and nowhere else.
+list of what is attached; nor can a batch be skipped. The private ``Engine._event_handlers`` and
+``Engine._dataloader_iter`` are therefore used here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from monai.handlers import ValidationHandler
 
 from akd_monai.errors import InputError, NonFiniteError
 
-__all__ = ["attached_handlers", "is_first_rank", "on_failure", "run_first", "run_late", "validators_of"]
+__all__ = [
+    "attached_handlers",
+    "is_first_rank",
+    "on_failure",
+    "run_first",
+    "run_late",
+    "skip_batches",
+    "validators_of",
+]
 
 
 def run_first(engine: Engine, event: Any, handler: Callable[..., Any]) -> None:
@@ -72,6 +81,22 @@ def validators_of(trainer: Engine) -> list[Evaluator]:
         if isinstance(handler, ValidationHandler) and handler.validator is not None:
             validators.append(handler.validator)
     return validators
+
+
+def skip_batches(engine: Engine, count: int) -> None:
+    """Take ``count`` batches from the iterator of a running engine; at its end it begins again, as Ignite does.
+
+    Example:
+        >>> engine, seen = Engine(lambda engine, batch: seen.append(batch)), []
+        >>> _ = engine.add_event_handler(Events.GET_BATCH_STARTED(once=1), skip_batches, 2)
+        >>> _ = engine.run([0, 1, 2], epoch_length=1)
+        >>> seen
+        [2]
+    """
+    for _ in range(count):
+        if next(engine._dataloader_iter, engine) is engine:
+            engine._setup_dataloader_iter()
+            next(engine._dataloader_iter)
 
 
 def is_first_rank(engine: Engine) -> bool:

@@ -81,7 +81,11 @@ def _teacher(engine: SupervisedTrainer) -> Any:
     source = getattr(engine, "teacher_source", None)
     options = getattr(getattr(source, "teacher", source), "options", None)
     names = ("dtype", "channels_last", "compile")
+    output = getattr(getattr(source, "teacher", source), "output", None)
+    # only where it is not the default, so that a run of an earlier version is the same run
+    chosen = {"output": output.facts()} if output is not None and output.facts() else {}
     return {
+        **chosen,
         "class": type(teacher).__qualname__,
         "weights": weights_digest(teacher),
         "options": describe({name: getattr(options, name, None) for name in names}),
