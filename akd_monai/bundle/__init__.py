@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """MONAI bundles: load their networks, distil, evaluate, check, write and change them."""
 
+from akd_monai.bundle._classes import teacher_classes
 from akd_monai.bundle._settings import check_settings
 from akd_monai.bundle.assembly import assemble_bundles, write_bundle
 from akd_monai.bundle.check import check_bundle, find_code, find_problems
@@ -45,6 +46,7 @@ __all__ = [
     "profile_bundles",
     "publish_results",
     "read_metadata",
+    "teacher_classes",
     "weights_path",
     "weights_sha256",
     "write_bundle",

@@ -99,7 +99,7 @@ def _inherited(target: Any) -> _Parameters:
     for base in inspect.getmro(target)[:-1] if inspect.isclass(target) else ():
         if "__init__" not in vars(base):
             continue
-        own = dict(inspect.signature(base.__init__).parameters)
+        own = dict(inspect.signature(vars(base)["__init__"]).parameters)
         passes_on = _takes_any(own)
         known |= {name: one for name, one in own.items() if one.kind is not inspect.Parameter.VAR_KEYWORD}
         if not passes_on:

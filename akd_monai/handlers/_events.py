@@ -8,7 +8,7 @@ list of what is attached; nor can a batch be skipped. The private ``Engine._even
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -94,9 +94,17 @@ def skip_batches(engine: Engine, count: int) -> None:
         [2]
     """
     for _ in range(count):
-        if next(engine._dataloader_iter, engine) is engine:
+        if next(_batches(engine), engine) is engine:
             engine._setup_dataloader_iter()
-            next(engine._dataloader_iter)
+            next(_batches(engine))
+
+
+def _batches(engine: Engine) -> Iterator[Any]:
+    """Return the iterator of a running engine, which none has before it runs."""
+    batches = engine._dataloader_iter
+    if batches is None:
+        raise RuntimeError("batches can be skipped in a running engine only.")
+    return batches
 
 
 def is_first_rank(engine: Engine) -> bool:

@@ -82,7 +82,7 @@ class RandomState(RunMember):
         if self._later is None:
             return
         if not _is_boundary(engine):
-            skip_batches(engine, engine.state.iteration % engine.state.epoch_length)
+            skip_batches(engine, engine.state.iteration % (engine.state.epoch_length or 1))
             self._restore(self._later)
         self._later = None
 

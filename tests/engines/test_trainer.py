@@ -249,7 +249,9 @@ def test_teacher_with_several_outputs_is_explained():
         def forward(self, x):
             return [super().forward(x)] * 2
 
-    with pytest.raises(InputError, match=r"teacher: several outputs could be its logits: .*; choose one by teacher_head"):
+    with pytest.raises(
+        InputError, match=r"teacher: several outputs could be its logits: .*; choose one by teacher_head"
+    ):
         run(student, Deep(4), all_terms()[:1])
 
 
