@@ -32,6 +32,10 @@ _EXECUTED = re.compile(r"config_\d{8}_\d{6}\.json")
 # MONAI adds the name to output_dir as if that always was an expression
 _UNEVALUATED = re.compile(r"(.*) \+ '/(config_\d{8}_\d{6}\.json)'")
 
+# of a password that holds an @ itself, the last one ends it
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#]*@")
+_SECRET = re.compile(r"([?&](?:password|passwd|pwd|secret|token|access_token|api_key)=)[^&\s'\")]*", re.IGNORECASE)
+
 logger = logging.getLogger(__name__)
 
 
@@ -68,14 +72,16 @@ def effective_uri(uri: str) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or uri
 
 
-def without_password(uri: str) -> str:
-    """Return a URI without what stands before an @.
+def without_password(text: str) -> str:
+    """Return a URI, or a message that quotes some, without what stands before an @ and without secret parameters.
 
     Example:
         >>> without_password("https://ada:secret@server/mlflow")
         'https://server/mlflow'
+        >>> without_password("no answer from postgresql://server/db?user=ada&password=secret (timeout)")
+        'no answer from postgresql://server/db?user=ada&password=*** (timeout)'
     """
-    return re.sub(r"://[^/@]*@", "://", uri)
+    return _SECRET.sub(r"\1***", _CREDENTIALS.sub("", text))
 
 
 def artifact_files(given: Any) -> list[str]:
@@ -102,13 +108,16 @@ def relative_files(files: Sequence[str], folder: Path) -> list[str]:
 
 
 def without_home_in_configs(files: Sequence[str]) -> None:
-    """Write the executed configs among ``files`` again, with the home folder as an expression: they still run."""
+    """Write the executed configs among ``files`` again, with the home folder as an expression: they still run.
+
+    Passwords in URIs are left out.
+    """
     for file in files:
         path = Path(file)
         if _EXECUTED.fullmatch(path.name):
             try:
                 config = read_json(path)
-                private = map_strings(config, runnable_without_home)
+                private = map_strings(map_strings(config, without_password), runnable_without_home)
                 if private != config:
                     write_json(path, private, indent=4)
             except (OSError, ValueError) as error:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from akd_monai.errors import one_line
+from akd_monai.handlers._mlflow_run import without_password
 
 __all__ = ["Outage", "limit_retries"]
 
@@ -63,7 +64,8 @@ class Outage:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            reason = one_line(error, _LONGEST)
+            # before it is cut, which might take the @ away that ends a password
+            reason = one_line(without_password(str(error)), _LONGEST)
             logger.warning(
                 "MLflow cannot be reached (%s): training continues, and what is not sent is kept in %s",
                 reason,

@@ -70,8 +70,9 @@ def _send(path: Path, destination: Mapping[str, Any], tracking_uri: str | None) 
             spool.sent(entry)
         _end(client, run_id)
     except Exception as error:  # whatever MLflow and its drivers raise
+        reason = one_line(without_password(str(error)), _LONGEST)
         raise InputError(
-            f"MLflow at {without_password(uri)} does not take the entries ({one_line(error, _LONGEST)})",
+            f"MLflow at {without_password(uri)} does not take the entries ({reason})",
             where=str(path),
             remedy="nothing is lost: try again, or name another tracking_uri",
         ) from error
