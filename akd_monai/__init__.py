@@ -31,6 +31,7 @@ _PACKAGES = (
 
 _moved.register()
 _last_line.end_in_one_line()
+_last_line.wait_for_pools()
 
 
 def __getattr__(name: str) -> Any:

@@ -7,17 +7,22 @@ import contextlib
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
+from multiprocessing import util
 from types import FrameType, TracebackType
 
 from akd_monai._faults import machine_fault
 from akd_monai.errors import InputError, lost_process
 
-__all__ = ["SHOW_TRACEBACK", "end_in_one_line", "last_line", "leave_at_signals", "user_error"]
+__all__ = ["SHOW_TRACEBACK", "end_in_one_line", "last_line", "leave_at_signals", "user_error", "wait_for_pools"]
 
 # a variable of the environment under which the tracebacks are shown before the line
 SHOW_TRACEBACK = "AKD_TRACEBACK"
 
+# seconds at most that the end of a program waits for volumes that are still being read
+_WAIT = 60.0
 _MISTAKE = 2
 _FAULT = 1
 _LOST = "lost-process"
@@ -139,6 +144,26 @@ def leave_at_signals() -> None:
         for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
             if signal.getsignal(number) == usual:
                 signal.signal(number, leave)
+
+
+def wait_for_pools() -> None:
+    """Let the interpreter end only after the threads of thread pools, such as that of MONAI's ``CacheDataset``.
+
+    Where one volume of a ``CacheDataset`` is refused, its pool has begun the next one, and a pool of threads does not
+    wait for its threads. One that returns from PyTorch's C++ code to an interpreter that is ending is unwound by force,
+    and the C++ runtime then aborts: "terminate called without an active exception", exit code 134 in place of ours.
+    """
+    # pools have a higher priority: by then they are closed, and their threads end after the item in their hands
+    util.Finalize(None, _join_pool_threads, exitpriority=0)
+
+
+def _join_pool_threads() -> None:
+    from multiprocessing.dummy import DummyProcess
+
+    deadline = time.monotonic() + _WAIT
+    for thread in threading.enumerate():
+        if isinstance(thread, DummyProcess) and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -296,7 +296,7 @@ def test_bundle_that_does_not_exist(bundles, capsys):
 
 def test_evaluation_without_weights(bundles, capsys):
     line = fails_with(capsys, "evaluate", f"--bundle={bundles[1]}", f"--dataset_dir={bundles[2]}")
-    assert "has no weights" in line
+    assert "the weights do not exist; train the bundle first" in line
 
 
 def test_unknown_setting_of_the_demo(capsys, tmp_path):

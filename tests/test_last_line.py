@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -48,3 +49,36 @@ def test_other_programs_are_not_changed(tmp_path):
     done = run_config(tmp_path, "", options=("-c", f"import akd_monai.errors; {MISTAKE}"))
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+REFUSED = """
+import torch
+from multiprocessing.pool import ThreadPool
+import akd_monai
+
+def prepare(item):
+    if item == 0:
+        raise ValueError("refused")
+    image = torch.rand(200, 200)
+    for _ in range(2000):
+        image = torch.mm(image, image).clamp(0, 1)
+
+# as CacheDataset does it
+with ThreadPool(1) as pool:
+    list(pool.imap(prepare, range(3)))
+"""
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "the first volume is refused while a thread prepares the second",
+    injected="a pool of threads as that of `CacheDataset`, whose second item is in PyTorch's code when the program ends",
+    outcome="the error and exit code 1, not an abort of the C++ runtime (exit code 134)",
+)
+def test_a_refused_volume_does_not_end_in_an_abort(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED], cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr.splitlines()[-1] == "ValueError: refused"
+    assert done.returncode == 1
