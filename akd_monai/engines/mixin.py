@@ -18,6 +18,7 @@ from akd_monai.errors import InputError
 from akd_monai.losses import DistillationCriterion
 from akd_monai.networks import FeatureTaps, probe_layers
 from akd_monai.networks.heads import Head, select_head
+from akd_monai.teachers._activations import output_for
 from akd_monai.teachers.options import TeacherOptions
 from akd_monai.teachers.output import TeacherOutput
 from akd_monai.teachers.source import teacher_source
@@ -82,9 +83,15 @@ class DistillationMixin(_Trainer):
         self.teacher = teacher.to(device).eval().requires_grad_(False)
         self.distillation = distillation
         self.student_head = student_head
+        self.teacher_output = output_for(distillation.active, teacher_output)
         # both raise at once, before any data is read, when a layer does not exist
         self.teacher_source = teacher_source(
-            self.teacher, distillation, teacher_options, torch.device(device), self._ambient_dtype(), teacher_output
+            self.teacher,
+            distillation,
+            teacher_options,
+            torch.device(device),
+            self._ambient_dtype(),
+            self.teacher_output,
         )
         FeatureTaps(self.network, distillation.student_layers).close()
         self._build_adapters(input_shape, seed)
@@ -128,6 +135,7 @@ class DistillationMixin(_Trainer):
 
     def _start_teacher(self, _: Engine) -> None:
         if self.distillation.active:
+            logger.info("teacher and student are compared as %s outputs", self.teacher_output.activation)
             self.teacher_source.start(self)
 
     def _report_teacher(self, _: Engine) -> None:

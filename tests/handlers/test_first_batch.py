@@ -87,6 +87,37 @@ def test_permuted_classes_are_refused_and_their_order_told(order, told):
         run(Known(order))
 
 
+class Masks(nn.Module):
+    """A teacher whose sigmoid channels are those of the image; the last has the largest logit wherever it is set."""
+
+    def forward(self, image):
+        return (image - 0.5) * torch.tensor([1.0, 1.0, 9.0]).reshape(3, 1, 1)
+
+
+def test_overlapping_channels_agree_by_channel(caplog):
+    caplog.set_level(logging.INFO)
+    # channel 1 lies within channel 0, channel 2 is everywhere: no order of exclusive classes has a Dice of 1
+    masks = torch.ones(1, 3, 8, 8)
+    masks[:, 0, :, 4:] = 0
+    masks[:, 1, 2:] = 0
+    masks[:, 1, :, 4:] = 0
+    student = nn.Conv2d(3, 3, 1)
+    trainer = DistillationTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=[{"image": masks, "label": masks}],
+        network=student,
+        optimizer=torch.optim.Adam(student.parameters(), lr=0.01),
+        loss_function=nn.BCEWithLogitsLoss(),
+        teacher=Masks(),
+        distillation=DistillationCriterion({"soft": {"loss": "logits", "options": {"activation": "sigmoid"}}}),
+        train_handlers=[FirstBatch()],
+    )
+    trainer.run()
+    assert "agree by a mean Dice 1.00" in caplog.text
+    assert "compared as sigmoid outputs" in caplog.text
+
+
 def test_permuted_classes_can_be_allowed(caplog):
     run(Known([1, 0, 2]), allow="assignment")
     assert "| assignment" in caplog.text
