@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from akd_monai._faults import machine_fault
 from akd_monai._last_line import user_error
 from akd_monai.errors import BundleError, NonFiniteError, one_line
 
@@ -24,8 +25,8 @@ _KEPT = (BundleError, NonFiniteError, OSError, MemoryError)
 def bundle_failures(bundle_dir: str | Path) -> Iterator[None]:
     """Turn an error that a bundle's config or code raises into a ``BundleError`` that says what failed and where.
 
-    A mistake that this package reports itself, an error of its own code, and a full disk stay as they are. The
-    tracebacks are logged at level DEBUG.
+    A mistake that this package reports itself, an error of its own code, and a fault of the machine, such as no memory
+    or a full disk, stay as they are. The tracebacks are logged at level DEBUG.
 
     Args:
         bundle_dir: the bundle's folder.
@@ -36,7 +37,7 @@ def bundle_failures(bundle_dir: str | Path) -> Iterator[None]:
         raise
     except Exception as error:
         inner = _innermost(error)
-        if user_error(error) is not None or isinstance(inner, _KEPT) or _is_ours(inner):
+        if user_error(error) is not None or isinstance(inner, _KEPT) or machine_fault(inner) or _is_ours(inner):
             raise
         logger.debug("the tracebacks:", exc_info=True)
         raise BundleError(f"bundle {str(bundle_dir)!r} failed: {_said(inner)}{_place(error, inner)}.") from error
