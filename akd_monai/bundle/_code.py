@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections import Counter
@@ -26,12 +27,14 @@ _LEVELS = ("network", "foreign code", "reaches out", "expressions")
 _NETWORK = "network_def"
 _MOST = 8
 
-_IMPORT = re.compile(r"^\$\s*(?:import|from)\s+([\w.]*)")
-_STRING = re.compile(r"'[^'\\]*'|\"[^\"\\]*\"")
-# what an expression can do besides computing a value from others
+# as MONAI finds them in an expression
+_REFERENCE = re.compile(r"@\w*(?:(?:#|::)\w*)*")
+# names by which an expression can do more than compute a value from others
 _REACHES = re.compile(
-    r"__|\b(import|eval|exec|compile|open|getattr|setattr|globals|locals|os|sys|subprocess|shutil|socket|requests|urllib"
-    r"|pickle|hub|load|save|system|popen|remove|unlink|rmtree|mkdir|makedirs|write\w*|environ)\b"
+    r"__|^(import|eval|exec|compile|open|getattr|setattr|delattr|attrgetter|methodcaller|globals|locals|vars|dir|mro"
+    r"|breakpoint|input|exit|quit|builtins|os|sys|subprocess|shutil|socket|requests|urllib|importlib|import_module"
+    r"|optional_import|instantiate|Config\w+|pickle|ctypes|ctypeslib|hub|model_zoo|system|popen|kill|remove|unlink|rmtree|mkdir|makedirs|rename"
+    r"|touch|symlink_to|hardlink_to|chmod|environ|memmap|tofile|fromfile)$|^(load(?!_state_dict)|save|write|download)"
 )
 # functions of the installed packages that do
 _REACHING_FUNCTION = re.compile(
@@ -128,18 +131,44 @@ def _of_target(place: str, config: Mapping[str, Any], locator: ComponentLocator)
         name = full_name(target, locator)
         if not is_installed_name(name):
             yield "foreign code", f"{place}: target {_short(target)} (not checked, would be imported)"
-        elif _REACHING_FUNCTION.search(name):
+        elif _REACHING_FUNCTION.search(name) or _reaches(name):
             yield "reaches out", f"{place}: target {_short(target)}"
 
 
 def _level_of(expression: str) -> str:
-    imported = _IMPORT.match(expression)
-    if imported is not None:
-        name = imported[1]
-        if is_installed_name(name):
-            return "expressions"
-        return "reaches out" if name.split(".")[0] in sys.stdlib_module_names else "foreign code"
-    return "reaches out" if _REACHES.search(_STRING.sub("''", expression)) else "expressions"
+    code = _REFERENCE.sub("_", expression.removeprefix("$")).strip()
+    try:
+        tree = ast.parse(code)
+        names = list(_names_in(tree))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "reaches out"
+    first = tree.body[0] if tree.body else None
+    if isinstance(first, (ast.Import, ast.ImportFrom)):
+        return _level_of_import(first)
+    return "reaches out" if any(map(_REACHES.search, names)) else "expressions"
+
+
+def _reaches(name: str) -> bool:
+    package, *parts = name.split(".")
+    return package != "akd_monai" and any(map(_REACHES.search, parts))
+
+
+def _level_of_import(statement: ast.Import | ast.ImportFrom) -> str:
+    # MONAI imports the first of several
+    imported = statement.names[0].name
+    name = imported if isinstance(statement, ast.Import) else statement.module or ""
+    if is_installed_name(name):
+        return "reaches out" if _reaches(f"{name}.{imported}") else "expressions"
+    return "reaches out" if name.split(".")[0] in sys.stdlib_module_names else "foreign code"
+
+
+def _names_in(tree: ast.AST) -> Iterator[str]:
+    """Yield names and attributes as Python reads them: also those inside f-strings, and in letters that look alike."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
 
 
 def short_list(findings: Sequence[Finding]) -> list[str]:

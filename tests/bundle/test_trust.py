@@ -423,6 +423,44 @@ LISTED = {
 }
 
 
+# each once written so that a search for words in the line as it stands does not find what it does
+HIDDEN = [
+    """$f'{__import__("os").system("ls")}'""",
+    """$"\\'" + open("x").read() + "\\'\"""",
+    "$\uff45\uff56\uff41\uff4c('1')",
+    "$vars(torch.serialization)['o' + 's']",
+    "$torch.ops.load_library('x')",
+    "$torch.zeros(1).numpy().tofile('x')",
+    "$monai.utils.optional_import('evilnet')",
+    "$from torch.hub import load_state_dict_from_url as relu",
+    {"_target_": "monai.utils.optional_import", "module": "evilnet"},
+    {"_target_": "numpy.fromfile", "file": "x"},
+    "$(not python",
+]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_what_reaches_out_is_named_however_it_is_written(canary, hidden):
+    canary.write({"network_def": PLAIN, "hidden": hidden})
+    assert [line for line in find_code(canary.bundle) if line.startswith("reaches out: inference.json: hidden: ")]
+    canary.assert_silent()
+
+
+@pytest.mark.parametrize("import_", ["$import\\\nevilnet", "$\x0cfrom evilnet import a", "$from . import a"])
+def test_a_foreign_import_is_named_however_it_is_written(canary, import_):
+    canary.write({"network_def": PLAIN, "hidden": import_})
+    assert [line for line in find_code(canary.bundle) if line.startswith("foreign code: inference.json: hidden: ")]
+    canary.assert_silent()
+
+
+@pytest.mark.parametrize(
+    "harmless", ["$@a#b + @c::d", "$'import os' + \"open\"", "$@network_def.load_state_dict({})", "$import akd_monai"]
+)
+def test_what_computes_a_value_is_counted(canary, harmless):
+    canary.write({"network_def": PLAIN, "harmless": harmless})
+    assert find_code(canary.bundle)[-1] == "expressions: 1 that compute values, in inference.json (1)"
+
+
 @pytest.mark.parametrize("name", LISTED)
 def test_check_lists_what_would_run(canary, capsys, name):
     content, line = LISTED[name]
