@@ -198,3 +198,9 @@ def test_other_names_of_equal_number_need_the_flag(pair):
 def test_unknown_checks_are_named(pair):
     with pytest.raises(UnknownNameError, match=r"unknown check 'intensities' in allow. Did you mean 'intensity'"):
         compare_bundles(*pair(), allow="intensities")
+
+
+def test_a_default_may_be_written_or_left_out(pair):
+    plain = {"_target_": "NormalizeIntensityd", "keys": "image"}
+    written = {**plain, "nonzero": False, "channel_wise": False, "subtrahend": None}
+    assert compare_preprocessing(*pair({"train": changed(window=plain)}, train=changed(window=written))) == []
