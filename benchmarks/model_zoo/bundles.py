@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from akd_monai.losses import Activation
+
 __all__ = ["BUNDLES", "ZooBundle"]
 
 
@@ -22,6 +24,12 @@ class ZooBundle:
         spacing: of the images in mm, that of the bundle's own preprocessing.
         options: further arguments of the form of data.
         overrides: ids set for data and size, beside those that :mod:`benchmarks.model_zoo.shrinking` finds.
+        network: ids without which MONAI 1.6 cannot build the network on a CPU; set for the student too.
+        set_by_user: further ids without which the training fails in plain MONAI 1.6 too.
+        why: they are needed.
+        flags: further flags of ``distill``, such as that of the head.
+        scripted: whether its TorchScript ``models/model.ts``, which the Model Zoo offers, is the teacher.
+        activation: what turns its logits into probabilities, read by hand from its configs.
     """
 
     data: str
@@ -31,36 +39,78 @@ class ZooBundle:
     spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
     options: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    network: Mapping[str, Any] = field(default_factory=dict)
+    set_by_user: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+    flags: tuple[str, ...] = ()
+    scripted: bool = False
+    activation: Activation = "softmax"
 
 
-# labels that MONAI 1.6 reads as booleans or bytes, which the loss cannot square
+_BYTES = "the loss cannot square labels that are booleans or bytes"
 _NOT_SQUARED = {"loss#squared_pred": False}
 # one case of the many that the bundles keep for validation
 _LAST = "$[{'image': i, 'label': l} for i, l in zip(@images[-1:], @labels[-1:])]"
 _ONE = {"validate#dataset#data": _LAST}
+_ON_CPU = "as it stands, the architecture is read onto a GPU, with weights_only where the file holds arrays of NumPy"
+_DINTS = {
+    "arch_ckpt": "$torch.load(@arch_ckpt_path, map_location='cpu', weights_only=False)",
+    "dints_space#device": "$torch.device('cpu')",
+}
+_ANY_SIZE = "SwinUNETR of MONAI 1.6 takes images of any size and no img_size"
+_SWIN = {
+    "_target_": "SwinUNETR",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 14,
+    "feature_size": 48,
+    "use_checkpoint": True,
+}
 
 BUNDLES = {
     "spleen_ct_segmentation": ZooBundle("folders", spacing=(1.5, 1.5, 2.0), overrides=_ONE),
     "prostate_mri_anatomy": ZooBundle("tables", classes=3, side=64, spacing=(0.5, 0.5, 0.5)),
     "brats_mri_segmentation": ZooBundle(
-        "lists", channels=4, classes=3, options={"label_values": [0, 1, 2, 4]}, overrides=_NOT_SQUARED
+        "lists",
+        channels=4,
+        classes=3,
+        options={"label_values": [0, 1, 2, 4]},
+        set_by_user=_NOT_SQUARED,
+        why=_BYTES,
+        activation="sigmoid",
     ),
-    "swin_unetr_btcv_segmentation": ZooBundle("folders", classes=14, side=64, spacing=(1.5, 1.5, 2.0), overrides=_ONE),
-    "pancreas_ct_dints_segmentation": ZooBundle("lists", classes=3, side=64, options={"architecture": True}),
-    "multi_organ_segmentation": ZooBundle("lists", classes=8, side=64, options={"architecture": True}),
-    "renalStructures_CECT_segmentation": ZooBundle("phases", channels=3, classes=7, spacing=(0.8, 0.8, 0.8)),
+    "swin_unetr_btcv_segmentation": ZooBundle(
+        "folders",
+        classes=14,
+        side=64,
+        spacing=(1.5, 1.5, 2.0),
+        overrides=_ONE,
+        network={"network_def": _SWIN},
+        why=_ANY_SIZE,
+    ),
+    "pancreas_ct_dints_segmentation": ZooBundle(
+        "lists", classes=3, options={"architecture": True}, network=_DINTS, why=_ON_CPU, scripted=True
+    ),
+    "multi_organ_segmentation": ZooBundle(
+        "lists", classes=8, options={"architecture": True}, network=_DINTS, why=_ON_CPU, scripted=True
+    ),
+    "renalStructures_CECT_segmentation": ZooBundle(
+        "phases", channels=3, classes=7, spacing=(0.8, 0.8, 0.8), activation="sigmoid"
+    ),
     "renalStructures_UNEST_segmentation": ZooBundle("folders", classes=4, side=96, overrides=_ONE),
     "wholeBrainSeg_Large_UNEST_segmentation": ZooBundle(
         "folders", classes=133, side=96, options={"images": "images", "labels": "labels"}, overrides=_ONE
     ),
     "wholeBody_ct_segmentation": ZooBundle("folders", classes=105, spacing=(1.5, 1.5, 1.5), overrides=_ONE),
     "endoscopic_tool_segmentation": ZooBundle("pictures", channels=3, side=64),
-    "pathology_nuclick_annotation": ZooBundle("nuclei", channels=3, side=64, overrides=_NOT_SQUARED),
+    "pathology_nuclick_annotation": ZooBundle(
+        "nuclei", channels=3, side=64, set_by_user=_NOT_SQUARED, why=_BYTES, activation="sigmoid"
+    ),
     "pathology_nuclei_segmentation_classification": ZooBundle("arrays", channels=3, classes=5, side=256),
     "pediatric_abdominal_ct_segmentation": ZooBundle("lists", classes=4, side=64, spacing=(1.5, 1.5, 1.5)),
     "segmentation_template": ZooBundle("files", classes=4),
     "spleen_deepedit_annotation": ZooBundle("folders", side=64, overrides=_ONE),
     "ventricular_short_axis_3label": ZooBundle("npz", classes=4, side=64),
     "vista2d": ZooBundle("pictures", channels=3, side=64),
-    "vista3d": ZooBundle("folds", side=64, spacing=(1.5, 1.5, 1.5)),
+    "vista3d": ZooBundle("folds", side=64, spacing=(1.5, 1.5, 1.5), activation="sigmoid"),
 }

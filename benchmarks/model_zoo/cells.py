@@ -19,6 +19,7 @@ from monai.bundle import ConfigParser
 from akd_monai.bundle._configs import config_path
 from benchmarks.model_zoo.bundles import BUNDLES
 from benchmarks.model_zoo.data import write_architecture, write_data
+from benchmarks.model_zoo.guard import doubts_of_log, doubts_of_weights, hashes
 from benchmarks.model_zoo.shrinking import shrinking
 
 __all__ = ["CELLS", "Workplace", "run_cell"]
@@ -27,8 +28,11 @@ CELLS = ("check", "profile", "like", "teacher", "student")
 WORKS = "works"
 
 _LIGHT = "light_student"
+_ITSELF = "student"
+_DISTILLED = {"teacher": _LIGHT, "student": _ITSELF}
 # what is distilled: the networks are drawn, and no layers are known of foreign ones
-_TERMS = ("--terms", "logits", "--allow", "tensorboard")
+_TERMS = ("--terms", "logits,affinity", "--allow", "tensorboard")
+_COUNTED = ("task", "logits", "affinity", "total")
 _TRUST = {
     "profile": "--trust_bundle",
     "like": "--trust_bundle",
@@ -92,11 +96,12 @@ def run_cell(place: Workplace, cell: str) -> dict[str, Any]:
     start = time.monotonic()
     command = _command(place, cell, ids)
     trusted = False
-    found = _tried(command, place)
+    found = _tried(command, place, cell)
     flag = _TRUST.get(cell)
     if flag is not None and flag in found["outcome"]:
         trusted = True
-        found = _tried([*command, flag], place)
+        command = [*command, flag]
+        found = _tried(command, place, cell)
     seconds = round(time.monotonic() - start, 1)
     return {**found, "trusted": trusted, "command": " ".join(command), "seconds": seconds}
 
@@ -111,33 +116,50 @@ def _command(place: Workplace, cell: str, ids: Mapping[str, Any]) -> list[str]:
         shutil.rmtree(place.light, ignore_errors=True)
         network = ["--network", "UNet", "--bundles_dir", str(place.root)]
         return ["new_bundle", "--name", _LIGHT, *network, "--like", bundle]
-    student = place.light if cell == "teacher" else place.bundle
-    return ["distill", "--teacher", bundle, "--student", str(student), *_TERMS, *_overrides(place, student, ids)]
+    student = place.root / _DISTILLED[cell]
+    if cell == "student":
+        shutil.rmtree(student, ignore_errors=True)
+        shutil.copytree(place.bundle, student)
+    # another try starts at the first epoch
+    shutil.rmtree(student / "distillation", ignore_errors=True)
+    scripted = ["--teacher_weights", str(place.bundle / "models" / "model.ts")]
+    weights = scripted if BUNDLES[place.name].scripted else []
+    overrides = _overrides(place, student, ids, with_network=cell == "student")
+    return ["distill", "--teacher", bundle, *weights, "--student", str(student), *_TERMS, *overrides]
 
 
-def _overrides(place: Workplace, student: Path, ids: Mapping[str, Any]) -> list[str]:
+def _overrides(place: Workplace, student: Path, ids: Mapping[str, Any], *, with_network: bool) -> list[str]:
     path = config_path(student, "train") if student.is_dir() else None
     if path is None:
         return []
     spec = BUNDLES[place.name]
-    values = {**shrinking(ConfigParser.load_config_file(path), spec.side), **spec.overrides, **ids}
+    values = {**shrinking(ConfigParser.load_config_file(path), spec.side), **spec.overrides, **spec.set_by_user, **ids}
+    values.update(spec.network if with_network else {})
     flags = []
     for name, value in values.items():
         flags += [f"--{name}", value if isinstance(value, str) else repr(value)]
     return flags
 
 
-def _tried(command: list[str], place: Workplace) -> dict[str, Any]:
+def _tried(command: list[str], place: Workplace, cell: str) -> dict[str, Any]:
+    student = place.root / _DISTILLED.get(cell, "none")
+    before = hashes(student)
     done = _in_process([sys.executable, "-m", "akd_monai", *command], place.timeout, place.root)
     if done is None:
         return {"outcome": f"no result within {place.timeout:.0f} s", "traceback": False}
-    (place.root / "last.log").write_text(done.stdout + done.stderr)
+    log = done.stdout + done.stderr
+    (place.root / f"{cell}.log").write_text(log)
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     traceback = any(line.startswith("Traceback (most recent call last)") for line in lines)
     if done.returncode == 0:
         said = done.stdout.strip().splitlines()
         wrote_none = next((line for line in said if line.startswith("No weights were written")), None)
-        return {"outcome": wrote_none or WORKS, "traceback": False}
+        if wrote_none is not None or cell not in _DISTILLED:
+            return {"outcome": wrote_none or WORKS, "traceback": False}
+        spec = BUNDLES[place.name]
+        doubts = doubts_of_log(log, spec.activation, _COUNTED)
+        doubts += doubts_of_weights(log, before, student, spec if cell == "student" else None)
+        return {"outcome": f"silently wrong: {'; '.join(doubts)}" if doubts else WORKS, "traceback": False}
     return {"outcome": _neutral(lines[-1] if lines else f"exit code {done.returncode}", place), "traceback": traceback}
 
 

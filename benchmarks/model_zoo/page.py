@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from typing import Any
 
 from benchmarks.model_zoo.bundles import BUNDLES
@@ -19,12 +20,25 @@ _TITLES = {
     "student": "as student, under itself",
 }
 _LONGEST = 220
+_PACKAGES = ("monai", "torch", "numpy")
+_OVERRIDDEN = """## Overrides
+
+Beside those for data and sizes, whatever the bundle needs with these versions in plain MONAI too:
+"""
 _INTRO = """# The Model Zoo's segmentation bundles
 
 Each bundle of the [Model Zoo](https://github.com/Project-MONAI/model-zoo) for segmentation, at commit {commit}, tried as it
-is: random weights, **made-up images**, one epoch of small crops by overrides alone, one CPU thread, no GPU. The table says
-that the commands run to their end, not that anything is learned. "trusted" means that the bundle's own code or expressions
-had to be trusted.
+is: random weights in place of the trained ones, **made-up images**, one epoch of small crops by overrides alone, one thread
+of an x86-64 CPU, no GPU; {packages}. The table says that the commands run to their end and do what they say, not that
+anything is learned. "Works" as teacher or student means that
+
+- the command ended with exit code 0,
+- both networks were compared under the activation that their author means, which was read by hand,
+- the bundle's own loss, the logits term and the affinity term were finite and not 0,
+- the weights that the command named were written in this run, and fit the student's own network strictly.
+
+"Trusted" means that the bundle's own code or expressions had to be trusted, "TorchScript" that the teacher is the bundle's
+`models/model.ts`. Handlers for TensorBoard, which is not installed, are left out.
 
 Written by `{command}`.
 
@@ -38,7 +52,9 @@ def zoo_page(results: Mapping[str, Mapping[str, Mapping[str, Any]]], command: st
     counts = {cell: sum(_works(found.get(cell)) for found in results.values()) for cell in CELLS}
     failed = sum(entry["traceback"] for found in results.values() for entry in found.values())
     said = "No command ended with a traceback." if failed == 0 else f"{failed} commands ended with a traceback."
-    text = _INTRO.format(commit=commit, command=command, count=len(BUNDLES), tracebacks=said, **counts)
+    packages = ", ".join(f"{name} {version(name).split('+')[0]}" for name in _PACKAGES)
+    facts = {"commit": commit, "command": command, "packages": packages, "count": len(BUNDLES), "tracebacks": said}
+    text = _INTRO.format(**facts, **counts)
     head = "| bundle | " + " | ".join(_TITLES[cell] for cell in CELLS) + " |"
     lines = [text, head, "|" + "---|" * (len(CELLS) + 1)]
     notes: list[str] = []
@@ -46,7 +62,17 @@ def zoo_page(results: Mapping[str, Mapping[str, Mapping[str, Any]]], command: st
         cells = [_shown(results.get(name, {}).get(cell), notes) for cell in CELLS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += ["", *[f"{number}. {note}" for number, note in enumerate(notes, start=1)], ""]
+    lines += [_OVERRIDDEN, *_overridden(), ""]
     return "\n".join(lines)
+
+
+def _overridden() -> Iterator[str]:
+    """Yield a line for each bundle with overrides that are no data and no sizes."""
+    for name, spec in BUNDLES.items():
+        values = {**spec.network, **spec.set_by_user}
+        if values:
+            shown = ", ".join(f"`--{place} {value!s}`" for place, value in values.items())
+            yield f"- {name}: {shown}{f' ({spec.why})' if spec.why else ''}"
 
 
 def _works(entry: Mapping[str, Any] | None) -> bool:
@@ -58,7 +84,9 @@ def _shown(entry: Mapping[str, Any] | None, notes: list[str]) -> str:
     if entry is None:
         return "not tried"
     if _works(entry):
-        return "works, trusted" if entry["trusted"] else WORKS
+        is_scripted = "models/model.ts" in entry.get("command", "")
+        marks = [WORKS, *(["trusted"] if entry["trusted"] else []), *(["TorchScript"] if is_scripted else [])]
+        return ", ".join(marks)
     line = entry["outcome"].replace("|", "\\|")
     line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
     note = f"`{line}`" if "`" not in line else line

@@ -10,11 +10,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 from benchmarks.model_zoo.bundles import BUNDLES  # noqa: E402
 from benchmarks.model_zoo.data import write_data  # noqa: E402
+from benchmarks.model_zoo.guard import doubts_of_log, doubts_of_weights, hashes  # noqa: E402
 from benchmarks.model_zoo.page import zoo_page  # noqa: E402
 from benchmarks.model_zoo.shrinking import shrinking  # noqa: E402
 
@@ -79,6 +81,57 @@ def test_the_page_counts_and_says_why_not():
     assert page.count("the teacher \\| has 2 outputs") == 1
     results[names[0]]["student"] = {**failed, "traceback": True}
     assert "1 commands ended with a traceback." in zoo_page(results, "the command", "abc")
+
+
+def test_overrides_of_a_user_and_scripted_teachers_are_told():
+    name = "pancreas_ct_dints_segmentation"
+    works = {"outcome": "works", "traceback": False, "trusted": True, "command": "--teacher_weights models/model.ts"}
+    page = zoo_page({name: {"teacher": works}}, "the command", "abc")
+    assert "| works, trusted, TorchScript |" in page
+    assert "- pancreas_ct_dints_segmentation: `--arch_ckpt $torch.load(@arch_ckpt_path, map_location='cpu'" in page
+    assert "- brats_mri_segmentation: `--loss#squared_pred False` (the loss cannot square" in page
+
+
+def _log(activation="softmax", affinity="0.25"):
+    return (
+        f"INFO - teacher and student are compared as {activation} outputs\n"
+        f"INFO - training: epoch 1/1, task 0.5, logits 0.1, affinity {affinity}, total 0.8, val 0.1, 00:00 elapsed\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("log", "doubts"),
+    [
+        (_log(), []),
+        (_log("sigmoid"), ["the activation was sigmoid, wanted softmax"]),
+        (_log(affinity="0.0000"), ["affinity is 0.0"]),
+        (_log(affinity="nan"), ["affinity is nan"]),
+        (_log().replace(", affinity 0.25", ""), ["affinity is nan"]),
+        ("", ["the activation was not told, wanted softmax", "no epoch was told"]),
+    ],
+)
+def test_a_run_that_is_silently_wrong_is_seen_in_its_log(log, doubts):
+    assert doubts_of_log(log, "softmax", ["task", "logits", "affinity", "total"]) == doubts
+
+
+def test_weights_must_be_named_new_and_fit_strictly(tmp_path, monkeypatch):
+    network = torch.nn.Linear(2, 1)
+    monkeypatch.setattr("benchmarks.model_zoo.guard.draw_network", lambda bundle, overrides: torch.nn.Linear(2, 1))
+    path = tmp_path / "model.pt"
+    torch.save(network.state_dict(), path)
+    before = hashes(tmp_path)
+    log = f"Student: {path}\n"
+    assert doubts_of_weights("", before, tmp_path, None) == ["no weights were named"]
+    assert doubts_of_weights(log, before, tmp_path, None) == ["the weights are those of before the run"]
+    torch.nn.init.ones_(network.weight)
+    torch.save(network.state_dict(), path)
+    assert doubts_of_weights(log, before, tmp_path, None) == []
+    torch.save(torch.nn.Linear(3, 1).state_dict(), path)
+    (doubt,) = doubts_of_weights(log, before, tmp_path, None)
+    assert "do not fit the student" in doubt
+    assert "shape" in doubt
+    path.unlink()
+    assert doubts_of_weights(log, before, tmp_path, None) == ["the weights that were named do not exist"]
 
 
 def test_nineteen_bundles():
