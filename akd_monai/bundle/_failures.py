@@ -69,7 +69,8 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    message = one_line(error).rstrip(".")
+    # MONAI's error for a package that is missing ends with advice and a traceback
+    message = one_line(str(error).split("\n\nFor details about installing")[0]).rstrip(".")
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

@@ -8,6 +8,7 @@ import errno
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from monai.utils import optional_import
 
 from akd_monai._last_line import last_line
 from akd_monai.bundle._failures import bundle_failures
@@ -24,7 +25,7 @@ def built(error: BaseException) -> BaseException:
             raise error
 
     parser = ConfigParser({"net": {"_target_": "$Network"}, "all": ["@net"]}, globals={"Network": Network})
-    with pytest.raises(BaseException) as caught, bundle_failures("student"):
+    with pytest.raises(Exception, match=r"Network|bundle") as caught, bundle_failures("student"):
         parser.get_parsed_content("all")
     return caught.value
 
@@ -54,7 +55,10 @@ def built(error: BaseException) -> BaseException:
     ids=repr,
 )  # fmt: skip
 def test_faults_of_the_machine_while_a_bundle_is_built_keep_their_remedy(error, line):
-    assert last_line(built(error)) == (line, 1)
+    caught = built(error)
+    # what a program that calls this package may want to handle
+    assert not isinstance(caught, BundleError)
+    assert last_line(caught) == (line, 1)
 
 
 def test_an_error_of_the_bundle_names_the_config():
@@ -63,3 +67,16 @@ def test_an_error_of_the_bundle_names_the_config():
     line, code = last_line(caught)
     assert code == 1
     assert line.startswith("bundle 'student' failed: TypeError: got an unexpected keyword (test_failures.py, line ")
+
+
+def test_a_missing_package_is_named_without_a_traceback_and_colours():
+    name = "no_such_package_of_monai"
+    missing, _ = optional_import(name)
+    with pytest.raises(BundleError) as caught, bundle_failures("student"):
+        missing.transform  # noqa: B018
+    assert "No module named 'no_such_package_of_monai'" in str(caught.value)
+    assert "raceback" not in str(caught.value)
+    assert "installing the optional dependencies" not in str(caught.value)
+
+    with pytest.raises(BundleError, match=r"RuntimeError: only if trusted \("), bundle_failures("student"):
+        raise RuntimeError("\x1b[1monly if trusted\x1b[0m.")
