@@ -10,6 +10,8 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
+from akd_monai._faults import machine_fault
+from akd_monai.errors import InputError, one_line
 from akd_monai.networks import FeatureTaps, probe_layers
 from akd_monai.teachers._compiled import check_compiled
 from akd_monai.teachers._identity import teacher_identity
@@ -17,6 +19,9 @@ from akd_monai.teachers.options import TeacherOptions
 from akd_monai.teachers.output import TeacherOutput
 
 __all__ = ["OnlineTeacher", "TeacherOutputs"]
+
+# how layers say that they do not take a size
+_REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
 
 # logits [B, K, *spatial] and features [B, C, *spatial] by layer
 TeacherOutputs = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -85,7 +90,8 @@ class OnlineTeacher:
             batch: what the loader gave; it is not used.
 
         Raises:
-            InputError: if the network's output is not as ``output`` says, or compiling changes what it returns.
+            InputError: if the network does not take images of this size, its output is not as ``output`` says, or
+                compiling changes what it returns.
         """
         self.computed += len(image)
         self.served += len(image)
@@ -118,11 +124,23 @@ class OnlineTeacher:
     def _forward(self, network: Any, image: torch.Tensor) -> TeacherOutputs:
         try:
             with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-                returned = network(image)
+                returned = self._returned(network, image)
             logits = self.output(returned, network=self.network, image_size=image.shape[2:])
             return logits, dict(self.taps.features)
         finally:
             self.taps.clear()
+
+    def _returned(self, network: Any, image: torch.Tensor) -> Any:
+        try:
+            return network(image)
+        except _REFUSALS as error:
+            if isinstance(error, InputError) or machine_fault(error):
+                raise
+            raise InputError(
+                f"cannot process the student's images of shape {list(image.shape)}: {one_line(error)}",
+                where="teacher",
+                remedy="crop the student's training images to a size that the teacher takes, by the id of their crop",
+            ) from error
 
     def _reordered(self, image: torch.Tensor) -> torch.Tensor:
         order = torch.channels_last if image.dim() == 4 else torch.channels_last_3d

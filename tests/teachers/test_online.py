@@ -135,3 +135,20 @@ def test_an_equal_compiled_network_is_used_with_its_features(monkeypatch, asked,
     assert torch.equal(logits, plain)
     assert torch.equal(features["1"], taps["1"])
     assert wrapped == [mode]
+
+
+def test_images_of_a_size_that_the_teacher_does_not_take_are_one_line():
+    halved = nn.Sequential(nn.Conv2d(1, 2, 2, stride=2), nn.Flatten(), nn.Linear(32, 4))
+    teacher = OnlineTeacher(halved.eval(), (), TeacherOptions(), CPU)
+    said = r"teacher: cannot process the student's images of shape \[1, 1, 6, 6\]: .*shapes cannot be multiplied.*; crop"
+    with pytest.raises(InputError, match=said):
+        teacher(torch.zeros(1, 1, 6, 6), None)
+
+
+def test_memory_that_runs_out_in_the_teacher_is_not_called_a_wrong_size():
+    class Full(nn.Module):
+        def forward(self, image):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        OnlineTeacher(Full().eval(), (), TeacherOptions(), CPU)(torch.zeros(1, 1, 6, 6), None)
