@@ -16,6 +16,8 @@ __all__ = ["input_volumes", "require_volumes"]
 logger = logging.getLogger(__name__)
 
 _MOST_NAMES = 5
+# What may be an image as well, but is not read here.
+_OTHER_IMAGES = (".img", ".hdr", ".mgz", ".mgh", ".mnc", ".dcm", ".ima", ".gipl", ".tif", ".bz2", ".xz", ".zst", ".zip")
 
 
 def input_volumes(path: str | os.PathLike[str], *, output_dir: str | os.PathLike[str] | None = None) -> list[str]:
@@ -46,7 +48,9 @@ def input_volumes(path: str | os.PathLike[str], *, output_dir: str | os.PathLike
 def require_volumes(
     volumes: Sequence[str], path: str | os.PathLike[str], *, output_dir: str | os.PathLike[str] | None = None
 ) -> None:
-    """Log which files are skipped as masks, in one line.
+    """Log in one line each which files are skipped as masks, and what else may hold images and is not read.
+
+    The latter are links to folders, which are not followed, and files of other formats.
 
     Args:
         volumes: of :func:`input_volumes`.
@@ -66,25 +70,50 @@ def require_volumes(
     # what was named by its path is no mask, whatever its name
     masks = [file for file in _volume_files(root, output_dir) if _is_mask(file, root) and str(file) not in volumes]
     names = _shortened(file.relative_to(root).as_posix() for file in masks)
+    unread = _shortened(_described(file, root) for file in _unread(root, output_dir))
     if volumes:
         if masks:
             logger.warning(
                 "skipped as masks or predictions, by their names: %s; give one by its path to use it.", names
             )
+        if unread:
+            logger.warning("not read: %s; convert files to NIfTI, and give a linked folder by its path.", unread)
         return
     what = f"holds no volume ({', '.join(VOLUME_SUFFIXES)})" if root.is_dir() else "does not exist"
     if masks:
         what = f"holds no volume but masks or predictions, by their names ({names})"
+    if unread:
+        what += f"; not read: {unread}"
     raise InputError(f"{str(path)!r} {what}; give a volume or a folder with --dataset_dir.")
 
 
 def _volume_files(root: Path, output_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    for file in _outside(root, output_dir):
+        # a broken link and what is no regular file stay in, so that reading names them
+        if is_volume(file) and not file.is_dir():
+            yield file
+
+
+def _unread(root: Path, output_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    for path in _outside(root, output_dir):
+        is_linked_folder = path.is_symlink() and path.is_dir()
+        if is_linked_folder or (path.is_file() and path.name.lower().endswith(_OTHER_IMAGES)):
+            yield path
+
+
+def _outside(root: Path, output_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Yield what lies below ``root`` and not in the folder of the masks."""
     output = None if output_dir is None else Path(output_dir).resolve()
     inside = output is not None and output != root.resolve() and output.is_relative_to(root.resolve())
-    for file in visible(root, "**/*"):
-        # a broken link and what is no regular file stay in, so that reading names them
-        if is_volume(file) and not file.is_dir() and not (inside and file.resolve().is_relative_to(output or root)):
-            yield file
+    for path in visible(root, "**/*"):
+        # Path.resolve would raise an error for a link that leads to itself
+        if not (inside and Path(os.path.realpath(path)).is_relative_to(output or root)):
+            yield path
+
+
+def _described(path: Path, root: Path) -> str:
+    name = path.relative_to(root).as_posix()
+    return f"{name} (a link to a folder)" if path.is_dir() else name
 
 
 def _is_mask(file: Path, root: Path) -> bool:

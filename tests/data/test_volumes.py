@@ -76,6 +76,29 @@ def test_what_is_named_is_not_called_skipped(tmp_path, caplog):
     assert caplog.messages == []
 
 
+def test_what_may_hold_images_and_is_not_read_is_named(tmp_path, caplog):
+    folder = tmp_path / "in"
+    for name in ("in/a.nii.gz", "in/b.hdr", "in/b.img", "in/c/d.MGZ", "in/e.zip", "elsewhere/f.nii.gz", "in/g.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "out").mkdir()
+    (folder / "out" / "left.img").touch()
+    require_volumes(input_volumes(folder), folder, output_dir=folder / "out")
+    names = "b.hdr, b.img, c/d.MGZ, e.zip, linked (a link to a folder)"
+    remedy = "convert files to NIfTI, and give a linked folder by its path"
+    assert caplog.messages == [f"not read: {names}; {remedy}."]
+    assert input_volumes(folder / "linked") == [str(folder / "linked" / "f.nii.gz")]
+    (folder / "a.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"holds no volume \(.*\); not read: b\.hdr, .* and 1 more; give a volume"):
+        require_volumes(input_volumes(folder), folder)
+
+
+def test_a_link_to_itself_is_named_by_whoever_reads_it(tmp_path, caplog):
+    (tmp_path / "a.nii").symlink_to("a.nii")
+    assert input_volumes(tmp_path, output_dir=tmp_path / "out") == [str(tmp_path / "a.nii")]
+
+
 @pytest.mark.fault(
     "Masks that are written",
     "nothing to segment",
