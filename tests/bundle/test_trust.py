@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pdb
 import sys
 
@@ -466,8 +467,8 @@ def test_check_lists_what_would_run(canary, capsys, name):
     content, line = LISTED[name]
     canary.write({"network_def": PLAIN, name: content})
     assert any(found.startswith(line) for found in find_code(canary.bundle))
-    # the bundle is incomplete, which must not keep the list back
-    with pytest.raises(SystemExit):
+    # whatever else is wrong with the bundle must not keep the list back
+    with contextlib.suppress(SystemExit):
         main(["check", str(canary.bundle)])
     assert f"{canary.bundle}: would run: {line}" in capsys.readouterr().out
     canary.assert_silent()
