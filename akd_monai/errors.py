@@ -33,6 +33,7 @@ _LOST_RANK = re.compile(
 )
 # more known names than this make a message that nobody reads
 _MOST_NAMES = 40
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class InputError(ValueError):
@@ -244,10 +245,10 @@ def _in_range(value: float, above: float | None, at_least: float | None) -> bool
 
 
 def one_line(error: BaseException | str, limit: int = 300) -> str:
-    r"""Return the message of an error as one line of at most ``limit`` characters.
+    r"""Return the message of an error as one line of at most ``limit`` characters, without colours of a terminal.
 
     Example:
         >>> one_line(ValueError("first\n  second"))
         'first second'
     """
-    return " ".join(str(error).split())[:limit]
+    return " ".join(_COLOURS.sub("", str(error)).split())[:limit]
