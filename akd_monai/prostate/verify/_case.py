@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.data.gate import MOST_FOREGROUND, check_grids
+from akd_monai.data.gate import MOST_FOREGROUND, check_grids, rounded
 from akd_monai.data.nifti import FileError
 from akd_monai.prostate.flip_evidence import flip_evidence
 from akd_monai.prostate.verify._check import FLIP_WORDS, CaseCheck, CaseFiles
@@ -61,7 +61,7 @@ def _check_pair(check: CaseCheck, name: str, image: CheckedFile, label: CheckedF
         return
     # By the image's affine for both: they share one grid, and the mask's own header may be without one.
     grey = turned_to_lps(image)
-    gland = turned_to_lps(replace(label, array=label.array > 0, affine=image.affine)).array
+    gland = turned_to_lps(replace(label, array=rounded(label.array) > 0, affine=image.affine)).array
     if not 0 < gland.mean() <= MOST_FOREGROUND:
         return
     _check_place(check, name, gland)

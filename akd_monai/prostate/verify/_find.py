@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def _site_and_name(path: Path) -> tuple[str, str]:
     stem = stem_of(path)
     if is_mask_name(path):
         stem = stem[: -len(MASK_SUFFIX)]
-    return path.parent.resolve().name, stem
+    # the name of a link counts, as for read_cases; "." has none
+    return Path(os.path.abspath(path.parent)).name, stem
 
 
 def _case_files(

@@ -43,11 +43,11 @@ def fix_file(path: Path, fixes: Collection[Fix]) -> tuple[str, list[str]]:
 
 def _mask_bytes(path: Path) -> bytes:
     nifti = read_nifti(path)
-    values = nifti.array()
+    values = rounded(nifti.array())
     if set(np.unique(values).tolist()) == {0, 255}:
         values = values > 0
     affine, _ = nifti_affine(nifti)
-    return nifti_bytes(rounded(values).astype(np.uint8), affine)
+    return nifti_bytes(values.astype(np.uint8), affine)
 
 
 def _stripped(path: Path) -> bytes:

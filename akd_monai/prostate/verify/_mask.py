@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.data.gate import check_classes, check_share, class_counts
+from akd_monai.data.gate import check_classes, check_share, class_counts, rounded
 from akd_monai.data.geometry import Array
 from akd_monai.data.nifti import FileError
 from akd_monai.prostate.verify._check import CaseCheck
@@ -39,7 +39,7 @@ def check_mask(check: CaseCheck, name: str, mask: CheckedFile, allowed: Sequence
         check.error(name, problem.code, problem.what, problem.remedy)
         return
     _check_values(check, name, mask, counts, allowed)
-    gland = mask.array > 0
+    gland = rounded(mask.array) > 0
     share = float(gland.mean())
     check.facts["gland_slices"] = int(gland.any(axis=(0, 1)).sum())
     if share == 0:

@@ -118,8 +118,8 @@ def _chosen_slices(background: _Volume, label: _Volume | None) -> list[int]:
     depth = background.shape[2]
     low = depth // 4
     high = 3 * depth // 4
-    if label is not None and label.any():
-        gland = np.flatnonzero(label.any(axis=(0, 1)))
+    if label is not None and (label > 0.5).any():
+        gland = np.flatnonzero((label > 0.5).any(axis=(0, 1)))
         low = int(gland[0])
         high = int(gland[-1])
     return [low, (low + high) // 2, min(high, depth - 1)]
@@ -129,7 +129,7 @@ def _draw_slice(axes: Axes, background: _Volume, label: _Volume | None, index: i
     low, high = np.percentile(background, [1, 99])
     axes.imshow(background[:, :, index].T, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
     if label is not None:
-        gland = label[:, :, index].T > 0
+        gland = label[:, :, index].T > 0.5
         # A contour needs both sides of its level.
         if gland.any() and not gland.all():
             axes.contour(gland, [0.5], colors="red", linewidths=0.8)
