@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler
 
@@ -117,11 +118,13 @@ def members_of(engine: SupervisedTrainer) -> dict[str, RunMember]:
 
 
 def _plain(value: Any) -> Any:
-    """Turn NumPy numbers into Python's own, which ``weights_only=True`` can read."""
+    """Turn NumPy numbers and MONAI's tensors with metadata into plain ones, which ``weights_only=True`` can read."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(_plain(item) for item in value)
+    if isinstance(value, MetaTensor):
+        value = value.as_tensor()
     return value.detach() if isinstance(value, torch.Tensor) else value

@@ -3,36 +3,38 @@
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.transforms import Randomizable, Transform
-from torch.utils.data import Dataset, Sampler
 
 from akd_monai.handlers._events import run_first, run_late, skip_batches
+from akd_monai.handlers._generators import of_loader, of_transforms, unsaved
 from akd_monai.handlers.run_member import RunMember
 
 __all__ = ["RandomState"]
 
-_OWNERS = (Transform, Randomizable, Dataset, Sampler)
+logger = logging.getLogger(__name__)
 
 
 class RandomState(RunMember):
     """Let a run that :class:`ResumableCheckpoint` resumes draw the random numbers that it would have drawn.
 
     Saved are the states of the global generators of Python, NumPy and PyTorch (of all its devices), of the generators of
-    the data loader and its sampler, and of MONAI's random transforms, each as it was when the epoch began and as it is. A
-    resumed run starts its epoch with the former, skips the batches already seen, and continues with the latter; nothing
-    is drawn or seeded, so that a run without interruption is the same with this handler and without.
+    the data loader and its sampler, and of MONAI's random transforms, each as it was when the data loader was last
+    started and as it is. A resumed run starts its loader with the former, skips the batches already seen, and continues
+    with the latter; nothing is drawn or seeded, so that a run without interruption is the same with this handler and
+    without.
 
-    It holds for data loaders of PyTorch and MONAI that start an iterator in each epoch, with any number of worker
-    processes, for ``CacheDataset`` and the like. It does not hold where random numbers live elsewhere: worker processes
-    that persist over epochs, MONAI's ``ThreadDataLoader``, ``SmartCacheDataset``, and generators of one's own. A training
-    with :class:`KeyedRandomness` needs none of it.
+    It holds for data loaders of PyTorch and MONAI that start an iterator in each pass over the data, with any number of
+    worker processes, for ``CacheDataset`` and the like. It does not hold where random numbers live elsewhere: worker
+    processes that persist over epochs, MONAI's ``ThreadDataLoader``, ``SmartCacheDataset``, and generators of one's own;
+    what of these is found is logged as a warning when the run starts. A training with :class:`KeyedRandomness` needs none
+    of it.
 
     Example:
         >>> state = RandomState()
@@ -49,8 +51,12 @@ class RandomState(RunMember):
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
-        self._epoch: dict[str, Any] = {}
-        self._later: Mapping[str, Any] | None = None
+        self._pass: dict[str, Any] = {}
+        # iteration after which the loader was last started
+        self._began = 0
+        self._saved: Mapping[str, Any] | None = None
+        # with which the next batch is made, once those already seen are skipped
+        self._next: Mapping[str, Any] = {}
 
     def attach(self, engine: Engine) -> None:
         """Follow ``engine``, a trainer; the position among its handlers does not matter."""
@@ -62,38 +68,66 @@ class RandomState(RunMember):
     def run_state(self) -> dict[str, Any]:
         """Return the generators' states."""
         now = self._states()
-        at_boundary = self._engine is None or _is_boundary(self._engine)
-        return {"epoch": now if at_boundary else self._epoch, "now": now}
+        seen = self._seen()
+        if seen and seen == _length_of(self._loader()):
+            # the next batch is the first of a loader that starts with these states
+            return {"pass": now, "now": now, "seen": 0}
+        return {"pass": self._pass or now, "now": now, "seen": seen}
 
     def start_run(self, state: Mapping[str, Any] | None) -> None:
-        """Put the states of the epoch back, and those of the step when it begins."""
-        self._later = None
+        """Put the states back: now, and for the batches already seen when the loader starts."""
+        self._saved = state or None
         if state:
-            self._restore(state["epoch"])
-            self._later = state["now"]
+            self._restore(state["now"])
 
     def _started(self, engine: Engine) -> None:
+        for found in unsaved(engine.state.dataloader):
+            logger.warning(
+                "should this run be interrupted, the resumed run draws other random numbers than it would have: %s",
+                found,
+            )
         run_late(engine, Events.EPOCH_STARTED, self._start_epoch)
+        run_late(engine, Events.DATALOADER_STOP_ITERATION, self._start_pass)
+        self._pass = {}
 
-    def _start_epoch(self, _: Engine) -> None:
-        self._epoch = self._states()
+    def _start_epoch(self, engine: Engine) -> None:
+        if self._pass:
+            return
+        saved = self._saved
+        if saved is not None:
+            is_new = engine.state.iteration % (engine.state.epoch_length or 1) == 0
+            # in an epoch that began before the interruption, the handlers of its beginning have drawn already
+            self._next = self._states() if is_new else saved["now"]
+            self._restore(saved["pass"] if saved["seen"] else self._next)
+        self._start_pass(engine)
+
+    def _start_pass(self, engine: Engine) -> None:
+        self._pass = self._states()
+        self._began = engine.state.iteration
 
     def _continue(self, engine: Engine) -> None:
-        if self._later is None:
+        saved = self._saved
+        if saved is None:
             return
-        if not _is_boundary(engine):
-            skip_batches(engine, engine.state.iteration % (engine.state.epoch_length or 1))
-            self._restore(self._later)
-        self._later = None
+        self._saved = None
+        self._began = engine.state.iteration - saved["seen"]
+        if saved["seen"]:
+            skip_batches(engine, saved["seen"])
+            self._restore(self._next)
+
+    def _seen(self) -> int:
+        """Return how many batches the loader has given since it was started."""
+        return 0 if self._engine is None else self._engine.state.iteration - self._began
 
     def _states(self) -> dict[str, Any]:
+        loader = self._loader()
         return {
             "python": _of_python(random.getstate()),
             "numpy": _of_numpy(np.random.get_state(legacy=True)),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "generators": [generator.get_state() for generator in self._generators()],
-            "transforms": [_of_numpy(state.get_state(legacy=True)) for state in self._transforms()],
+            "generators": [generator.get_state() for generator in of_loader(loader)],
+            "transforms": [_of_numpy(state.get_state(legacy=True)) for state in of_transforms(loader)],
         }
 
     def _restore(self, states: Mapping[str, Any]) -> None:
@@ -102,45 +136,20 @@ class RandomState(RunMember):
         torch.set_rng_state(states["torch"])
         if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(states["cuda"])
-        for generator, state in zip(self._generators(), states["generators"], strict=False):
+        for generator, state in zip(of_loader(self._loader()), states["generators"], strict=False):
             generator.set_state(state)
-        for transform, state in zip(self._transforms(), states["transforms"], strict=False):
+        for transform, state in zip(of_transforms(self._loader()), states["transforms"], strict=False):
             transform.set_state(_to_numpy(state))
 
     def _loader(self) -> Any:
         return None if self._engine is None else self._engine.state.dataloader
 
-    def _generators(self) -> list[torch.Generator]:
-        loader = self._loader()
-        owners = (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))
-        found = [getattr(owner, "generator", None) for owner in owners]
-        return list({id(one): one for one in found if isinstance(one, torch.Generator)}.values())
 
-    def _transforms(self) -> list[np.random.RandomState]:
-        return list(
-            {id(state): state for state in _numpy_states(getattr(self._loader(), "dataset", None), set())}.values()
-        )
-
-
-def _numpy_states(value: Any, seen: set[int]) -> Iterator[np.random.RandomState]:
-    """Yield the generators of a data set and of all transforms in it, always in one order."""
-    if id(value) in seen:
-        return
-    if isinstance(value, (list, tuple)):
-        parts = [part for part in value if isinstance(part, (*_OWNERS, list, tuple))]
-    elif isinstance(value, _OWNERS):
-        if isinstance(getattr(value, "R", None), np.random.RandomState):
-            yield value.R  # type: ignore[union-attr]
-        parts = list(vars(value).values())
-    else:
-        return
-    seen.add(id(value))
-    for part in parts:
-        yield from _numpy_states(part, seen)
-
-
-def _is_boundary(engine: Engine) -> bool:
-    return engine.state.iteration % (engine.state.epoch_length or 1) == 0
+def _length_of(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except TypeError:
+        return None
 
 
 def _of_numpy(state: Any) -> list[Any]:
