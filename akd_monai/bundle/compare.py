@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from akd_monai.bundle._preprocessing import compare_preprocessing
 from akd_monai.bundle.metadata import input_format, read_metadata
 from akd_monai.bundle.outputs import output_activation
 from akd_monai.errors import InputError, check_choice
-from akd_monai.handlers.findings import read_allowed, settle
+from akd_monai.handlers.findings import Finding, read_allowed, settle
 from akd_monai.losses import Activation
 
 __all__ = ["compare_bundles"]
+
+# other words for one modality, and those that say none
+_MODALITIES = {"mri": "mr", "n/a": "", "na": "", "none": "", "unknown": ""}
 
 
 def compare_bundles(
@@ -33,6 +37,7 @@ def compare_bundles(
 
     * the activations are those of :func:`output_activation`;
     * classes are matched by their names, in any order, or by the table ``classes``, see the how-to "Distil any two bundles";
+    * the modality, such as CT and MR, is that of the metadata; another one is refused;
     * the preprocessing of the teacher's inference is compared with that of the student's training. Other intensities,
       another orientation and a spacing that differs by more than a quarter are refused, all differences are logged as one
       table. What the teacher's own training does in the student's way is no difference.
@@ -43,14 +48,14 @@ def compare_bundles(
         activation: what turns the logits of both into probabilities, where their configs do not tell.
         classes: which of the teacher's classes make up a class of the student:
             ``"gland=transition zone+peripheral zone"``.
-        allow: checks whose findings are accepted: ``classes``, ``intensity``, ``orientation``, ``spacing``, as a list or a
-            string with commas.
+        allow: checks whose findings are accepted: ``classes``, ``intensity``, ``modality``, ``orientation``, ``spacing``,
+            as a list or a string with commas.
 
     Returns:
         Warnings, each without its full stop.
 
     Raises:
-        InputError: if channels, dimensions, activations, classes or the preprocessing do not fit.
+        InputError: if channels, dimensions, activations, classes, modality or the preprocessing do not fit.
         UnknownNameError: if ``classes`` or ``allow`` names what does not exist.
 
     Example:
@@ -71,7 +76,7 @@ def compare_bundles(
         )
     common = _common_activation(teacher, student, activation)
     teacher_classes(teacher, student, classes, activation=common, allow=allowed)
-    settle(compare_preprocessing(teacher, student), allowed)
+    settle([*_other_modality(of_teacher, of_student), *compare_preprocessing(teacher, student)], allowed)
     return list(_warnings(of_teacher, of_student))
 
 
@@ -88,6 +93,20 @@ def _facts(metadata: Mapping[str, Any]) -> dict[str, int]:
         "input channels": image["num_channels"],
         "spatial dimensions": len(image["spatial_shape"]),
     }
+
+
+def _other_modality(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> Iterator[Finding]:
+    theirs = input_format(teacher).get("modality")
+    ours = input_format(student).get("modality")
+    different = _modality(theirs) != _modality(ours)
+    if different and _modality(theirs) and _modality(ours):
+        yield Finding("modality", "danger", str(theirs), str(ours), "the teacher was trained on images of another kind")
+
+
+def _modality(given: Any) -> str:
+    """Return the first word, by which ``MR`` and ``MRI T2`` are one; empty where the metadata do not tell."""
+    words = re.split(r"[\s,;_-]+", given.strip().lower()) if isinstance(given, str) else [""]
+    return _MODALITIES.get(words[0], words[0])
 
 
 def _common_activation(teacher: str | Path, student: str | Path, given: Activation | None) -> Activation:

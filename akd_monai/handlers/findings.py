@@ -22,6 +22,7 @@ Check = Literal[
     "classes",
     "intensity",
     "labels",
+    "modality",
     "orientation",
     "size",
     "spacing",

@@ -66,6 +66,36 @@ def test_other_value_range_is_a_warning(make_bundle):
     ]
 
 
+def of_modality(make_bundle, name, modality):
+    described = meta()
+    if modality is not None:
+        described["network_data_format"]["inputs"]["image"]["modality"] = modality
+    return make_bundle(name, meta=described)
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "a teacher for another modality",
+    injected="a CT teacher for an MR student, by their metadata",
+    outcome="refused before training, unless allowed by name",
+)
+@pytest.mark.parametrize(("theirs", "ours"), [("CT", "MR"), ("ct", "MRI T2"), ("US", "CT")])
+def test_a_teacher_of_another_modality_is_refused_unless_allowed(make_bundle, caplog, theirs, ours):
+    pair = of_modality(make_bundle, "teacher", theirs), of_modality(make_bundle, "student", ours)
+    with pytest.raises(InputError, match=rf"modality {theirs} and {ours} .*accept it with --allow modality"):
+        compare_bundles(*pair)
+    assert compare_bundles(*pair, allow="modality") == []
+    assert "| modality" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("MR", "mri"), ("MRI T2", "MR"), ("CT", None), ("CT", "n/a"), ("", "CT"), (5, "CT")]
+)
+def test_the_same_modality_or_none_is_no_difference(make_bundle, theirs, ours):
+    pair = of_modality(make_bundle, "teacher", theirs), of_modality(make_bundle, "student", ours)
+    assert compare_bundles(*pair) == []
+
+
 def test_fitting_pair_gives_no_warning(make_bundle):
     assert compare_bundles(make_bundle("teacher", meta=meta()), make_bundle("student", meta=meta())) == []
 
