@@ -11,7 +11,10 @@ from typing import Any
 
 from akd_monai.errors import BundleError, NonFiniteError, one_line
 
-__all__ = ["machine_fault"]
+__all__ = ["MACHINE_FAULT", "machine_fault"]
+
+# code of an InputError of which no input is the reason
+MACHINE_FAULT = "machine-fault"
 
 # how PyTorch, its libraries, NumPy and the C++ runtime say that memory has run out
 _NO_MEMORY = re.compile(
@@ -22,6 +25,8 @@ _NO_MEMORY = re.compile(
 _BYTES = re.compile(r"tried to allocate (\d+) bytes|tried to allocate ([\d.]+ \w?i?B)|allocate ([\d.]+ \w?i?B)", re.I)
 # torch.save on a full disk
 _NO_SPACE = re.compile(r"PytorchStreamWriter failed writing|inline_container.* unexpected pos|disk is full")
+# ... and what this package said of one, where MONAI's SaveImage keeps only the traceback of it, as a string
+_SAID = re.compile(r"\[Errno \d+\] (no space left in .+)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # faults of the disk, the network or a limit; a file that is missing may be an error of a program, and shows its traceback
 _SYSTEM = {
@@ -55,6 +60,9 @@ def machine_fault(error: BaseException) -> str:
         return _memory_line(error)
     if isinstance(error, OSError):
         return _system_line(error)
+    said = _SAID.findall(str(error))
+    if said:
+        return f"{said[-1]}."
     if isinstance(error, Exception) and _NO_SPACE.search(str(error)):
         return f"no space left on the disk ({one_line(error, 120)}); free some, and start the same command again."
     return ""

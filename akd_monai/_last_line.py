@@ -13,8 +13,8 @@ import traceback
 from multiprocessing import util
 from types import FrameType, TracebackType
 
-from akd_monai._faults import machine_fault
-from akd_monai.errors import InputError, lost_process
+from akd_monai._faults import MACHINE_FAULT, machine_fault
+from akd_monai.errors import BundleError, InputError, lost_process
 
 __all__ = ["SHOW_TRACEBACK", "end_in_one_line", "last_line", "leave_at_signals", "user_error", "wait_for_pools"]
 
@@ -64,7 +64,7 @@ def last_line(error: BaseException) -> tuple[str, int] | None:
         return f"{_WORDS[signal.SIGINT]}.", 128 + signal.SIGINT
     mistake = user_error(error)
     if mistake is not None:
-        ending = str(mistake), _FAULT if mistake.code == _LOST else _MISTAKE
+        ending = str(mistake), _FAULT if mistake.code in (_LOST, MACHINE_FAULT) else _MISTAKE
     else:
         fault = _first_fault(error)
         if not fault:
@@ -90,8 +90,8 @@ def user_error(error: BaseException | None) -> InputError | None:
 
 
 def _first_fault(error: BaseException) -> str:
-    # the innermost says most: a BundleError only repeats what it wraps
-    for inner in reversed(_chain(error)):
+    # what explains a fault, with its folder, is raised from the fault; a BundleError only repeats what it wraps
+    for inner in sorted(_chain(error), key=lambda one: isinstance(one, BundleError)):
         fault = machine_fault(inner)
         if fault:
             return fault

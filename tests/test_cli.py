@@ -294,6 +294,50 @@ def test_bundle_that_does_not_exist(bundles, capsys):
     assert "bundle folder 'no/such' does not exist" in line
 
 
+def _whole_network(path):
+    torch.save(torch.nn.Conv2d(1, 1, 1), path)
+
+
+def _with_numpy(path):
+    torch.save({"weight": torch.ones(1), "dice": np.float64(0.8)}, path)
+
+
+def _torch_script(path):
+    torch.jit.script(torch.nn.Conv2d(1, 1, 1)).save(path)
+
+
+def _cut(path):
+    torch.save(UNetPlusPlus(2, 1, 2, features=FEATURES).state_dict(), path)
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+NO_WEIGHTS = [
+    (_whole_network, "save them again by torch.save(network.state_dict(), path)."),
+    (_with_numpy, "save them again by torch.save(network.state_dict(), path)."),
+    (_torch_script, "load it by torch.jit.load in a program of your own and save them again by"),
+    (_cut, "it is damaged or not of PyTorch; restore it from a copy."),
+    (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n"), "git lfs pull."),
+    (lambda path: path.write_text("<!DOCTYPE html>\n<html>Sign in</html>"), "download the file itself."),
+    (lambda path: path.write_bytes(b""), "it is empty; restore it from a copy."),
+]
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "`--teacher_weights` is no file of weights",
+    injected="a pickled network, NumPy inside, TorchScript, a file cut short, a Git LFS pointer, a web page, an empty file",
+    outcome="exit code 2, one line with the remedy, without PyTorch's advice to run its code",
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("make", "remedy"), NO_WEIGHTS)
+def test_teacher_weights_that_are_none_end_in_one_line(bundles, capsys, tmp_path, make, remedy):
+    make(tmp_path / "weights.pt")
+    line = fails_with(capsys, *distil(bundles, f"--teacher_weights={tmp_path / 'weights.pt'}"))
+    assert remedy in line
+    assert "weights_only" not in line
+    assert "\x1b" not in line
+
+
 def test_evaluation_without_weights(bundles, capsys):
     line = fails_with(capsys, "evaluate", f"--bundle={bundles[1]}", f"--dataset_dir={bundles[2]}")
     assert "the weights do not exist; train the bundle first" in line

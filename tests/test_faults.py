@@ -163,6 +163,28 @@ def test_signals_that_somebody_listens_to_are_left_alone():
         signal.signal(signal.SIGINT, interrupt)
 
 
+def test_what_explains_a_fault_counts_not_the_fault():
+    raw = OSError(errno.ENOSPC, "No space left on device")
+    explained = OSError(errno.ENOSPC, "no space left in 'eval' for resume.pt: 5.2 MB needed; free some")
+    explained.__cause__ = raw
+    bundle = BundleError("bundle 'x' failed: OSError: no space left")
+    bundle.__cause__ = explained
+    assert last_line(bundle) == ("no space left in 'eval' for resume.pt: 5.2 MB needed; free some.", 1)
+
+
+def test_a_full_disk_inside_the_words_of_monais_writer_is_found():
+    said = (
+        "SaveImage cannot find a suitable writer for out/a_pred.nii.gz.\nTraceback (most recent call last):\n  ...\n"
+        "OSError: [Errno 28] No space left on device\n\nThe above exception was the direct cause of the following\n"
+        "OSError: [Errno 28] no space left in 'out' for a_pred.nii.gz: 0.1 MB needed; free some\n"
+    )
+    assert machine_fault(RuntimeError(said)) == "no space left in 'out' for a_pred.nii.gz: 0.1 MB needed; free some."
+
+
+def test_an_input_error_of_which_no_input_is_the_reason_ends_with_1():
+    assert last_line(InputError("0 of 1 volumes segmented", code="machine-fault")) == ("0 of 1 volumes segmented", 1)
+
+
 def test_an_error_that_is_its_own_cause_ends_too():
     first, second = RuntimeError("first"), RuntimeError("second")
     first.__cause__ = second

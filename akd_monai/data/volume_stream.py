@@ -15,7 +15,7 @@ from monai.data import IterableDataset, MetaTensor
 from monai.transforms import apply_transform
 from torch.utils.data import get_worker_info
 
-from akd_monai._faults import machine_fault
+from akd_monai._faults import MACHINE_FAULT, machine_fault
 from akd_monai.errors import InputError, one_line
 
 __all__ = ["VolumeStream"]
@@ -59,6 +59,7 @@ class VolumeStream(IterableDataset):
         self._items = list(data)
         self._load = transform
         self.reasons: dict[int, str] = {}
+        self._faults: set[int] = set()
         # worker processes write to the same memory
         self._failed = torch.zeros(len(data), dtype=torch.bool).share_memory_()
 
@@ -148,7 +149,8 @@ class VolumeStream(IterableDataset):
         """Log how many volumes were segmented.
 
         Raises:
-            InputError: if some failed, naming them with their reasons.
+            InputError: if some failed, naming them with their reasons; its code is ``"machine-fault"`` where memory or disk
+                were the reason of all.
         """
         failed = self._failed.nonzero().flatten().tolist()
         total = len(self._items)
@@ -159,11 +161,14 @@ class VolumeStream(IterableDataset):
         names = self._short_names()
         listed = [f"{names[index]} ({self.reasons.get(index, 'see above')})" for index in failed[:_MOST_NAMES]]
         more = f" and {len(failed) - _MOST_NAMES} more" if len(failed) > _MOST_NAMES else ""
-        raise InputError(f"{counted}; failed: {', '.join(listed)}{more}.", code="failed-volumes")
+        code = MACHINE_FAULT if self._faults.issuperset(failed) else "failed-volumes"
+        raise InputError(f"{counted}; failed: {', '.join(listed)}{more}.", code=code)
 
     def _record(self, index: int, error: BaseException) -> None:
         file = os.fspath(self._items[index][self.key])
         words = one_line(error) if isinstance(error, InputError) else machine_fault(error)
+        if words and not isinstance(error, InputError):
+            self._faults.add(index)
         if not words:
             words = f"{type(error).__name__}: {one_line(error)}"
         message = words if Path(file).name in words else f"{file}: {words}"

@@ -117,8 +117,16 @@ def test_a_mask_that_cannot_be_made_costs_its_volume_alone(caplog):
     assert caplog.messages == [
         "not segmented: in/2.nii.gz: no space left on the disk; free some, and start the same command again."
     ]
-    with pytest.raises(InputError, match=r"1 of 2 volumes segmented; failed: 2\.nii\.gz \(no space left on the disk"):
+    with pytest.raises(
+        InputError, match=r"1 of 2 volumes segmented; failed: 2\.nii\.gz \(no space left on the disk"
+    ) as end:
         stream.report()
+    # exit code 1, no input is the reason; one bad volume beside it is a reason
+    assert end.value.code == "machine-fault"
+    stream.guarded(Compose([lambda item: item["affine"]]))(volume("1"))
+    with pytest.raises(InputError, match="0 of 2 volumes segmented") as end:
+        stream.report()
+    assert end.value.code == "failed-volumes"
 
 
 def test_an_item_that_is_none_of_the_stream_is_not_swallowed():
