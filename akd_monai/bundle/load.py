@@ -16,6 +16,7 @@ from akd_monai.bundle._scripts import with_private_modules
 from akd_monai.bundle._trust import build_untrusted
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_path
 from akd_monai.errors import InputError, check_choice, one_line
+from akd_monai.networks._wrappers import frozen
 from akd_monai.networks.weights import load_weights
 
 __all__ = ["build_network", "load_network", "weights_of"]
@@ -66,7 +67,7 @@ def load_network(
         return _scripted(path, device, trust_bundle)
     network = build_network(bundle_dir, config=config, trust_bundle=trust_bundle)
     load_weights(network, path)
-    return network.to(device).eval().requires_grad_(False)
+    return frozen(network.to(device))
 
 
 def build_network(bundle_dir: str | Path, *, config: str | None = None, trust_bundle: bool = False) -> nn.Module:
@@ -149,7 +150,7 @@ def _scripted(path: Path, device: str | torch.device, trust_bundle: bool) -> nn.
         network: nn.Module = torch.jit.load(str(path), map_location=device)
     except RuntimeError as error:
         raise InputError(f"cannot be loaded as TorchScript ({one_line(error)})", where=str(path)) from error
-    return network.eval().requires_grad_(False)
+    return frozen(network)
 
 
 def _config_with_network(bundle_dir: str | Path, config: str | None) -> Path:

@@ -17,6 +17,7 @@ from akd_monai.engines._adapters import AdapterOptimizer
 from akd_monai.errors import InputError
 from akd_monai.losses import DistillationCriterion
 from akd_monai.networks import FeatureTaps, probe_layers
+from akd_monai.networks._wrappers import frozen
 from akd_monai.networks.heads import Head, select_head
 from akd_monai.teachers._activations import output_for
 from akd_monai.teachers.options import TeacherOptions
@@ -80,7 +81,7 @@ class DistillationMixin(_Trainer):
         super().__init__(**kwargs)
         _check_parts(self)
         device = self.state.device
-        self.teacher = teacher.to(device).eval().requires_grad_(False)
+        self.teacher = frozen(teacher.to(device))
         self.distillation = distillation
         self.student_head = student_head
         self.teacher_output = output_for(distillation.active, teacher_output)
