@@ -144,6 +144,7 @@ def _readable(bundle_dir: str | Path) -> tuple[dict[str, dict[str, Any]], list[P
             raise
         problems.append(Problem(f"metadata.json {error.what}"))
     for name in (*_ALONE, *_OVERLAYS, *_READ_ONLY):
+        problems += _shadowed(bundle_dir, name)
         path = config_path(bundle_dir, name)
         if path is None:
             problems += _folders(bundle_dir, name)
@@ -153,6 +154,13 @@ def _readable(bundle_dir: str | Path) -> tuple[dict[str, dict[str, Any]], list[P
         except InputError as error:
             problems.append(Problem(f"{path.name} {error.what}"))
     return contents, problems
+
+
+def _shadowed(bundle_dir: str | Path, name: str) -> Iterator[Problem]:
+    files = [f"{name}{suffix}" for suffix in CONFIG_SUFFIXES]
+    used, *others = [file for file in files if bundle_path(bundle_dir, "configs", file).is_file()] or [""]
+    if others:
+        yield Problem(f"of configs/{used} and {' and '.join(others)} the first is used; remove what is old", "warning")
 
 
 def _folders(bundle_dir: str | Path, name: str) -> Iterator[Problem]:

@@ -132,6 +132,12 @@ def test_a_config_that_is_a_folder(tmp_path):
     assert severities(root)["configs/train.json is a folder"] == "error"
 
 
+def test_a_config_that_another_one_of_its_name_hides_is_named(tmp_path):
+    root = write(tmp_path)
+    (root / "configs" / "train.yaml").write_text("dataset_dir: old\n")
+    assert severities(root)["of configs/train.json and train.yaml the first is used; remove what is old"] == "warning"
+
+
 LOGGING = "[loggers]\nkeys=root\n[handlers]\nkeys=console\n[formatters]\nkeys=\n[logger_root]\nhandlers=console\n"
 
 
