@@ -137,7 +137,9 @@ def _loader(loader: Any, data: DataFacts) -> Any:
 def _trainer(engine: SupervisedTrainer) -> dict[str, Any]:
     handlers = attached_handlers(engine)
     seeds = [handler.seed for handler in handlers if isinstance(handler, KeyedRandomness)]
+    head = getattr(engine, "student_head", None)
     return {
+        **({} if head is None else {"student_head": head}),
         "class": type(engine).__qualname__,
         "step": describe(engine._process_function),
         "prepare_batch": describe(engine.prepare_batch),

@@ -202,6 +202,39 @@ def test_heads_of_both_are_chosen(tmp_path, data, workflows, capsys):
     with torch.no_grad():
         expected = workflows[-1]._trainer().teacher(IMAGE)["negative"]
     assert torch.equal(teacher_logits(workflows[-1], IMAGE), expected)
+    # which of them are compared belongs to what a run is
+    resumed = flags[:-1]
+    distil(bundles, *resumed, "--teacher_head=main", "--student_head=main")
+    changed = "belongs to another run, which differs in teacher.output.head (was 'main', is 'negative'): "
+    assert changed in fails_with(capsys, bundles, *resumed, "--teacher_head=negative", "--student_head=main")
+    changed = "belongs to another run, which differs in trainer.student_head (was 'main', is 'negative'): "
+    assert changed in fails_with(capsys, bundles, *resumed, "--teacher_head=main", "--student_head=negative")
+
+
+def test_logits_of_a_chosen_head_have_an_adapter(tmp_path, data, workflows):
+    net = {"_target_": "scripts.net.Heads", **{k: v for k, v in unet(2).items() if k != "_target_"}}
+    config = once(data, network_def=net, loss={"_target_": "scripts.loss.Main"})
+    config["train"]["handlers"] = config["train"]["handlers"][1:]
+    bundles = pair(tmp_path, config)
+    with_script(bundles[1], "net", HEADS)
+    with_script(bundles[1], "loss", OWN_LOSS)
+    flags = ("--activation=softmax", "--student_head=negative", "--lambda_gram=1", "--teacher_layer=model.0")
+    distil(bundles, *flags)
+    assert "gram" in terms_of(workflows[-1])
+    (adapter,) = workflows[-1]._trainer().distillation.adapters.values()
+    # from the two channels of the head to the two of the teacher's layer
+    assert [tuple(value.shape[:2]) for value in adapter.parameters()][0] == (2, 2)
+
+
+def test_features_with_as_many_channels_as_classes_are_no_logits(tmp_path, workflows):
+    data = write_volumes(tmp_path / "data", parts=2, count=2)
+    config = once(data, sigmoid=True)
+    bundles = write_big(tmp_path / "teacher", config), write_student(tmp_path / "student", config)
+    # the first layer of the network has two channels
+    distil(bundles, "--student_layer=model.0", "--terms=affinity", "--distillation_resume=off")
+    distil(bundles, "--terms=affinity", "--distillation_resume=off")
+    maps = [workflow._trainer().distillation.active[0].loss.student_map for workflow in workflows]
+    assert maps == ["features", "logits"]
 
 
 def test_the_id_that_runs_the_training_is_given_or_found(tmp_path, data, workflows, capsys):
