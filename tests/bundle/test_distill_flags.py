@@ -223,7 +223,7 @@ def test_logits_of_a_chosen_head_have_an_adapter(tmp_path, data, workflows):
     assert "gram" in terms_of(workflows[-1])
     (adapter,) = workflows[-1]._trainer().distillation.adapters.values()
     # from the two channels of the head to the two of the teacher's layer
-    assert [tuple(value.shape[:2]) for value in adapter.parameters()][0] == (2, 2)
+    assert next(tuple(value.shape[:2]) for value in adapter.parameters()) == (2, 2)
 
 
 def test_features_with_as_many_channels_as_classes_are_no_logits(tmp_path, workflows):
