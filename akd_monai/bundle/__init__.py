@@ -7,6 +7,7 @@ from akd_monai.bundle.assembly import assemble_bundles, write_bundle
 from akd_monai.bundle.check import check_bundle, find_code, find_problems
 from akd_monai.bundle.compare import compare_bundles
 from akd_monai.bundle.creation import new_bundle
+from akd_monai.bundle.distill import distill_bundle
 from akd_monai.bundle.edit import change_bundle
 from akd_monai.bundle.evaluate import Evaluation, evaluate_bundle
 from akd_monai.bundle.load import build_network, load_network
@@ -21,7 +22,7 @@ from akd_monai.bundle.metadata import (
 from akd_monai.bundle.outputs import output_activation
 from akd_monai.bundle.profiles import profile_bundles
 from akd_monai.bundle.publish import publish_results
-from akd_monai.bundle.workflow import DistillationWorkflow, distill_bundle, distillation_configs
+from akd_monai.bundle.workflow import DistillationWorkflow, distillation_configs
 
 __all__ = [
     "DistillationWorkflow",

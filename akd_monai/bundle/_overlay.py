@@ -14,13 +14,16 @@ from akd_monai.bundle._configs import missed_ids
 from akd_monai.bundle._student import find_handlers, find_trainer, has_id, with_own_ids
 from akd_monai.errors import InputError
 
-__all__ = ["merge_overlay", "mixed_target"]
+__all__ = ["keep_one_checkpoint", "merge_overlay", "mixed_target"]
 
 _USUAL = "train#trainer"
 _TARGET = "_target_"
 _OURS = "akd_monai.engines.DistillationTrainer"
 _MONAIS = ("SupervisedTrainer", "monai.engines.SupervisedTrainer", "monai.engines.trainer.SupervisedTrainer")
 _HANDLERS_ID = "distillation_handlers"
+_CHECKPOINT = "ResumableCheckpoint"
+# the last handlers of this package's overlay
+_RESUMING = ("RandomState", "SaverState", _CHECKPOINT)
 
 
 def merge_overlay(parser: ConfigParser, overlay: Mapping[str, Any], path: Path) -> str:
@@ -104,3 +107,15 @@ def _merge(parser: ConfigParser, name: str, value: Any, path: Path) -> None:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         what = f"cannot change {name!r} of the student's train config"
         raise InputError(what, where=str(path), remedy="correct the id", code="missed-id") from error
+
+
+def keep_one_checkpoint(parser: ConfigParser, handlers: str) -> None:
+    """Take the handlers with which a run resumes out of the overlay's where the student's config has its own."""
+    for place in (handlers, _HANDLERS_ID):
+        listed = parser.get(place)
+        if not isinstance(listed, list):
+            continue
+        names = [str(handler.get("_target_")) if isinstance(handler, dict) else "" for handler in listed]
+        if sum(name.endswith(f".{_CHECKPOINT}") for name in names) > 1:
+            ours = listed[-len(_RESUMING) :]
+            parser[place] = [handler for handler in listed if not any(handler is one for one in ours)]

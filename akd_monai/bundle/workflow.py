@@ -14,7 +14,8 @@ from akd_monai.bundle._checked import CheckedWorkflow
 from akd_monai.bundle._classes import teacher_classes
 from akd_monai.bundle._configs import config_path, explained
 from akd_monai.bundle._failures import bundle_failures
-from akd_monai.bundle._overlay import merge_overlay
+from akd_monai.bundle._old_ids import with_new_ids
+from akd_monai.bundle._overlay import keep_one_checkpoint, merge_overlay
 from akd_monai.bundle._pair_outputs import PairOutputs
 from akd_monai.bundle._saved_weights import SavedWeights
 from akd_monai.bundle._scripts import bundle_on_path
@@ -29,7 +30,7 @@ from akd_monai.errors import InputError
 from akd_monai.losses import Activation
 from akd_monai.networks import Head
 
-__all__ = ["DistillationWorkflow", "distill_bundle", "distillation_configs"]
+__all__ = ["DistillationWorkflow", "distillation_configs"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,17 +38,7 @@ _GENERIC_OVERLAY = Path(__file__).with_name("distill.json")
 _GRAM = "lambda_gram"
 _TEACHER_LAYER = "teacher_layer"
 _SCRIPTED = ".ts"
-_CHECKPOINT = "ResumableCheckpoint"
-_RESUMING = ("RandomState", "SaverState", _CHECKPOINT)
 _FEATURES = ("student_layer", "teacher_layer")
-
-# ids of version 0.1, which are still accepted
-_OLD_IDS = {
-    "teacher_cache_dtype": "teacher_options#cache_dtype",
-    "teacher_dtype": "teacher_options#dtype",
-    "teacher_channels_last": "teacher_options#channels_last",
-    "teacher_compile": "teacher_options#compile",
-}
 
 
 class DistillationWorkflow(CheckedWorkflow):
@@ -129,9 +120,9 @@ class DistillationWorkflow(CheckedWorkflow):
             self._trainer_id = merge_overlay(self.parser, ConfigParser.load_config_file(chosen), chosen)
         name_terms(self.parser)
         if self._is_generic:
-            _keep_one_checkpoint(self.parser, find_handlers(self.parser, self._trainer_id))
+            keep_one_checkpoint(self.parser, find_handlers(self.parser, self._trainer_id))
         self.run_id = find_run(self.parser, self._trainer_id, run_id)
-        override = with_named_terms(self.parser, _with_new_ids(self.parser, override))
+        override = with_named_terms(self.parser, with_new_ids(self.parser, override))
         values = {
             "teacher_bundle": str(Path(teacher_bundle).resolve()),
             "teacher_weights": weights,
@@ -223,73 +214,6 @@ class DistillationWorkflow(CheckedWorkflow):
             )
 
 
-def distill_bundle(
-    teacher: str | Path,
-    student: str | Path,
-    *,
-    terms: str | Sequence[str] | None = None,
-    overlay: str | Path | None = None,
-    teacher_weights: str | Path | None = None,
-    tracking: str | dict[str, Any] | None = None,
-    run_id: str | None = None,
-    activation: Activation | None = None,
-    teacher_head: Head = None,
-    student_head: Head = None,
-    classes: str | None = None,
-    allow: str | Sequence[str] = (),
-    **override: Any,
-) -> Path | None:
-    """Run a :class:`DistillationWorkflow` from start to end and return the file of weights that it has written.
-
-    Args:
-        teacher: folder of the teacher bundle, with weights.
-        student: folder of the student bundle.
-        terms: which of the overlay's terms to keep (logits, gram, affinity), the others get weight 0; all by default.
-        overlay: a ``distill.json`` of your own.
-        teacher_weights: other weights than the teacher's ``models/model.pt``.
-        tracking: mlflow, or a file with tracking settings.
-        run_id: id of the expressions that start the student's training; found by default.
-        activation: softmax or sigmoid, what turns the logits of both networks into probabilities; read from the bundles
-            by default.
-        teacher_head: which output of a teacher with several, an index or a key; the final one by default.
-        student_head: the same for the student.
-        classes: the student's classes as sums of the teacher's, such as "gland=transition zone+peripheral zone"; matched
-            by name by default.
-        allow: checks to pass in spite of what they find, separated by commas; their messages name them.
-        override: any id of the configs, for instance ``epochs`` or ``train#trainer#max_epochs``.
-
-    Returns:
-        The best weights by validation, else the newest that were written in this run; None if none were.
-
-    Raises:
-        InputError: for a mistake in the bundles or the data.
-        UnknownNameError: for a term or an id that does not exist.
-        BundleError: for an error of the student's own config or code.
-
-    Example:
-        >>> distill_bundle("no/such/teacher", "student")
-        Traceback (most recent call last):
-        ...
-        akd_monai.errors.InputError: bundle folder 'no/such/teacher' does not exist; ...
-    """
-    workflow = DistillationWorkflow(
-        teacher,
-        student,
-        terms=terms,
-        overlay=overlay,
-        teacher_weights=teacher_weights,
-        tracking=tracking,
-        run_id=run_id,
-        activation=activation,
-        teacher_head=teacher_head,
-        student_head=student_head,
-        classes=classes,
-        allow=allow,
-        **override,
-    )
-    return workflow.train()
-
-
 def distillation_configs(student_bundle: str | Path, overlay: str | Path | None = None) -> list[Path]:
     """Return the two config files of a distillation run, in the order in which they are merged.
 
@@ -314,19 +238,6 @@ def distillation_configs(student_bundle: str | Path, overlay: str | Path | None 
     return [train, Path(overlay)]
 
 
-def _with_new_ids(parser: ConfigParser, override: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``override`` with the ids that an overlay of today has in place of those of version 0.1."""
-    renamed = {}
-    for name, value in override.items():
-        new = _OLD_IDS.get(name)
-        if new is not None and name not in parser:
-            logger.warning("%s is now %s; change the name, the old one will be removed.", name, new)
-            renamed[new] = value
-        else:
-            renamed[name] = value
-    return renamed
-
-
 def _logging_file(bundle: str | Path) -> str | bool:
     path = bundle_path(bundle, "configs", "logging.conf")
     return str(path) if path.is_file() else False
@@ -335,15 +246,3 @@ def _logging_file(bundle: str | Path) -> str | bool:
 def _listed(names: str | Sequence[str]) -> list[str]:
     parts = names.split(",") if isinstance(names, str) else names
     return [str(name).strip() for name in parts]
-
-
-def _keep_one_checkpoint(parser: ConfigParser, handlers: str) -> None:
-    """Take the handlers with which a run resumes out of the overlay's where the student's config has its own."""
-    for place in (handlers, "distillation_handlers"):
-        listed = parser.get(place)
-        if not isinstance(listed, list):
-            continue
-        names = [str(handler.get("_target_")) if isinstance(handler, dict) else "" for handler in listed]
-        if sum(name.endswith(f".{_CHECKPOINT}") for name in names) > 1:
-            ours = listed[-len(_RESUMING) :]
-            parser[place] = [handler for handler in listed if not any(handler is one for one in ours)]
