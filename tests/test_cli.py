@@ -464,3 +464,40 @@ def test_null_is_none(bundles, capsys, monkeypatch):
     main(distil(bundles, "--folds=null", "--sites=null"))
     assert seen["folds"] is None
     assert seen["sites"] is None
+
+
+OUT_OF_RANGE = [
+    ("verify --dataset_dir={data} --workers=-1", "workers must be an integer of at least 0, got -1."),
+    (
+        "prepare --source=folder --input_dir={data} --output_dir={out} --workers=-1",
+        "workers must be an integer of at least",
+    ),
+    ("prepare --source=folder --input_dir={data} --output_dir={out} --size=0", "size must be at least 8 pixels, got 0"),
+    ("phantom --output_dir={out} --workers=-1", "workers must be an integer of at least 0, got -1."),
+    ("phantom --output_dir={out} --slices=0", "slices must be at least 4"),
+    ("phantom --output_dir={out} --cases_per_site=0", "cases_per_site must be at least 1, got 0."),
+    ("demo --output_dir={out} --epochs=0", "epochs must be at least 1, got 0."),
+    ("demo --output_dir={out} --seed=-1", "seed must be an integer of at least 0, got -1."),
+    ("demo --output_dir={out} --learning_rate=-1", "learning_rate must be a finite number above 0, got -1."),
+    ("demo --output_dir={out} --lambda_gram=-1", "lambda_gram must be a finite number of at least 0, got -1."),
+    ("demo --output_dir={out} --features=0,8,8,8,8", "features must be five widths, integers above 0, got [0, 8"),
+    ("demo --output_dir={out} --features=a,8,8,8,8", "features must be five widths, integers above 0, got ['a'"),
+    ("report --results=5", "results must be a path"),
+    ("send --output_dir={out}", "does not exist; give the folder of a run."),
+    ("profile {data} --threads=0", "threads must be an integer of 1 or more, got 0."),
+]
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "flags of verbs out of range",
+    injected="`--workers -1`, `--epochs 0`, `--seed -1`, `--slices 0` and 11 more",
+    outcome="exit code 2, one line, nothing is written",
+)
+@pytest.mark.parametrize(("line", "message"), OUT_OF_RANGE)
+def test_a_flag_out_of_range_is_one_line_before_anything_is_written(line, message, tmp_path, capsys):
+    write_case(tmp_path / "data", "I2CVB", "Case00")
+    out = tmp_path / "out"
+    words = line.format(out=out, data=tmp_path / "data").split()
+    assert message in fails_with(capsys, *words)
+    assert not out.exists()

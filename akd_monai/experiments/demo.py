@@ -45,6 +45,8 @@ def run_demo(dataset_dir: str | None = None, output_dir: str = "demo_output", se
         InputError: for a mistake in data or settings, or when ``output_dir`` holds another run.
     """
     chosen = DemoSettings.from_flags(settings)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be an integer of at least 0, got {seed!r}.")
     folder = as_path(output_dir, "output_dir").resolve()
     given = None if dataset_dir is None else str(as_path(dataset_dir, "dataset_dir").resolve())
     with FolderLock(folder):

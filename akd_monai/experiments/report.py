@@ -17,7 +17,7 @@ from akd_monai.experiments._comparison import FEW_CASES, METRICS, MIN_PAIRS, cau
 from akd_monai.experiments._figures import contour_figure, curves_figure
 from akd_monai.experiments._pictures import MAX_CASES, contour_rows
 from akd_monai.experiments.results import Data, Mlflow, Results, read_results, write_results
-from akd_monai.files import atomic_write
+from akd_monai.files import as_path, atomic_write
 
 __all__ = ["rebuild_report", "render_page", "write_report"]
 
@@ -75,7 +75,7 @@ def rebuild_report(results: str | os.PathLike[str], output_dir: str | os.PathLik
     Raises:
         InputError: if there is no record.
     """
-    path = Path(results)
+    path = as_path(results, "results")
     folder = path if path.is_dir() else path.parent
     return write_report(read_results(path), folder if output_dir is None else output_dir)
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from akd_monai.errors import InputError, unknown_name
+from akd_monai.errors import InputError, check_number, unknown_name
 
 __all__ = ["DemoSettings"]
 
+_WEIGHTS = ("lambda_logits", "lambda_gram", "lambda_affinity")
 _AT_LEAST_ONE = ("teacher_epochs", "epochs", "samples_per_epoch", "batch_size", "cases_per_site", "slices")
 
 
@@ -80,8 +81,11 @@ class DemoSettings:
         if self.size is not None and (self.size < 32 or self.size % 16):
             near = max(32, round(self.size / 16) * 16)
             raise InputError(f"size must be a multiple of 16, at least 32, got {self.size}; try {near}.")
-        if len(self.features) != 5:
-            raise InputError(f"features must be five widths, got {list(self.features)}.")
+        if len(self.features) != 5 or not all(type(width) is int and width > 0 for width in self.features):
+            raise InputError(f"features must be five widths, integers above 0, got {list(self.features)}.")
+        check_number("learning_rate", self.learning_rate, above=0)
+        for name in _WEIGHTS:
+            check_number(name, getattr(self, name), at_least=0)
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 _INSTALL = f"python -m pip install --no-deps -r {REQUIREMENTS}"
 _IMAGES = (".nii", ".nii.gz", ".nrrd")
+_LAST_PORT = 65535
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -98,6 +99,8 @@ def check_address(host: str, port: int) -> None:
     Raises:
         InputError: if it cannot.
     """
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= _LAST_PORT:
+        raise InputError(f"port must be an integer between 1 and {_LAST_PORT}, got {port!r}.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -18,7 +18,7 @@ from bundle_tools import FEATURES, small_bundle
 from akd_monai.__main__ import main
 from akd_monai.errors import InputError
 from akd_monai.label import serve, server
-from akd_monai.label._checks import REQUIREMENTS
+from akd_monai.label._checks import REQUIREMENTS, check_address
 from akd_monai.label._torchvision import torchvision_stand_in
 from akd_monai.networks.nets import UNetPlusPlus
 
@@ -122,3 +122,9 @@ def test_help_says_that_bundles_are_trusted(capsys):
     told = " ".join(capsys.readouterr().out.split())
     assert "The bundles are trusted: their configs are programs, and the server runs them." in told
     assert "serve only bundles whose author you trust" in told
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 99999, True, "http"])
+def test_a_port_that_is_none_is_one_line(port):
+    with pytest.raises(InputError, match=rf"^port must be an integer between 1 and 65535, got {port!r}\.$"):
+        check_address("127.0.0.1", port)
