@@ -22,6 +22,7 @@ __all__ = [
     "load_config",
     "merged_configs",
     "missed_ids",
+    "with_common",
 ]
 
 CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
@@ -38,6 +39,15 @@ def config_path(bundle_dir: str | Path, name: str) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def with_common(bundle_dir: str | Path, path: Path) -> list[Path]:
+    """Return the files that make up a config: some bundles keep in ``configs/common`` what all of their configs share.
+
+    Their commands name both, the shared one first, so that MONAI merges them.
+    """
+    common = config_path(bundle_dir, "common")
+    return [path] if common is None or common == path else [common, path]
 
 
 def load_config(path: Path) -> dict[str, Any]:

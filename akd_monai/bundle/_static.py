@@ -12,7 +12,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from akd_monai.bundle._configs import config_path, merged_configs
+from akd_monai.bundle._configs import config_path, merged_configs, with_common
 from akd_monai.bundle._resolved import resolved_config
 from akd_monai.errors import InputError
 
@@ -124,13 +124,14 @@ def read_static(bundle_dir: str | Path, *names: str) -> StaticConfig | None:
     Raises:
         InputError: if the folder is no bundle, or a config is broken.
     """
-    paths = []
+    paths: list[Path] = []
     for name in names:
         path = config_path(bundle_dir, name)
         if path is None:
             return None
-        paths.append(path)
-    label = " with ".join(path.name for path in paths)
+        # the shared one before the first
+        paths += [path] if paths else with_common(bundle_dir, path)
+    label = " with ".join(path.name for path in paths if path.stem in names)
     return StaticConfig(label, resolved_config(merged_configs(paths), f"{label} of bundle {str(bundle_dir)!r}"))
 
 

@@ -11,7 +11,7 @@ from monai.bundle import ComponentLocator
 
 from akd_monai.bundle._agreement import disagreements
 from akd_monai.bundle._code import read_code, short_list
-from akd_monai.bundle._configs import CONFIG_SUFFIXES, config_path, load_config, missed_ids
+from akd_monai.bundle._configs import CONFIG_SUFFIXES, config_path, load_config, missed_ids, with_common
 from akd_monai.bundle._logging_conf import logging_problems
 from akd_monai.bundle._metadata_rules import metadata_problems
 from akd_monai.bundle._problems import Problem
@@ -200,7 +200,7 @@ def _all_config_problems(
     for name in configs:
         path = config_path(bundle_dir, name)
         if path is not None and (name in _ALONE or _is_complete(name, configs)):
-            alone[name] = list(config_problems([path], metadata, locator))
+            alone[name] = list(config_problems(with_common(bundle_dir, path), metadata, locator))
             yield from (Problem(f"{path.name}: {problem}", problem.severity) for problem in alone[name])
     for name, base in _OVERLAYS.items():
         changed = config_path(bundle_dir, base)

@@ -10,7 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 from torch import nn
 
-from akd_monai.bundle._configs import config_path, merged_configs
+from akd_monai.bundle._configs import config_path, merged_configs, with_common
 from akd_monai.bundle._failures import bundle_failures
 from akd_monai.bundle._scripts import with_private_modules
 from akd_monai.bundle._trust import build_untrusted
@@ -49,6 +49,7 @@ def load_network(
             without the config; it is a program, so the bundle has to be trusted.
         device: where the network goes.
         config: name of the config that holds ``network_def``; by default the first of inference and train that exists.
+            A config ``common``, which some bundles merge with the others, is merged before it.
         trust_bundle: evaluate expressions in the bundle's config and import what it names, from the bundle's own folder
             under private names (so that a student may have ``scripts`` as well). Only for bundles whose author you trust;
             :func:`~akd_monai.bundle.find_code` shows what they would run.
@@ -90,10 +91,10 @@ def build_network(bundle_dir: str | Path, *, config: str | None = None, trust_bu
         torch.Size([1, 2, 64, 64])
     """
     check_choice("trust_bundle", trust_bundle, (True, False))
-    path = _config_with_network(bundle_dir, config)
-    parser = merged_configs([path], read_metadata(bundle_dir))
+    paths = with_common(bundle_dir, _config_with_network(bundle_dir, config))
+    parser = merged_configs(paths, read_metadata(bundle_dir))
     parser["bundle_root"] = str(bundle_dir)
-    where = f"configs/{path.name} of bundle {str(bundle_dir)!r}"
+    where = f"configs/{' with '.join(path.name for path in paths)} of bundle {str(bundle_dir)!r}"
     if _NETWORK not in parser:
         raise InputError(f"{where} has no {_NETWORK}; name the network so.")
     # building draws initial weights, which must not disturb the run that loads a teacher
@@ -156,7 +157,7 @@ def _scripted(path: Path, device: str | torch.device, trust_bundle: bool) -> nn.
 def _config_with_network(bundle_dir: str | Path, config: str | None) -> Path:
     if config is not None:
         return bundle_path(bundle_dir, "configs", config)
-    for name in ("inference", "train"):
+    for name in ("inference", "train", "common"):
         path = config_path(bundle_dir, name)
         if path is not None:
             return path

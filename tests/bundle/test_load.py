@@ -10,7 +10,7 @@ import logging
 import pytest
 import torch
 
-from akd_monai.bundle import load_network
+from akd_monai.bundle import find_code, find_problems, load_network
 from akd_monai.errors import InputError
 
 NETWORK = {"_target_": "BasicUNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 2, "features": [4] * 6}
@@ -173,3 +173,32 @@ def test_bundle_without_network_def(make_bundle):
     (root / "configs" / "inference.json").write_text("{}")
     with pytest.raises(InputError, match="has no network_def; name the network so"):
         load_network(root)
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_a_network_in_the_config_that_all_share_is_found(make_bundle, suffix):
+    root = make_bundle("divided")
+    expected = load_network(root)
+    inference = json.loads((root / "configs" / "inference.json").read_text())
+    # JSON is YAML
+    common = {"network_def": inference.pop("network_def"), "width": 4}
+    common["network_def"]["features"] = ["@width"] * 6
+    (root / "configs" / f"common.{suffix}").write_text(json.dumps(common))
+    (root / "configs" / "inference.json").write_text(json.dumps({**inference, "network": "@network_def"}))
+    image = torch.rand(1, 1, 32, 32)
+    assert torch.equal(load_network(root)(image), expected(image))
+    assert not [problem for problem in find_problems(root) if "inference.json" in problem and "@network" in problem]
+    (root / "configs" / "inference.json").write_text(json.dumps({**inference, "width": 8}))
+    with pytest.raises(InputError, match="do not fit"):
+        load_network(root)
+    (root / "configs" / "inference.json").unlink()
+    assert torch.equal(load_network(root)(image), expected(image))
+
+
+def test_a_shared_config_needs_trust_as_any(make_bundle):
+    root = make_bundle("divided")
+    (root / "configs" / "inference.json").write_text("{}")
+    (root / "configs" / "common.json").write_text(json.dumps({"network_def": {"_target_": "scripts.net.Net"}}))
+    with pytest.raises(InputError, match=r"common\.json with inference\.json .*scripts\.net\.Net"):
+        load_network(root)
+    assert any(line.startswith("network: common.json") for line in find_code(root))
