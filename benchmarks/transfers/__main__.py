@@ -26,7 +26,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "results" / "transfers.md"
 CASES = {"teacher": 18, "student": 6, "test": 12}
 SITES = {"teacher": 0, "student": 1, "test": 1}
 STUDENT = {"channels": [8, 16, 32], "strides": [2, 2], "num_res_units": 1, "norm": "batch"}
-DISTILLED = {"student distilled": None, "student distilled, logits": "logits"}
+DISTILLED = {"student distilled, logits and affinity": None, "student distilled, logits": "logits"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -49,8 +49,9 @@ def results_page(results: Sequence[Result], command: str, minutes: float) -> str
     )
     run = f"Written by `{command}` in {minutes:.0f} minutes of processor time: {facts['cpu']}, one thread.\n"
     limits = (
-        "Shapes are no anatomy, and two seeds are few: the tables show that the transfer runs and learns for both kinds "
-        "of output, not what distillation gains on patients.\n"
+        "The layers of the teachers are not named, so that the Gram term is off. Training on unlabelled volumes alone does "
+        "not exist yet. Shapes are no anatomy, and two seeds are few: the tables show that the transfer runs and learns for "
+        "both kinds of output, not what distillation gains on patients.\n"
     )
     return "\n".join(["# Two transfers between foreign 3D bundles\n", about, *tables, limits, run])
 
