@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from akd_monai.bundle import bundle_path, load_network, read_metadata, weights_path, weights_sha256
+from akd_monai.bundle._configs import load_config
 from akd_monai.bundle.metadata import input_format, output_format
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import as_path
@@ -15,6 +16,11 @@ from akd_monai.files import as_path
 __all__ = ["check_servable", "choose_bundles"]
 
 logger = logging.getLogger(__name__)
+
+# what MONAI Label reads, in its order
+_CONFIGS = ("inference.json", "inference.yaml")
+_WEIGHTS = ("model.pt", "model.ts")
+_OTHERS = (".pt", ".pth", ".ckpt", ".safetensors")
 
 
 def choose_bundles(bundles_dir: str | Path, models: Sequence[str] = ()) -> dict[str, Path]:
@@ -46,7 +52,7 @@ def choose_bundles(bundles_dir: str | Path, models: Sequence[str] = ()) -> dict[
 
 
 def _with_weights(found: dict[str, Path]) -> dict[str, Path]:
-    chosen = {name: folder for name, folder in found.items() if (folder / "models" / "model.pt").is_file()}
+    chosen = {name: folder for name, folder in found.items() if _weights_in(folder) is not None}
     left_out = [name for name in found if name not in chosen]
     if left_out:
         logger.warning("not served, because they have no weights (models/model.pt): %s", ", ".join(left_out))
@@ -72,13 +78,48 @@ def check_servable(bundle_dir: str | Path) -> None:
             raise InputError(
                 f"the first of {side} in metadata.json of {str(bundle_dir)!r} is {first!r}, MONAI Label wants {wanted!r}."
             )
-    if not bundle_path(bundle_dir, "configs", "inference.json").is_file():
-        raise InputError(f"bundle {str(bundle_dir)!r} has no configs/inference.json, the only one MONAI Label reads.")
-    weights_path(bundle_dir)
-    load_network(bundle_dir, config="inference.json", trust_bundle=True)
+    config = _config_of(bundle_dir)
+    weights = _weights_of(bundle_dir)
+    load_network(bundle_dir, weights=weights, config=config.name, trust_bundle=True)
     wanted_hash = metadata.get("weights_sha256")
-    if wanted_hash and (found := weights_sha256(bundle_dir)) != wanted_hash:
+    if wanted_hash and (found := weights_sha256(bundle_dir, weights)) != wanted_hash:
         raise InputError(
-            f"models/model.pt of {str(bundle_dir)!r} has the hash {found[:12]}..., metadata.json says "
+            f"models/{weights.name} of {str(bundle_dir)!r} has the hash {found[:12]}..., metadata.json says "
             f"{wanted_hash[:12]}...; get the weights again, or correct metadata.json if you trained them yourself."
         )
+
+
+def _config_of(bundle_dir: str | Path) -> Path:
+    """Return the config that MONAI Label reads, the only one: it merges no other with it."""
+    paths = [bundle_path(bundle_dir, "configs", name) for name in _CONFIGS]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise InputError(
+            f"bundle {str(bundle_dir)!r} has no configs/inference.json or inference.yaml, the only ones that MONAI Label "
+            "reads; write one of these names with network_def, preprocessing, inferer and postprocessing."
+        )
+    if "network_def" not in load_config(path):
+        raise InputError(
+            f"configs/{path.name} of bundle {str(bundle_dir)!r} has no network_def, and MONAI Label reads no other config; "
+            "add it there."
+        )
+    return path
+
+
+def _weights_in(folder: Path) -> Path | None:
+    paths = [folder / "models" / name for name in _WEIGHTS]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _weights_of(bundle_dir: str | Path) -> Path:
+    path = _weights_in(Path(bundle_dir))
+    if path is not None:
+        return path
+    others = [path for path in sorted(Path(bundle_dir, "models").glob("*")) if path.suffix in _OTHERS]
+    if not others:
+        # with its message
+        return weights_path(bundle_dir)
+    raise InputError(
+        f"bundle {str(bundle_dir)!r} has weights of other names ({', '.join(path.name for path in others)}), and MONAI "
+        "Label reads models/model.pt alone, or else models/model.ts; copy those to be served to models/model.pt."
+    )

@@ -85,7 +85,7 @@ def check_uncertainty(name: str, bundles: Mapping[str, Path]) -> None:
     """
     if name not in bundles:
         raise unknown_name("bundle", name, bundles, where="for uncertainty, among those served")
-    network = build_network(bundles[name], config="inference.json", trust_bundle=True)
+    network = build_network(bundles[name], trust_bundle=True)
     if "dropout" not in inspect.signature(type(network)).parameters:
         raise InputError(
             f"the network of {name!r}, {type(network).__name__}, takes no 'dropout' and cannot score uncertainty; "

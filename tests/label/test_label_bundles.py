@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from bundle_tools import small_bundle
 
 from akd_monai.bundle import weights_sha256
@@ -159,3 +160,38 @@ def test_a_config_with_code_is_served_because_it_is_trusted(bundle):
     content["network_def"]["out_channels"] = "$1 + 1"
     path.write_text(json.dumps(content))
     check_servable(bundle)
+
+
+def test_a_config_in_yaml_and_a_network_in_torchscript_are_served(bundle):
+    inference = bundle / "configs" / "inference.json"
+    content = json.loads(inference.read_text())
+    inference.with_suffix(".yaml").write_text(yaml.safe_dump(content))
+    inference.unlink()
+    network = ENet(2, 1, 2)
+    (bundle / "models" / "model.pt").unlink()
+    torch.jit.trace(network.eval(), torch.zeros(1, 1, 32, 32)).save(bundle / "models" / "model.ts")
+    assert choose_bundles(bundle.parent) == {"one": bundle}
+
+
+def test_weights_of_another_name_are_told(bundle):
+    (bundle / "models" / "model.pt").rename(bundle / "models" / "best_dice.pt")
+    message = (
+        r"has weights of other names \(best_dice.pt\), and MONAI Label reads models/model.pt alone, .*; copy those to"
+    )
+    with pytest.raises(InputError, match=message):
+        choose_bundles(bundle.parent, ["one"])
+
+
+@pytest.mark.parametrize("name", ["inference.yml", "common.json"])
+def test_a_config_that_monai_label_does_not_read_is_told(bundle, name):
+    inference = bundle / "configs" / "inference.json"
+    inference.rename(bundle / "configs" / name)
+    with pytest.raises(
+        InputError, match=r"has no configs/inference.json or inference.yaml, the only ones that MONAI Label"
+    ):
+        check_servable(bundle)
+    inference.write_text("{}")
+    with pytest.raises(
+        InputError, match=r"configs/inference.json of .* has no network_def, and MONAI Label reads no other"
+    ):
+        check_servable(bundle)
