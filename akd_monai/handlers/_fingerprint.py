@@ -123,7 +123,8 @@ def _joined(phrases: list[str]) -> str:
 
 def _without_lengths(known: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Take the numbers out of the schedules, which follow from the number of epochs."""
-    changed = differences(known["schedules"], facts["schedules"], "schedules.")
+    # a run without schedules has a list, which is empty
+    changed = differences({"schedules": known["schedules"]}, {"schedules": facts["schedules"]})
     before = {**known, "schedules": _without_numbers(known["schedules"])}
     now = {**facts, "schedules": _without_numbers(facts["schedules"])}
     if changed and before["schedules"] == now["schedules"]:

@@ -143,7 +143,10 @@ def training(output_dir, data, **changes):
     student = net(c["dropout"])
     student[0].weight.requires_grad_(not c["frozen"])
     optimizer = c["optimizer"](student.parameters(), lr=c["lr"], weight_decay=c["decay"])
-    schedule = lr_schedule(optimizer, c["schedule"], total_iterations=c["epochs"] * len(loader))
+    scheduled = []
+    if c["schedule"] is not None:
+        schedule = lr_schedule(optimizer, c["schedule"], total_iterations=c["epochs"] * len(loader))
+        scheduled.append(LrScheduleHandler(schedule, print_lr=False, epoch_level=False))
     evaluator = SupervisedEvaluator(
         device="cpu",
         val_data_loader=DataLoader(CacheDataset(cases[:1], Compose(fixed), progress=False), batch_size=1),
@@ -166,7 +169,7 @@ def training(output_dir, data, **changes):
         accumulation_steps=c["accumulate"],
         train_handlers=[
             KeyedRandomness(c["seed"], sampler, c["batch"]),
-            LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+            *scheduled,
             ValidationHandler(interval=c["val_interval"], validator=evaluator),
             ResumableCheckpoint(output_dir),
             *c["handlers"],
@@ -270,6 +273,15 @@ def test_what_may_change_does_not_stop_a_resume(tmp_path, data, caplog):
     assert (
         "with another number of epochs the schedule is another: schedules.CosineAnnealingLR.T_max (was " in caplog.text
     )
+
+
+def test_a_run_without_a_schedule_is_given_more_epochs(tmp_path, data):
+    training(tmp_path, data, schedule=None).run()
+    resumed = training(tmp_path, data, schedule=None, epochs=2)
+    resumed.run()
+    assert resumed.state.epoch == 2
+    with pytest.raises(InputError, match=r"differs in .*schedules \(was \[\], is \{'CosineAnnealingLR"):
+        training(tmp_path, data, epochs=3).run()
 
 
 def test_another_device_and_version_are_said_and_accepted(tmp_path, data, caplog, monkeypatch):
