@@ -26,6 +26,7 @@ __all__ = ["CELLS", "Workplace", "run_cell"]
 
 CELLS = ("check", "profile", "like", "teacher", "student")
 WORKS = "works"
+_NO_LIGHT = "there is no light student of it, see there"
 
 _LIGHT = "light_student"
 _ITSELF = "student"
@@ -93,6 +94,9 @@ def run_cell(place: Workplace, cell: str) -> dict[str, Any]:
         had to be trusted; ``command``; ``seconds``.
     """
     ids = place.prepare()
+    if cell == "teacher" and not place.light.is_dir():
+        missing = {"outcome": _NO_LIGHT, "traceback": False, "trusted": False}
+        return {**missing, "command": "", "seconds": 0.0}
     start = time.monotonic()
     command = _command(place, cell, ids)
     trusted = False
@@ -125,7 +129,8 @@ def _command(place: Workplace, cell: str, ids: Mapping[str, Any]) -> list[str]:
     scripted = ["--teacher_weights", str(place.bundle / "models" / "model.ts")]
     weights = scripted if BUNDLES[place.name].scripted else []
     overrides = _overrides(place, student, ids, with_network=cell == "student")
-    return ["distill", "--teacher", bundle, *weights, "--student", str(student), *_TERMS, *overrides]
+    flags = BUNDLES[place.name].flags if cell == "student" else ()
+    return ["distill", "--teacher", bundle, *weights, "--student", str(student), *_TERMS, *flags, *overrides]
 
 
 def _overrides(place: Workplace, student: Path, ids: Mapping[str, Any], *, with_network: bool) -> list[str]:

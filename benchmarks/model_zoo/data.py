@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def _volumes(bundle: ZooBundle, count: int) -> Iterator[tuple[np.ndarray, np.nda
     """Yield blocks of every class with noise, drawn with a fixed seed."""
     draw = np.random.default_rng(0)
     values = bundle.options.get("label_values", range(bundle.classes))
-    shape = (bundle.side + 4,) * 3
+    shape = (bundle.side + bundle.options.get("margin", 4),) * 3
     for _ in range(count):
         blocks = np.kron(draw.choice(values, size=(6, 6, 6)), np.ones([-(-side // 6) for side in shape]))
         label = blocks[tuple(slice(side) for side in shape)].astype(np.uint8)
@@ -156,13 +156,17 @@ def arrays(bundle: ZooBundle, folder: Path) -> dict[str, Any]:
     draw = np.random.default_rng(0)
     for part in ("Train", "Test"):
         (folder / part).mkdir(exist_ok=True)
-        for number in range(2):
+        for number in range(1):
             shape = (bundle.side + 14, bundle.side + 14)
             instances = np.zeros(shape, np.int32)
             instances[60:120, 60:120] = 1
             instances[140:200, 140:200] = 2
             tile = draw.integers(0, 255, (*shape, 3), dtype=np.uint8)
-            for name, array in (("image", tile), ("inst_map", instances), ("type_map", instances)):
+            for name, array in (
+                ("image", tile),
+                ("inst_map", instances[..., None]),
+                ("type_map", instances[..., None]),
+            ):
                 np.save(folder / part / f"tile{number}_{name}.npy", array)
     return {"dataset_dir": str(folder)}
 
@@ -176,14 +180,17 @@ def npz(bundle: ZooBundle, folder: Path) -> dict[str, Any]:
 
 
 def write_architecture(path: Path) -> None:
-    """Write an architecture for DiNTS in the form that its search saves: every cell a convolution, all paths open."""
+    """Write an architecture for DiNTS in the form that its search saves: all convolutions, none between sizes."""
     import torch
 
     layers, depths = 12, 4
     edges = 3 * depths - 2
-    content: dict[str, Sequence[Any] | np.ndarray] = {
+    paths = np.zeros((layers, edges), np.int64)
+    # two edges lead to the neighbours of each depth
+    paths[:, ::3] = 1
+    content = {
         "node_a": np.ones((layers + 1, depths), np.int64),
-        "arch_code_a": np.ones((layers, edges), np.int64),
+        "arch_code_a": paths,
         "arch_code_c": np.full((layers, edges), 2, np.int64),
     }
     torch.save(content, path)

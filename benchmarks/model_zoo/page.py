@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from benchmarks.model_zoo.bundles import BUNDLES
@@ -19,18 +19,20 @@ _TITLES = {
     "teacher": "as teacher of it",
     "student": "as student, under itself",
 }
-_LONGEST = 220
-_PACKAGES = ("monai", "torch", "numpy")
+_LONGEST = 240
+_PACKAGES = ("monai", "torch", "numpy", "scikit-image", "einops", "torchvision", "tensorboard")
 _OVERRIDDEN = """## Overrides
 
-Beside those for data and sizes, whatever the bundle needs with these versions in plain MONAI too:
+Beside those for data and sizes, what the training needs with these versions, in plain MONAI too:
 """
 _INTRO = """# The Model Zoo's segmentation bundles
 
 Each bundle of the [Model Zoo](https://github.com/Project-MONAI/model-zoo) for segmentation, at commit {commit}, tried as it
 is: random weights in place of the trained ones, **made-up images**, one epoch of small crops by overrides alone, one thread
-of an x86-64 CPU, no GPU; {packages}. The table says that the commands run to their end and do what they say, not that
-anything is learned. "Works" as teacher or student means that
+of an x86-64 CPU, no GPU. Packages: {packages}.
+
+The table says that the commands run to their end and do what they say, not that anything is learned.
+"Works" as teacher or student means that
 
 - the command ended with exit code 0,
 - both networks were compared under the activation that their author means, which was read by hand,
@@ -38,12 +40,12 @@ anything is learned. "Works" as teacher or student means that
 - the weights that the command named were written in this run, and fit the student's own network strictly.
 
 "Trusted" means that the bundle's own code or expressions had to be trusted, "TorchScript" that the teacher is the bundle's
-`models/model.ts`. Handlers for TensorBoard, which is not installed, are left out.
+`models/model.ts`. Handlers for TensorBoard are left out.
 
 Written by `{command}`.
 
 As teacher of a light student {teacher} of {count} work, as student under itself {student}, and for {like} a light student is
-written. {tracebacks}
+written. {tracebacks} A number leads to the last line of the command, below the table.
 """
 
 
@@ -52,18 +54,25 @@ def zoo_page(results: Mapping[str, Mapping[str, Mapping[str, Any]]], command: st
     counts = {cell: sum(_works(found.get(cell)) for found in results.values()) for cell in CELLS}
     failed = sum(entry["traceback"] for found in results.values() for entry in found.values())
     said = "No command ended with a traceback." if failed == 0 else f"{failed} commands ended with a traceback."
-    packages = ", ".join(f"{name} {version(name).split('+')[0]}" for name in _PACKAGES)
+    packages = ", ".join(f"{name} {_installed(name)}" for name in _PACKAGES)
     facts = {"commit": commit, "command": command, "packages": packages, "count": len(BUNDLES), "tracebacks": said}
     text = _INTRO.format(**facts, **counts)
     head = "| bundle | " + " | ".join(_TITLES[cell] for cell in CELLS) + " |"
     lines = [text, head, "|" + "---|" * (len(CELLS) + 1)]
     notes: list[str] = []
     for name in BUNDLES:
-        cells = [_shown(results.get(name, {}).get(cell), notes) for cell in CELLS]
+        cells = [_shown(results.get(name, {}).get(cell), notes, name) for cell in CELLS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += ["", *[f"{number}. {note}" for number, note in enumerate(notes, start=1)], ""]
     lines += [_OVERRIDDEN, *_overridden(), ""]
     return "\n".join(lines)
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name).split("+")[0]
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _overridden() -> Iterator[str]:
@@ -79,7 +88,7 @@ def _works(entry: Mapping[str, Any] | None) -> bool:
     return entry is not None and entry["outcome"] == WORKS
 
 
-def _shown(entry: Mapping[str, Any] | None, notes: list[str]) -> str:
+def _shown(entry: Mapping[str, Any] | None, notes: list[str], name: str) -> str:
     """Return a cell: works, or the number of the line under the table that says why not."""
     if entry is None:
         return "not tried"
@@ -87,9 +96,10 @@ def _shown(entry: Mapping[str, Any] | None, notes: list[str]) -> str:
         is_scripted = "models/model.ts" in entry.get("command", "")
         marks = [WORKS, *(["trusted"] if entry["trusted"] else []), *(["TorchScript"] if is_scripted else [])]
         return ", ".join(marks)
-    line = entry["outcome"].replace("|", "\\|")
+    line = entry["outcome"]
     line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
-    note = f"`{line}`" if "`" not in line else line
+    note = f"`{line}`" if "`" not in line else f"`` {line} ``"
+    note = f"plain MONAI fails too: {note}" if BUNDLES[name].plain_fails else note
     if note not in notes:
         notes.append(note)
     return f"no ({notes.index(note) + 1})"

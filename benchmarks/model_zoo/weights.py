@@ -34,7 +34,7 @@ def draw_network(bundle: Path, overrides: Mapping[str, Any]) -> nn.Module:
 
     from akd_monai.bundle._configs import config_path
 
-    parser = ConfigParser(ConfigParser.load_config_file(config_path(bundle, "train")))
+    parser = ConfigParser(ConfigParser.load_config_file(config_path(bundle, "inference")))
     parser.update({"bundle_root": str(bundle), **overrides})
     network: nn.Module = parser.get_parsed_content("network_def")
     return network
@@ -46,7 +46,9 @@ def main(bundle: str) -> None:
     spec = BUNDLES[folder.name]
     network = draw_network(folder, spec.network)
     if spec.scripted:
-        torch.jit.script(network.eval()).save(str(folder / "models" / "model.ts"))
+        image = torch.zeros(1, spec.channels, *[spec.side] * len(spec.spacing))
+        exported = torch.jit.trace(network.eval(), image) if spec.traced else torch.jit.script(network.eval())
+        exported.save(str(folder / "models" / "model.ts"))
     torch.save(network.state_dict(), folder / "models" / "model.pt")
 
 

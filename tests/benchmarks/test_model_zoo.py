@@ -78,7 +78,7 @@ def test_the_page_counts_and_says_why_not():
     assert "No command ended with a traceback." in page
     assert f"| {names[0]} | not tried | not tried | not tried | works | no (1) |" in page
     assert f"| {names[1]} | not tried | not tried | not tried | works, trusted | no (1) |" in page
-    assert page.count("the teacher \\| has 2 outputs") == 1
+    assert page.count("the teacher | has 2 outputs") == 1
     results[names[0]]["student"] = {**failed, "traceback": True}
     assert "1 commands ended with a traceback." in zoo_page(results, "the command", "abc")
 
@@ -90,6 +90,13 @@ def test_overrides_of_a_user_and_scripted_teachers_are_told():
     assert "| works, trusted, TorchScript |" in page
     assert "- pancreas_ct_dints_segmentation: `--arch_ckpt $torch.load(@arch_ckpt_path, map_location='cpu'" in page
     assert "- brats_mri_segmentation: `--loss#squared_pred False` (the loss cannot square" in page
+
+
+def test_what_plain_monai_cannot_build_either_is_told():
+    failed = {"outcome": "img_size", "traceback": False, "trusted": False}
+    results = {"swin_unetr_btcv_segmentation": {"profile": failed}, "vista3d": {"profile": {**failed, "outcome": "x"}}}
+    page = zoo_page(results, "the command", "abc")
+    assert "\n1. plain MONAI fails too: `img_size`\n2. `x`\n" in page
 
 
 def _log(activation="softmax", affinity="0.25"):
