@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ _VALIDATION = ("validate#preprocessing", "validate#dataset#transform", "val_data
 _TRAINING = ("train#preprocessing", "train#dataset#transform", "train_dataset#transform", "train_transforms")
 
 
-def compare_preprocessing(teacher: str | Path, student: str | Path) -> list[Finding]:
+def compare_preprocessing(
+    teacher: str | Path, student: str | Path, override: Mapping[str, Any] | None = None
+) -> list[Finding]:
     """Return in what a student's training prepares images in another way than a teacher's inference.
 
     The teacher sees the student's batches. Compared are deterministic transforms of the image, read without running
@@ -34,12 +36,13 @@ def compare_preprocessing(teacher: str | Path, student: str | Path) -> list[Find
     Args:
         teacher: its inference config is read, else the validation of its train config.
         student: the transform of its training's data set is read.
+        override: values by id that the run sets in the student's configs.
 
     Raises:
         InputError: if a folder is no bundle.
     """
     theirs = _facts(_of_teacher(teacher))
-    ours = _facts(_of_training(student))
+    ours = _facts(_of_training(student, override))
     if theirs is None or ours is None:
         whose = "teacher's inference" if theirs is None else "student's training"
         meaning = f"the preprocessing of the {whose} cannot be read without running it: check that both are alike"
@@ -82,8 +85,8 @@ def _of_teacher(bundle_dir: str | Path) -> Any:
     return UNKNOWN if train is None else _first(train, (*_VALIDATION, *_TRAINING))
 
 
-def _of_training(bundle_dir: str | Path) -> Any:
-    train = try_static(bundle_dir, "train")
+def _of_training(bundle_dir: str | Path, override: Mapping[str, Any] | None = None) -> Any:
+    train = try_static(bundle_dir, "train", override=override)
     if train is None:
         return UNKNOWN
     try:

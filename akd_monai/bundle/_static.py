@@ -114,12 +114,13 @@ def _evaluated(node: ast.expr, values: Mapping[str, Any]) -> Any:
         return UNKNOWN
 
 
-def read_static(bundle_dir: str | Path, *names: str) -> StaticConfig | None:
+def read_static(bundle_dir: str | Path, *names: str, override: Mapping[str, Any] | None = None) -> StaticConfig | None:
     """Return configs of a bundle merged in order and resolved, or ``None`` if one of them does not exist.
 
     Args:
         bundle_dir: the bundle's folder.
         names: names without suffix, such as ``"train"``, ``"evaluate"``.
+        override: values by id that a run sets; ids that these configs do not have are left out.
 
     Raises:
         InputError: if the folder is no bundle, or a config is broken.
@@ -132,13 +133,15 @@ def read_static(bundle_dir: str | Path, *names: str) -> StaticConfig | None:
         # the shared one before the first
         paths += [path] if paths else with_common(bundle_dir, path)
     label = " with ".join(path.name for path in paths if path.stem in names)
-    return StaticConfig(label, resolved_config(merged_configs(paths), f"{label} of bundle {str(bundle_dir)!r}"))
+    config = merged_configs(paths)
+    config.update({place: value for place, value in (override or {}).items() if place in config})
+    return StaticConfig(label, resolved_config(config, f"{label} of bundle {str(bundle_dir)!r}"))
 
 
-def try_static(bundle_dir: str | Path, *names: str) -> StaticConfig | None:
+def try_static(bundle_dir: str | Path, *names: str, override: Mapping[str, Any] | None = None) -> StaticConfig | None:
     """Return what :func:`read_static` does, or ``None`` where a config cannot be read."""
     try:
-        return read_static(bundle_dir, *names)
+        return read_static(bundle_dir, *names, override=override)
     except InputError:
         return None
 

@@ -29,6 +29,7 @@ def compare_bundles(
     activation: Activation | None = None,
     classes: str | Mapping[str, Any] | None = None,
     allow: str | Iterable[str] | None = None,
+    override: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Refuse a pair of bundles that cannot work together and return warnings about what may not be intended.
 
@@ -50,6 +51,8 @@ def compare_bundles(
             ``"gland=transition zone+peripheral zone"``.
         allow: checks whose findings are accepted: ``classes``, ``intensity``, ``modality``, ``orientation``, ``spacing``,
             as a list or a string with commas.
+        override: values by id that the run sets in the student's configs, such as
+            ``{"train#preprocessing#transforms#2#a_min": -1000}``; its preprocessing is read with them.
 
     Returns:
         Warnings, each without its full stop.
@@ -76,7 +79,7 @@ def compare_bundles(
         )
     common = _common_activation(teacher, student, activation)
     teacher_classes(teacher, student, classes, activation=common, allow=allowed)
-    settle([*_other_modality(of_teacher, of_student), *compare_preprocessing(teacher, student)], allowed)
+    settle([*_other_modality(of_teacher, of_student), *compare_preprocessing(teacher, student, override)], allowed)
     return list(_warnings(of_teacher, of_student))
 
 

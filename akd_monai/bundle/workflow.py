@@ -106,7 +106,9 @@ class DistillationWorkflow(CheckedWorkflow):
         **override: Any,
     ) -> None:
         outputs = PairOutputs(activation, teacher_head, student_head, classes)
-        pair = compare_bundles(teacher_bundle, student_bundle, activation=activation, classes=classes, allow=allow)
+        pair = compare_bundles(
+            teacher_bundle, student_bundle, activation=activation, classes=classes, allow=allow, override=override
+        )
         for warning in pair:
             logger.warning("%s.", warning)
         weights = weights_of(teacher_bundle, teacher_weights)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from akd_monai.bundle import assemble_bundles, change_bundle, compare_bundles
+from akd_monai.bundle import DistillationWorkflow, assemble_bundles, change_bundle, compare_bundles
 from akd_monai.bundle._preprocessing import compare_preprocessing
 from akd_monai.errors import InputError, UnknownNameError
 
@@ -139,6 +139,26 @@ def test_values_of_both_are_named(pair):
     with pytest.raises(InputError, match=r"intensity ScaleIntensityRange\(a_max=164, a_min=-57\) and "
                                          r"ScaleIntensityRange\(a_max=1000, a_min=-1000\)"):  # fmt: skip
         compare_bundles(*pair(train=changed(window=window)))
+
+
+@pytest.mark.parametrize(
+    ("override", "check"),
+    [
+        ({"deterministic#3#a_min": -1000}, "intensity"),
+        ({"deterministic::2::pixdim": [3.0, 3.0, 3.0]}, "spacing"),
+        ({"deterministic": [LOAD, SPACING, WINDOW]}, "orientation"),
+        ({"epochs": 5, "nothing#here": 1}, None),
+    ],
+)
+def test_what_a_run_sets_is_compared(override, check, pair):
+    teacher, student = pair()
+    found = compare_preprocessing(teacher, student, override)
+    assert [finding.check for finding in found] == ([check] if check else [])
+
+
+def test_a_run_that_sets_another_window_is_refused(pair):
+    with pytest.raises(InputError, match=r"intensity ScaleIntensityRange\(a_min=-57\) and .*\(a_min=-1000\)"):
+        DistillationWorkflow(*pair(), **{"deterministic#3#a_min": -1000})
 
 
 def test_scale_of_spacing_is_named(pair):
