@@ -65,3 +65,12 @@ def test_early_stopping_counts_on(tmp_path):
     assert run(tmp_path / "one", patience=2) == [1, 2, 3]
     run(tmp_path / "two", lost_after=2, patience=2)
     assert run(tmp_path / "two", patience=2) == [3]
+
+
+def test_evaluators_continue_with_their_best_metric(tmp_path):
+    states = [SaverState(), SaverState()]
+    before, after = (build(tmp_path, handlers=[state]) for state in states)
+    before.evaluator.state.best_metric = 0.9
+    before.evaluator.state.best_metric_epoch = 3
+    states[1].start_run(states[0].run_state())
+    assert (after.evaluator.state.best_metric, after.evaluator.state.best_metric_epoch) == (0.9, 3)
