@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from monai.data import CacheDataset, PersistentDataset, SmartCacheDataset
 from monai.data import Dataset as MonaiDataset
+from monai.utils.enums import CommonKeys as Keys
 from torch.utils.data import Dataset
 
 from akd_monai.files import sha256_of
@@ -19,6 +21,8 @@ from akd_monai.handlers._describe import describe, digest, settings_of
 from akd_monai.names import case_name
 
 __all__ = ["DataFacts"]
+
+logger = logging.getLogger(__name__)
 
 _DIGITS = 16
 # more cases are known by one hash
@@ -38,6 +42,7 @@ class DataFacts:
 
     def __init__(self) -> None:
         self._hashes: dict[str, str] = {}
+        self._names: dict[str, str] = {}
 
     def of(self, dataset: Any) -> Any:
         """Return what determines the items of ``dataset``."""
@@ -74,10 +79,21 @@ class DataFacts:
             while name in named:
                 name += "'"
             named[name] = {key: self._value(item) for key, item in case.items() if key != "case_id"}
+            self._notice_twin(name, case.get(Keys.IMAGE))
         facts = {**named, "order": list(named)}
         if len(named) <= _MOST_CASES:
             return facts
         return {"count": len(named), "sha256": digest(json.dumps(facts, sort_keys=True).encode())}
+
+    def _notice_twin(self, name: str, image: Any) -> None:
+        """Warn of one scan under two names, which may then stand in two parts of a split."""
+        if not isinstance(image, (str, os.PathLike)) or not _is_file(image):
+            return
+        known = self._names.setdefault(self._content(os.fspath(image)), name)
+        if known != name:
+            logger.warning(
+                "cases %s and %s have one image: the same scan counts twice; remove one of them.", known, name
+            )
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, (list, tuple)):
@@ -97,6 +113,13 @@ def _are_cases(value: Any) -> bool:
     if not isinstance(value, Sequence) or isinstance(value, str):
         return False
     return bool(len(value)) and all(isinstance(case, Mapping) for case in value)
+
+
+def _is_file(path: str | os.PathLike[str]) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _content_of(text: str) -> str:

@@ -15,7 +15,7 @@ from foreign_tools import STUDENT, foreign_bundle, foreign_teacher, write_cubes
 from monai.bundle import ConfigParser
 
 from akd_monai.__main__ import main
-from akd_monai.bundle import DistillationWorkflow, workflow
+from akd_monai.bundle import DistillationWorkflow, distill_bundle, workflow
 from akd_monai.losses import LOSSES
 
 LOOP = "how-to/distil-in-a-loop.md"
@@ -100,7 +100,7 @@ def test_flags_of_the_page_are_ids(bundles):
     """Every flag of the how-to that begins with two dashes is an argument or an id of the overlay."""
     overlay = ConfigParser.load_config_file(str(Path(workflow.__file__).with_name("distill.json")))
     student = ConfigParser.load_config_file(str(bundles[1] / "configs" / "train.json"))
-    known = {*signature(workflow.distill_bundle).parameters, *overlay, *student, "epochs"}
+    known = {*signature(distill_bundle).parameters, *overlay, *student, "epochs"}
     assert any("--classes" in command for command in commands(ANY_TWO))
     for command in commands(ANY_TWO):
         if command[0] == "distill":
