@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import json
+import random
 import sys
 
+import numpy as np
+import torch
 from monai.bundle import ConfigParser
 
 from akd_monai.bundle._saved_weights import SavedWeights
 from akd_monai.bundle._scripts import bundle_on_path, with_private_modules
+from akd_monai.bundle.load import build_network
 
 
 def bundle(root, value):
@@ -50,3 +55,23 @@ def test_weights_that_lay_there_before_are_not_the_runs(tmp_path):
     assert before.of_run(None) is None
     (tmp_path / "models" / "model_latest.pt").write_bytes(b"new")
     assert before.of_run(None) == tmp_path / "models" / "model_latest.pt"
+
+
+def test_a_teacher_whose_code_sets_seeds_leaves_the_run_its_random_numbers(tmp_path):
+    teacher = bundle(tmp_path / "teacher", 1)
+    seeds = (
+        "import random\n\nimport numpy as np\nimport torch\n\nrandom.seed(1)\nnp.random.seed(1)\ntorch.manual_seed(1)\n"
+    )
+    (teacher / "scripts" / "net.py").write_text(
+        f"{seeds}\n\nclass Net(torch.nn.Conv2d):\n    def __init__(self):\n        super().__init__(1, 2, 1)\n"
+    )
+    config = {"imports": ["$import scripts"], "network_def": {"_target_": "scripts.net.Net"}}
+    (teacher / "configs" / "inference.json").write_text(json.dumps(config))
+    drawn = []
+    for load in (lambda: None, lambda: build_network(teacher, trust_bundle=True)):
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        load()
+        drawn.append((random.random(), np.random.random(), torch.rand(1).item()))
+    assert drawn[0] == drawn[1]
