@@ -52,13 +52,15 @@ def compare_bundles(
         allow: checks whose findings are accepted: ``classes``, ``intensity``, ``modality``, ``orientation``, ``spacing``,
             as a list or a string with commas.
         override: values by id that the run sets in the student's configs, such as
-            ``{"train#preprocessing#transforms#2#a_min": -1000}``; its preprocessing is read with them.
+            ``{"train#preprocessing#transforms#2#a_min": -1000}``; its preprocessing and its loss are
+            read with them.
 
     Returns:
         Warnings, each without its full stop.
 
     Raises:
-        InputError: if channels, dimensions, activations, classes, modality or the preprocessing do not fit.
+        InputError: if channels, dimensions, activations, classes, modality or the preprocessing do not fit, or both are one
+            folder.
         UnknownNameError: if ``classes`` or ``allow`` names what does not exist.
 
     Example:
@@ -71,13 +73,19 @@ def compare_bundles(
     allowed = read_allowed(allow)
     of_teacher = read_metadata(teacher)
     of_student = read_metadata(student)
+    if Path(teacher).samefile(student):
+        raise InputError(
+            f"teacher {str(teacher)!r} and student {str(student)!r} are one folder, where the student's weights would "
+            "replace the teacher's",
+            remedy="give the student a copy of the bundle",
+        )
     different = list(_differences(of_teacher, of_student))
     if different:
         raise InputError(
             f"teacher {str(teacher)!r} and student {str(student)!r} do not fit each other: {', '.join(different)} "
             "(teacher and student); the teacher sees the student's batches, so choose bundles for one task."
         )
-    common = _common_activation(teacher, student, activation)
+    common = _common_activation(teacher, student, activation, override)
     teacher_classes(teacher, student, classes, activation=common, allow=allowed)
     settle([*_other_modality(of_teacher, of_student), *compare_preprocessing(teacher, student, override)], allowed)
     return list(_warnings(of_teacher, of_student))
@@ -112,12 +120,14 @@ def _modality(given: Any) -> str:
     return _MODALITIES.get(words[0], words[0])
 
 
-def _common_activation(teacher: str | Path, student: str | Path, given: Activation | None) -> Activation:
+def _common_activation(
+    teacher: str | Path, student: str | Path, given: Activation | None, override: Mapping[str, Any] | None
+) -> Activation:
     if given is not None:
         check_choice("activation", given, ("softmax", "sigmoid"))
         return given
     of_teacher = output_activation(teacher)
-    of_student = output_activation(student)
+    of_student = output_activation(student, override)
     if of_teacher != of_student:
         raise InputError(
             f"the teacher's channels are {_kind(of_teacher)}, the student's {_kind(of_student)}",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _ASK = "say which it is with --activation softmax or --activation sigmoid"
 
 
-def output_activation(bundle_dir: str | Path) -> Activation:
+def output_activation(bundle_dir: str | Path, override: Mapping[str, Any] | None = None) -> Activation:
     """Return what turns the logits of a bundle's network into probabilities; nothing of the bundle is run or imported.
 
     A network of one channel is of the kind ``"sigmoid"``. Otherwise the configs inference, train and evaluate (laid over
@@ -37,6 +37,7 @@ def output_activation(bundle_dir: str | Path) -> Activation:
 
     Args:
         bundle_dir: the bundle's folder.
+        override: values by id that a run sets in the train config.
 
     Raises:
         InputError: if the configs contradict each other or say nothing, or the folder is no bundle.
@@ -50,7 +51,7 @@ def output_activation(bundle_dir: str | Path) -> Activation:
     """
     if class_count(bundle_dir) == 1:
         return "sigmoid"
-    found = [evidence for config in _configs(bundle_dir) for evidence in read_evidence(config)]
+    found = [evidence for config in _configs(bundle_dir, override) for evidence in read_evidence(config)]
     strong = [evidence for evidence in found if evidence.is_strong]
     deciding = [*strong, *_exclusive(found)] if strong else found
     kinds: dict[Activation, Evidence] = {}
@@ -67,10 +68,11 @@ def _exclusive(found: Iterable[Evidence]) -> list[Evidence]:
     return [evidence for evidence in found if not evidence.is_strong and "argmax" in evidence.what]
 
 
-def _configs(bundle_dir: str | Path) -> Iterator[StaticConfig]:
-    given: tuple[Any, ...] = (read_static(bundle_dir, "inference"), read_static(bundle_dir, "train"))
+def _configs(bundle_dir: str | Path, override: Mapping[str, Any] | None) -> Iterator[StaticConfig]:
+    train = read_static(bundle_dir, "train", override=override)
+    given: tuple[Any, ...] = (read_static(bundle_dir, "inference"), train)
     # an overlay that fits nothing is reported by check_bundle
-    evaluate = try_static(bundle_dir, "train", "evaluate")
+    evaluate = try_static(bundle_dir, "train", "evaluate", override=override)
     yield from (config for config in (*given, evaluate) if config is not None)
 
 

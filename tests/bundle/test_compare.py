@@ -196,6 +196,23 @@ def test_different_activations_are_refused(pair):
     assert compare_bundles(teacher, student, activation="softmax") == []
 
 
+@pytest.mark.parametrize("other", ["teacher", "configs/..", "link"])
+def test_one_folder_is_no_pair(other, pair, tmp_path):
+    teacher, _ = pair()
+    (tmp_path / "link").symlink_to(teacher)
+    student = teacher / other if ".." in other else tmp_path / other
+    with pytest.raises(InputError, match=r"are one folder, where .* give the student a copy of the bundle"):
+        compare_bundles(teacher, student)
+
+
+def test_a_run_that_sets_a_loss_of_the_other_kind_is_refused(pair):
+    teacher, student = pair()
+    loss = {"_target_": "DiceLoss", "sigmoid": True}
+    with pytest.raises(InputError, match="teacher's channels are softmax classes, the student's sigmoid channels"):
+        compare_bundles(teacher, student, override={"loss": loss})
+    assert compare_bundles(teacher, student, override={"loss": {**loss, "sigmoid": False, "softmax": True}}) == []
+
+
 def test_unknown_activation_is_refused(pair):
     with pytest.raises(InputError, match="activation must be one of 'softmax', 'sigmoid', got 'sotfmax'"):
         compare_bundles(*pair(), activation="sotfmax")
