@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +113,29 @@ def _intensity(theirs: ImageFacts, ours: ImageFacts) -> Iterator[Finding]:
     if theirs.intensity == ours.intensity:
         return
     shown = [_shown(one.intensity, other.intensity) for one, other in ((theirs, ours), (ours, theirs))]
-    unknown = any(UNKNOWN in dict(given).values() for _, given in [*theirs.intensity, *ours.intensity])
-    if unknown or _scaling(theirs) == _scaling(ours):
+    unknown = _has_unknown([*theirs.intensity, *ours.intensity])
+    if (unknown and not _is_known_to_differ(theirs, ours)) or _scaling(theirs) == _scaling(ours):
         yield Finding("intensity", "warning", shown[0], shown[1], "the teacher may see other intensities")
     else:
         meaning = "the teacher sees intensities that it was not trained on"
         yield Finding("intensity", "danger", shown[0], shown[1], meaning)
+
+
+def _is_known_to_differ(theirs: ImageFacts, ours: ImageFacts) -> bool:
+    """Return whether the same steps differ in an argument that both tell, whatever the others are."""
+    one = _scaling(theirs)
+    other = _scaling(ours)
+    if [name for name, _ in one] != [name for name, _ in other]:
+        return False
+    pairs = ((dict(a), dict(b)) for (_, a), (_, b) in zip(one, other, strict=True))
+    return any(a[key] != b[key] for a, b in pairs for key in a.keys() & b.keys() if not _has_unknown([a[key], b[key]]))
+
+
+def _has_unknown(value: Any) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value
+    return value is UNKNOWN or (
+        isinstance(inner, Iterable) and not isinstance(inner, str) and any(map(_has_unknown, inner))
+    )
 
 
 def _scaling(facts: ImageFacts) -> list[tuple[str, Any]]:

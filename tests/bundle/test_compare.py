@@ -161,6 +161,15 @@ def test_a_run_that_sets_another_window_is_refused(pair):
         DistillationWorkflow(*pair(), **{"deterministic#3#a_min": -1000})
 
 
+@pytest.mark.parametrize(
+    ("low", "severity"), [(-57, "warning"), (-1000, "danger"), (["$min(1, 2)"], "warning"), ("$min(1, 2)", "warning")]
+)
+def test_a_bound_that_is_known_to_differ_is_refused_whatever_the_other_is(low, severity, pair):
+    window = {**WINDOW, "a_min": low, "a_max": "$min(1000, 2)"}
+    found = compare_preprocessing(*pair(train=changed(window=window)))
+    assert [(finding.check, finding.severity) for finding in found] == [("intensity", severity)]
+
+
 def test_scale_of_spacing_is_named(pair):
     found = compare_preprocessing(*pair(train=changed(spacing={**SPACING, "pixdim": 3})))
     # 3 / 1.5 along the first two axes
