@@ -30,7 +30,7 @@ class ZooBundle:
         plain_fails: whether MONAI itself cannot build the network either, without ``network``.
         flags: further flags of ``distill``, such as that of the head.
         scripted: whether its TorchScript ``models/model.ts``, which the Model Zoo offers, is the teacher.
-        traced: whether that is not offered, but written by MONAI's ``ckpt_export --use_trace`` with the ids of ``network``.
+        traced: whether that is not offered, but made of the network with the ids of ``network`` by ``torch.jit.trace``.
         activation: what turns its logits into probabilities, read by hand from its configs.
     """
 
@@ -63,7 +63,7 @@ _DINTS = {
     "dints_space#device": "$torch.device('cpu')",
 }
 _ANY_SIZE = (
-    "SwinUNETR of MONAI 1.6 takes no img_size; with the same override ckpt_export --use_trace writes the teacher"
+    "SwinUNETR of MONAI 1.6 takes no img_size; the teacher is the network with these arguments, traced by PyTorch"
 )
 _SWIN = {
     "_target_": "SwinUNETR",

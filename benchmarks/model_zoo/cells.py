@@ -26,7 +26,7 @@ __all__ = ["CELLS", "Workplace", "run_cell"]
 
 CELLS = ("check", "profile", "like", "teacher", "student")
 WORKS = "works"
-_NO_LIGHT = "there is no light student of it, see there"
+_NO_LIGHT = "there is no light student to teach, as the column before says"
 
 _LIGHT = "light_student"
 _ITSELF = "student"

@@ -33,6 +33,7 @@ Each bundle of the [Model Zoo](https://github.com/Project-MONAI/model-zoo) for s
 is: random weights in place of the trained ones, **made-up images**, one epoch of small crops by overrides alone, one thread
 of an x86-64 CPU that did other work as well, no GPU.
 Packages: {packages}.
+scikit-image and einops are no requirements of this package; some of the bundles import them.
 
 The table says that the commands run to their end and do what they say, not that anything is learned.
 "Works" as teacher or student means that
