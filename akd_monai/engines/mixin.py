@@ -226,6 +226,12 @@ def _check_parts(trainer: Any) -> None:
     for name in ("network", "optimizer", "loss_function"):
         if not hasattr(trainer, name):
             raise _unfit(type(trainer), f"it keeps no {name!r}, as MONAI's SupervisedTrainer does")
+    if trainer.state.epoch_length == 0:
+        # MONAI's run would end at once, as if all were done
+        raise InputError(
+            "there is no batch to train on: an epoch has length 0",
+            remedy="check that the data folder has images, and that drop_last leaves a batch",
+        )
 
 
 def _plain(value: torch.Tensor) -> torch.Tensor:

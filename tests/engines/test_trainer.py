@@ -227,6 +227,12 @@ def test_unknown_layer_lists_what_resembles_it():
         run(student, teacher, terms)
 
 
+def test_a_loader_without_a_batch_is_refused():
+    data = torch.utils.data.DataLoader(list(range(3)), batch_size=4, drop_last=True)
+    with pytest.raises(InputError, match=r"there is no batch to train on.*drop_last leaves a batch"):
+        run(networks()[0], networks()[1], train_data_loader=data)
+
+
 def test_adapter_without_input_shape_is_explained():
     student, teacher = networks()
     with pytest.raises(InputError, match=r"give input_shape, for instance \[1, 384, 384\]"):
