@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,8 @@ def results_page(results: Sequence[Result], command: str, minutes: float) -> str
         "not exist yet. Shapes are no anatomy, and two seeds are few: the tables show that the transfer runs and learns for "
         "both kinds of output, not what distillation gains on patients.\n"
     )
-    return "\n".join(["# Two transfers between foreign 3D bundles\n", about, *tables, limits, run])
+    prose = [textwrap.fill(text, 120) + "\n" for text in (about, limits, run)]
+    return "\n".join(["# Two transfers between foreign 3D bundles\n", prose[0], *tables, *prose[1:]])
 
 
 def _section(results: Sequence[Result], task: str) -> str:
@@ -62,7 +64,14 @@ def _section(results: Sequence[Result], task: str) -> str:
     alone = {result.seed: result for result in results if result.row == ALONE}
     rows = [_row(result, alone.get(result.seed)) for result in results]
     kind = "sigmoid, overlapping channels" if TASKS[task]["include_background"] else "soft-max"
-    return f"## {task}: {kind}\n\n{markdown_table(header, rows)}\n"
+    distilled = [result for result in results if result.seed is not None and result.row != ALONE]
+    above = sum(_mean(result) > _mean(alone[result.seed]) for result in distilled)
+    said = f"In {above} of {len(distilled)} runs the distilled student is above the one trained alone with its seed."
+    return f"## {task}: {kind}\n\n{markdown_table(header, rows)}\n\n{said}\n"
+
+
+def _mean(result: Result) -> float:
+    return float(result.dice.nanmean(1).mean())
 
 
 def _row(result: Result, alone: Result | None) -> list[str]:

@@ -35,7 +35,9 @@ def test_no_log_no_file_and_no_error_holds_the_password(tmp_path, monkeypatch, c
     assert json.loads(executed.read_text())["tracking_uri"] == "http://127.0.0.1:9/mlflow"
     assert (tmp_path / SPOOL_FILENAME).is_file()
     assert_secret_nowhere(tmp_path)
-    with pytest.raises(InputError, match=r"MLflow at http://127\.0\.0\.1:9/mlflow does not take the entries") as refused:
+    with pytest.raises(
+        InputError, match=r"MLflow at http://127\.0\.0\.1:9/mlflow does not take the entries"
+    ) as refused:
         send_spooled(tmp_path, WITH_AT)
     assert SECRET not in str(refused.value)
 

@@ -140,7 +140,9 @@ def test_an_equal_compiled_network_is_used_with_its_features(monkeypatch, asked,
 def test_images_of_a_size_that_the_teacher_does_not_take_are_one_line():
     halved = nn.Sequential(nn.Conv2d(1, 2, 2, stride=2), nn.Flatten(), nn.Linear(32, 4))
     teacher = OnlineTeacher(halved.eval(), (), TeacherOptions(), CPU)
-    said = r"teacher: cannot process the student's images of shape \[1, 1, 6, 6\]: .*shapes cannot be multiplied.*; crop"
+    said = (
+        r"teacher: cannot process the student's images of shape \[1, 1, 6, 6\]: .*shapes cannot be multiplied.*; crop"
+    )
     with pytest.raises(InputError, match=said):
         teacher(torch.zeros(1, 1, 6, 6), None)
 
