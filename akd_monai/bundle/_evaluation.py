@@ -36,7 +36,10 @@ def evaluation_configs(bundle_dir: str | Path) -> list[Path]:
         return [evaluate]
     for name, path in (("train", train), (_CONFIG, evaluate)):
         if path is None:
-            raise InputError(f"bundle {str(bundle_dir)!r} has no configs/{name}.json or .yaml, which evaluation needs.")
+            raise InputError(
+                f"bundle {str(bundle_dir)!r} has no configs/{name}.json or .yaml, which evaluation needs",
+                remedy="add one: evaluate changes train, and runs an evaluator with the data and weights to be measured",
+            )
     return [path for path in (train, evaluate) if path is not None]
 
 
