@@ -81,7 +81,7 @@ def test_an_own_run_id_and_no_table(tmp_path, cubes):
     assert found.table is None
     assert "Cases" not in str(found)
     with pytest.raises(
-        InputError, match=r"no configs/evaluate.json or .yaml, which evaluation needs; add one: evaluate"
+        InputError, match=r"writes no per_case.csv, so its results cannot be published; leave out publish"
     ):
         evaluate_bundle(root, publish="cubes")
 
@@ -97,8 +97,7 @@ def test_what_cannot_be_done_names_no_id_that_was_not_typed(tmp_path, cubes):
         evaluate_bundle(root)
     (root / "configs" / "evaluate.json").unlink()
     with pytest.raises(
-        InputError,
-        match=r"has no configs/evaluate.json or .yaml, which evaluation needs; add one: evaluate changes train",
+        InputError, match=r"no configs/evaluate.json or .yaml, which evaluation needs; add one: evaluate"
     ):
         evaluate_bundle(root)
 
