@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 __all__ = ["Activation", "DistillationLoss", "TeacherNeeds"]
 
-#: What turns logits into probabilities: softmax over the channels, or a sigmoid for each channel, which may overlap. A
+#: How logits become probabilities, by softmax over the channels, or by a sigmoid for each of them, which may overlap. A
 #: network of one channel is of the second kind.
 Activation = Literal["softmax", "sigmoid"]
 

@@ -17,7 +17,7 @@ __all__ = ["Head", "select_head"]
 
 logger = logging.getLogger(__name__)
 
-#: Which output of a network is meant: an index of a list, tuple or stack, a key of a dictionary, or the default.
+#: Which output of a network is meant, an index of a list, tuple or stack, a key of a dictionary, or None for the default.
 Head = int | str | None
 
 # Networks of MONAI that return a list of heads of full size, and which one is final in training and in evaluation; by name,
