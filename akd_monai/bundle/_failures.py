@@ -10,13 +10,15 @@ from pathlib import Path
 
 from akd_monai._faults import machine_fault
 from akd_monai._last_line import user_error
-from akd_monai.errors import BundleError, NonFiniteError, one_line
+from akd_monai.errors import BundleError, InputError, NonFiniteError, one_line
 
 __all__ = ["bundle_failures"]
 
 logger = logging.getLogger(__name__)
 
 _OURS = "akd_monai."
+# a sampler of PyTorch over an empty data set
+_NO_CASES = "num_samples should be a positive integer value, but got num_samples=0"
 # they say all in their own line, or are no failure
 _KEPT = (BundleError, NonFiniteError, OSError, MemoryError)
 
@@ -26,7 +28,8 @@ def bundle_failures(bundle_dir: str | Path) -> Iterator[None]:
     """Turn an error that a bundle's config or code raises into a ``BundleError`` that says what failed and where.
 
     A mistake that this package reports itself, an error of its own code, and a fault of the machine, such as no memory
-    or a full disk, stay as they are. The tracebacks are logged at level DEBUG.
+    or a full disk, stay as they are. Data that are not there are an ``InputError``. The tracebacks are
+    logged at level DEBUG.
 
     Args:
         bundle_dir: the bundle's folder.
@@ -40,6 +43,12 @@ def bundle_failures(bundle_dir: str | Path) -> Iterator[None]:
         if user_error(error) is not None or isinstance(inner, _KEPT) or machine_fault(inner) or _is_ours(inner):
             raise
         logger.debug("the tracebacks:", exc_info=True)
+        if _NO_CASES in str(inner):
+            raise InputError(
+                f"bundle {str(bundle_dir)!r} finds no cases to train on",
+                remedy="give the folder of its data, by --dataset_dir where the bundle has this id, and compare the names "
+                "of its files with those that configs/train looks for",
+            ) from error
         raise BundleError(f"bundle {str(bundle_dir)!r} failed: {_said(inner)}{_place(error, inner)}.") from error
 
 

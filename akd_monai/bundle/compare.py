@@ -88,7 +88,22 @@ def compare_bundles(
     common = _common_activation(teacher, student, activation, override)
     teacher_classes(teacher, student, classes, activation=common, allow=allowed)
     settle([*_other_modality(of_teacher, of_student), *compare_preprocessing(teacher, student, override)], allowed)
-    return list(_warnings(of_teacher, of_student))
+    contradicted = [] if activation is None else _contradicted(teacher, student, activation, override)
+    return [*contradicted, *_warnings(of_teacher, of_student)]
+
+
+def _contradicted(
+    teacher: str | Path, student: str | Path, activation: Activation, override: Mapping[str, Any] | None
+) -> Iterator[str]:
+    """Yield a warning for each bundle whose configs name another activation than the one that was given."""
+    for role, bundle, values in (("teacher", teacher, None), ("student", student, override)):
+        try:
+            own = output_activation(bundle, values)
+        except InputError:
+            # what the configs leave open is what the argument is for
+            continue
+        if own != activation:
+            yield f"activation is set to {activation}, but the configs of the {role} speak for {own}"
 
 
 def _differences(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> Iterator[str]:

@@ -202,7 +202,8 @@ def test_different_activations_are_refused(pair):
         InputError, match=r"softmax classes, the student's sigmoid channels, which may overlap; .*--activation"
     ):
         compare_bundles(teacher, student)
-    assert compare_bundles(teacher, student, activation="softmax") == []
+    said = compare_bundles(teacher, student, activation="softmax")
+    assert said == ["activation is set to softmax, but the configs of the student speak for sigmoid"]
 
 
 @pytest.mark.parametrize("other", ["teacher", "configs/..", "link"])
@@ -220,6 +221,14 @@ def test_a_run_that_sets_a_loss_of_the_other_kind_is_refused(pair):
     with pytest.raises(InputError, match="teacher's channels are softmax classes, the student's sigmoid channels"):
         compare_bundles(teacher, student, override={"loss": loss})
     assert compare_bundles(teacher, student, override={"loss": {**loss, "sigmoid": False, "softmax": True}}) == []
+
+
+def test_an_activation_against_the_configs_of_both_is_said(pair):
+    said = compare_bundles(*pair(), activation="sigmoid")
+    assert [line for line in said if "activation" in line] == [
+        "activation is set to sigmoid, but the configs of the teacher speak for softmax",
+        "activation is set to sigmoid, but the configs of the student speak for softmax",
+    ]
 
 
 def test_unknown_activation_is_refused(pair):

@@ -12,7 +12,7 @@ from monai.utils import optional_import
 
 from akd_monai._last_line import last_line
 from akd_monai.bundle._failures import bundle_failures
-from akd_monai.errors import BundleError
+from akd_monai.errors import BundleError, InputError
 
 LOWER = "lower batch_size, spatial_size or num_workers."
 
@@ -80,3 +80,13 @@ def test_a_missing_package_is_named_without_a_traceback_and_colours():
 
     with pytest.raises(BundleError, match=r"RuntimeError: only if trusted \("), bundle_failures("student"):
         raise RuntimeError("\x1b[1monly if trusted\x1b[0m.")
+
+
+def test_data_that_are_not_there_are_a_mistake_with_a_remedy():
+    def load():
+        return torch.utils.data.DataLoader([], shuffle=True)
+
+    parser = ConfigParser({"loader": {"_target_": "$load"}}, globals={"load": load})
+    said = r"'student' finds no cases to train on; give .*--dataset_dir"
+    with pytest.raises(InputError, match=said), bundle_failures("student"):
+        parser.get_parsed_content("loader")
