@@ -147,10 +147,30 @@ def check_overrides(parser: ConfigParser, override: Mapping[str, Any]) -> None:
     Raises:
         UnknownNameError: naming the id and those that resemble it.
     """
-    known = sorted(str(name) for name in parser.get() if name != ConfigParser.meta_key)
     for name in override:
         if (_parent(name) or name) not in parser:
-            raise unknown_name("config id", name, known, remedy="Only ids that a config has can be set")
+            part, known = _first_unknown(parser, name)
+            where = "" if part == name else f"in {name!r}"
+            raise unknown_name("config id", part, known, where=where, remedy="Only ids that a config has can be set")
+
+
+def _first_unknown(parser: ConfigParser, name: str) -> tuple[str, list[str]]:
+    """Return the shortest part of an id that does not exist, and the ids that stand where it was looked for."""
+    place = ""
+    entries = _entries(parser.get())
+    for part in name.replace("#", "::").split("::"):
+        if part not in entries:
+            break
+        place = f"{place}{part}#"
+        entries = _entries(entries[part])
+    return f"{place}{part}", sorted(f"{place}{key}" for key in entries if key != ConfigParser.meta_key)
+
+
+def _entries(content: Any) -> dict[str, Any]:
+    """Return what stands below an id by name, or by number in a list."""
+    if isinstance(content, list):
+        content = dict(enumerate(content))
+    return {str(key): value for key, value in content.items()} if isinstance(content, Mapping) else {}
 
 
 def _parent(name: str) -> str:

@@ -19,6 +19,8 @@ def check_numbers(size: object, slices: object, seed: object) -> None:
         optional = name == "slices" and value is None
         if not optional and (isinstance(value, bool) or not isinstance(value, Integral)):
             raise InputError(f"{name} must be an integer, got {value!r}.")
+    if isinstance(seed, Integral) and seed < 0:
+        raise InputError(f"seed must be at least 0, as that of a training, got {seed}.")
     if isinstance(size, Integral) and size < _LEAST_SIZE:
         raise InputError(f"size must be at least {_LEAST_SIZE} pixels, got {size}.")
     if isinstance(slices, Integral) and slices < _LEAST_SLICES:

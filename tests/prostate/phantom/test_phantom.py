@@ -209,6 +209,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
         ({"workers": -2}, "workers must be .* got -2"),
         ({"size": "big"}, "size must be an integer, got 'big'"),
         ({"seed": None}, "seed must be an integer, got None"),
+        ({"seed": -1}, "seed must be at least 0, as that of a training, got -1"),
     ],
 )
 def test_numbers_out_of_range(tmp_path, how, message):
