@@ -19,6 +19,9 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 # every reference must lead somewhere; other projects' pages are not at hand without a network
+html_static_path = ["_static"]
+html_css_files = ["wrap.css"]
+
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|monai|ignite|numpy|np|npt|nibabel|nib|nn|pandas|mlflow|argparse|jinja2)(\..*)?"),
