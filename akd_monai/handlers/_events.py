@@ -88,7 +88,7 @@ def skip_batches(engine: Engine, count: int) -> None:
 
     Example:
         >>> engine, seen = Engine(lambda engine, batch: seen.append(batch)), []
-        >>> _ = engine.add_event_handler(Events.GET_BATCH_STARTED(once=1), skip_batches, 2)
+        >>> _ = engine.add_event_handler(Events.GET_BATCH_STARTED, skip_batches, 2)
         >>> _ = engine.run([0, 1, 2], epoch_length=1)
         >>> seen
         [2]

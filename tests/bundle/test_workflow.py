@@ -93,7 +93,10 @@ def test_terms_that_are_left_out_get_weight_0(pair):
     [
         ({"terms": "afinity"}, "unknown loss 'afinity' in this overlay. Did you mean 'affinity'"),
         ({"epohcs": 3}, "unknown config id 'epohcs'. Did you mean 'epochs'"),
-        ({"trian#trainer#max_epochs": 3}, "unknown config id 'trian#trainer#max_epochs'"),
+        (
+            {"trian#trainer#max_epochs": 3},
+            "unknown config id 'trian' in 'trian#trainer#max_epochs'. Did you mean 'train'",
+        ),
         ({"teacher_cache_mode": "warped"}, "unknown config id 'teacher_cache_mode'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -140,7 +143,7 @@ def test_every_file_is_read_once(pair, monkeypatch):
     monkeypatch.setattr(ConfigParser, "load_config_file", counted_load)
     monkeypatch.setattr(compare_module, "read_metadata", counted_metadata)
     # the comparison of the pair reads the configs for itself, and nothing that it reads is run
-    monkeypatch.setattr(compare_module, "output_activation", lambda _: "softmax")
+    monkeypatch.setattr(compare_module, "output_activation", lambda *_: "softmax")
     monkeypatch.setattr(compare_module, "compare_preprocessing", lambda *_: [])
     DistillationWorkflow(*pair, terms="logits", epochs=3)
     assert read == {

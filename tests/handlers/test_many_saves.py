@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,14 @@ from handlers.many_saves import FILES, counts, slope
 @pytest.mark.fault(
     "Disk, memory and processes",
     "hours of checkpoint writes",
-    injected="200 saves in a minute",
-    outcome="no leak of files, handles, threads or objects",
-)
-@pytest.mark.fault(
-    "Disk, memory and processes",
-    "many checkpoints are written",
     injected="200 saves (a command: 3600)",
-    outcome="no file, handle, thread or object is left",
+    outcome="no leak of files, handles, threads or objects",
 )
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 def test_200_saves_leak_no_file_no_handle_no_thread_and_no_object(tmp_path):
-    found = counts(tmp_path, 200)
+    # a process of its own: what other tests have left in this one is collected meanwhile
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply(counts, (tmp_path, 200))
     assert [count.saves for count in found] == [*range(25, 201, 25)]
     for name in ("open_files", "threads", "files"):
         assert len({getattr(count, name) for count in found[1:]}) == 1, name
