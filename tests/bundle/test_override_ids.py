@@ -25,7 +25,8 @@ CONFIG = {
         (
             "distillation#terms#logit#loss#temperature",
             "unknown config id 'distillation#terms#logit' in 'distillation#terms#logit#loss#temperature'. "
-            "Did you mean 'distillation#terms#logits', 'distillation#terms#gram'? Known: distillation#terms#gram, distillation#terms#logits.",
+            "Did you mean 'distillation#terms#logits', 'distillation#terms#gram'? "
+            "Known: distillation#terms#gram, distillation#terms#logits.",
         ),
         ("train::transforms::2::mode", "unknown config id 'train#transforms#2' in 'train::transforms::2::mode'."),
         ("epochs#first#second", "unknown config id 'epochs#first' in 'epochs#first#second'. Known: none."),
