@@ -102,3 +102,14 @@ def resolve_by_monai(canary: Canary) -> None:
     parser.read_config(str(path))
     parser.read_meta(str(canary.bundle / "configs" / "metadata.json"))
     parser.get_parsed_content("network_def")
+
+
+def filled(content: Any, canary: Canary) -> Any:
+    """Put the canary's own expression and target in their places."""
+    if content == "CODE":
+        return canary.code
+    if content == "TARGET":
+        return canary.target
+    if isinstance(content, dict):
+        return {key: filled(value, canary) for key, value in content.items()}
+    return [filled(value, canary) for value in content] if isinstance(content, list) else content

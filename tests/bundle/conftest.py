@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import json
+import pdb
+import sys
 
 import pytest
 import torch
 from monai.networks.nets import BasicUNet
+from trust_tools import Canary
 
 NETWORK = {
     "_target_": "BasicUNet",
@@ -42,3 +45,27 @@ def make_bundle(tmp_path):
         return root
 
     return make
+
+
+@pytest.fixture
+def canary(tmp_path, monkeypatch):
+    """A hostile bundle in the working folder; whatever of it runs leaves a file."""
+    made = Canary(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    # as python -m does
+    monkeypatch.syspath_prepend("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(pdb, "runcall", lambda *_, **__: made.file.write_text("pdb"))
+    monkeypatch.setattr("builtins.breakpoint", lambda *_, **__: made.file.write_text("breakpoint"))
+
+    def offline(*_, **__):
+        made.file.write_text("network")
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr("socket.create_connection", offline)
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
+    yield made
+    for name in list(sys.modules):
+        if name.split(".")[0] in ("evil", "evilnet", "apex"):
+            del sys.modules[name]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from trust_tools import PLAIN, Canary
+from trust_tools import PLAIN, Canary, filled
 
 from akd_monai.bundle import build_network, find_code, find_problems
 from akd_monai.errors import InputError
@@ -103,14 +103,6 @@ def canary(tmp_path_factory):
         yield made
 
 
-def with_code(content, canary):
-    if content == "CODE":
-        return canary.code
-    if isinstance(content, dict):
-        return {key: with_code(value, canary) for key, value in content.items()}
-    return [with_code(value, canary) for value in content] if isinstance(content, list) else content
-
-
 @pytest.mark.fault(
     "Bundles that are not trusted",
     "any config",
@@ -126,7 +118,7 @@ def with_code(content, canary):
 )
 @given(config=configs, as_yaml=st.booleans(), checked=st.sampled_from([True, False, False, False]))
 def test_the_canary_never_sings(canary, config, as_yaml, checked):
-    full = {"evil": canary.code, "target": canary.target, **with_code(config, canary)}
+    full = {"evil": canary.code, "target": canary.target, **filled(config, canary)}
     canary.write(full, as_yaml=as_yaml)
     refusal = ""
     try:

@@ -87,7 +87,7 @@ def load(
 def main() -> int:
     """Run the command."""
     from bundle_tools import run_bundle
-    from integration.test_monai_label import MODEL, ROOT, Server, end, make_bundle, make_studies, wait_for
+    from integration.label_server import MODEL, ROOT, Server, end, make_bundle, make_studies, wait_for
 
     parser = argparse.ArgumentParser(prog="python -m tests.integration.label_load")
     parser.add_argument("--requests", type=int, default=200)
