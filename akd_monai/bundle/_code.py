@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigParser
-from monai.bundle.reference_resolver import ReferenceResolver
 
 from akd_monai.bundle._configs import load_config, merged_configs
 from akd_monai.bundle._installed import full_name, is_installed_name
+from akd_monai.bundle._items import config_items, short
 from akd_monai.bundle._resolved import resolved_config
 from akd_monai.bundle._trust import check_untrusted
 from akd_monai.errors import InputError
@@ -90,11 +90,11 @@ def _of_config(
     except InputError as error:
         yield "foreign code", f"{error.what.removeprefix('it has ')}; what it stands for is not listed"
         content = parser.get()
-    for where, value in _items(content):
+    for where, value in config_items(content, with_metadata=False):
         if isinstance(value, Mapping):
             yield from _of_target(where, value, locator)
         elif isinstance(value, str) and value.startswith("$"):
-            yield _level_of(value), f"{where}: {_short(value)}"
+            yield _level_of(value), f"{where}: {short(value)}"
 
 
 def _merged(path: Path, train: list[Path], metadata: Mapping[str, Any]) -> ConfigParser:
@@ -109,20 +109,9 @@ def _merged(path: Path, train: list[Path], metadata: Mapping[str, Any]) -> Confi
         return ConfigParser(content, globals=False)
 
 
-def _items(content: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every value of a config with its id, except those of metadata, which is text."""
-    todo = [("", content)]
-    while todo:
-        place, value = todo.pop()
-        yield place, value
-        if isinstance(value, (dict, list)):
-            parts = [(name, part) for _, name, part in ReferenceResolver.iter_subconfigs(place, value)]
-            todo.extend(part for part in reversed(parts) if part[0] != ConfigParser.meta_key)
-
-
 def _of_target(place: str, config: Mapping[str, Any], locator: ComponentLocator) -> Iterator[tuple[str, str]]:
     if config.get("_mode_", "default") not in ("default", "callable"):
-        yield "foreign code", f"{place}: _mode_ {_short(config['_mode_'])}"
+        yield "foreign code", f"{place}: _mode_ {short(config['_mode_'])}"
     for key, target in config.items():
         # in an overlay that fits no config, the target may be part of an id
         is_target = re.split("#|::", str(key))[-1] == "_target_"
@@ -130,9 +119,9 @@ def _of_target(place: str, config: Mapping[str, Any], locator: ComponentLocator)
             continue
         name = full_name(target, locator)
         if not is_installed_name(name):
-            yield "foreign code", f"{place}: target {_short(target)} (not checked, would be imported)"
+            yield "foreign code", f"{place}: target {short(target)} (not checked, would be imported)"
         elif _REACHING_FUNCTION.search(name) or _reaches(name):
-            yield "reaches out", f"{place}: target {_short(target)}"
+            yield "reaches out", f"{place}: target {short(target)}"
 
 
 def _level_of(expression: str) -> str:
@@ -192,11 +181,6 @@ def _counted(findings: Sequence[Finding]) -> list[str]:
     files = Counter(finding.file for finding in findings)
     places = ", ".join(f"{file} ({count})" for file, count in files.items())
     return [f"{len(findings)} that compute values, in {places}"]
-
-
-def _short(value: object) -> str:
-    written = repr(value)
-    return written if len(written) <= 120 else f"{written[:117]}..."
 
 
 def _printable(line: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from akd_monai.bundle._configs import config_path, load_config
+from akd_monai.bundle._items import config_texts
 from akd_monai.errors import InputError
 
 __all__ = ["data_files", "exchanged_configs", "local_modules"]
@@ -64,7 +65,7 @@ def _exchanged(content: Mapping[str, Any], definition: Mapping[str, Any], needed
     if _NETWORK not in content:
         return changed
     changed[_NETWORK] = {**definition, **_references(content, definition)}
-    unused = _reached(content, " ".join([needed, *_texts(changed[_NETWORK])])) - {_NETWORK}
+    unused = _reached(content, " ".join([needed, *config_texts(changed[_NETWORK])])) - {_NETWORK}
     return {name: value for name, value in changed.items() if name not in unused}
 
 
@@ -85,7 +86,7 @@ def _reached(content: Mapping[str, Any], elsewhere: str = "") -> set[str]:
     reached = {_NETWORK}
     todo = [_NETWORK]
     while todo:
-        names = set(_REFERENCE.findall(" ".join(_texts(content.get(todo.pop())))))
+        names = set(_REFERENCE.findall(" ".join(config_texts(content.get(todo.pop())))))
         new = {name for name in names if name in content} - reached
         reached |= new
         todo += sorted(new)
@@ -100,7 +101,7 @@ def _reached(content: Mapping[str, Any], elsewhere: str = "") -> set[str]:
 def _outside(content: Mapping[str, Any], inside: set[str]) -> Iterator[str]:
     for name, value in content.items():
         if name not in inside:
-            yield from _texts(value)
+            yield from config_texts(value)
 
 
 def _check_parts(content: Mapping[str, Any], name: str, definition: Mapping[str, Any]) -> None:
@@ -110,7 +111,7 @@ def _check_parts(content: Mapping[str, Any], name: str, definition: Mapping[str,
                 f"{name} of the teacher changes {key!r}, a part of its own network",
                 remedy="remove it from a copy of it",
             )
-    for text in _texts({key: value for key, value in content.items() if key != _NETWORK}):
+    for text in config_texts({key: value for key, value in content.items() if key != _NETWORK}):
         for match in _PART.finditer(text):
             if match[1] not in _COMMON and match[2] not in definition:
                 raise InputError(
@@ -122,7 +123,7 @@ def _check_parts(content: Mapping[str, Any], name: str, definition: Mapping[str,
 
 def data_files(bundle_dir: Path, configs: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
     """Return the other files in ``configs`` that the copied configs name, such as lists of data, and the log's settings."""
-    used = " ".join(text for content in configs.values() for text in _texts(content))
+    used = " ".join(text for content in configs.values() for text in config_texts(content))
     skipped = {*configs, "metadata.json"}
     found = {}
     for path in sorted((bundle_dir / "configs").iterdir()):
@@ -140,18 +141,7 @@ def local_modules(bundle_dir: Path, configs: Mapping[str, Mapping[str, Any]]) ->
             continue
         pattern = re.compile(rf"^{name}\.|(?<![\w./'\"-]){name}\.|\b(import|from)\s+{name}\b")
         for file, content in configs.items():
-            for text in _texts(content):
+            for text in config_texts(content):
                 if pattern.search(text):
                     found.setdefault(path.name, f"{text!r} in {file}")
     return found
-
-
-def _texts(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, Mapping):
-        for value in content.values():
-            yield from _texts(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _texts(value)

@@ -12,6 +12,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 from torch import nn
 
 from akd_monai.bundle._allowed import is_loading_argument, network_class
+from akd_monai.bundle._items import short
 from akd_monai.errors import InputError
 
 __all__ = ["Component", "read_plan"]
@@ -96,7 +97,7 @@ class _Reader:
 
     def _text(self, name: str, content: str) -> Any:
         if content.startswith(("$", "%")):
-            raise self._refusal(f"the expression {_short(content)} in {name!r}, which would run as code")
+            raise self._refusal(f"the expression {short(content)} in {name!r}, which would run as code")
         references = list(ReferenceResolver.match_refs_pattern(content))
         return self.item(references[0]) if references else content
 
@@ -113,13 +114,13 @@ class _Reader:
         network = network_class(target)
         if network is None:
             raise self._refusal(
-                f"the target {_short(target)} in {name!r}, which is no network class on the list of torch.nn, MONAI and "
+                f"the target {short(target)} in {name!r}, which is no network class on the list of torch.nn, MONAI and "
                 "akd_monai",
                 remedy="name one",
             )
         for key in content:
             if key.startswith("_") and key not in _KEYS:
-                raise self._refusal(f"{key!r} in {name!r}, which changes how {_short(target)} is run")
+                raise self._refusal(f"{key!r} in {name!r}, which changes how {short(target)} is run")
         values = dict(self._parts(name, content))
         self._check_loading(name, values)
         disabled = values.get("_disabled_", False)
@@ -144,8 +145,3 @@ class _Reader:
 
     def _refusal(self, what: str, remedy: str = "write a plain value") -> InputError:
         return InputError(f"{self._where} has {what}", remedy=remedy, code="untrusted")
-
-
-def _short(value: object) -> str:
-    written = repr(value)
-    return written if len(written) <= 120 else f"{written[:117]}..."

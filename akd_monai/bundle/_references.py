@@ -14,6 +14,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 
 from akd_monai.bundle._configs import merged_configs
 from akd_monai.bundle._installed import find_target, full_name
+from akd_monai.bundle._items import config_items
 from akd_monai.bundle._problems import Problem
 from akd_monai.bundle._resolved import resolved_config
 from akd_monai.errors import InputError, one_line
@@ -38,20 +39,13 @@ def config_problems(paths: Sequence[Path], metadata: Mapping[str, Any], locator:
     except InputError as error:
         yield Problem(error.what.removeprefix("it has "))
         return
-    for where, value in _items(parser.get(), ""):
+    for where, value in config_items(parser.get()):
         if isinstance(value, Mapping) and isinstance(value.get("_target_"), str):
             yield from _target_problems(where, value, locator, paths[0].parent.parent)
         elif isinstance(value, str) and not where.startswith("_meta_"):
             for reference in ReferenceResolver.match_refs_pattern(value):
                 if reference not in parser:
                     yield Problem(f"{where} refers to {reference!r}, which does not exist")
-
-
-def _items(content: Any, where: str) -> Iterator[tuple[str, Any]]:
-    yield where, content
-    if isinstance(content, (dict, list)):
-        for _, place, value in ReferenceResolver.iter_subconfigs(where, content):
-            yield from _items(value, place)
 
 
 def _target_problems(

@@ -13,6 +13,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from akd_monai.bundle._configs import config_path, merged_configs, with_common
+from akd_monai.bundle._items import config_items
 from akd_monai.bundle._resolved import resolved_config
 from akd_monai.errors import InputError
 
@@ -154,17 +155,6 @@ def components(config: StaticConfig) -> Iterator[tuple[str, Mapping[str, Any]]]:
         >>> list(components(config))
         [('a#0', {'_target_': 'Flipd', 'keys': 'image'})]
     """
-    yield from _components(config.parser.get(), "")
-
-
-def _components(content: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(content, Mapping):
-        if isinstance(content.get("_target_"), str):
-            yield place, content
-        parts: Any = content.items()
-    elif isinstance(content, list):
-        parts = enumerate(content)
-    else:
-        return
-    for name, part in parts:
-        yield from _components(part, f"{place}#{name}" if place else str(name))
+    for name, content in config_items(config.parser.get()):
+        if isinstance(content, Mapping) and isinstance(content.get("_target_"), str):
+            yield name.replace("::", "#"), content

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from monai.bundle import ConfigParser
 from monai.bundle.properties import TrainProperties
 from monai.utils import BundlePropertyConfig
 
+from akd_monai.bundle._items import config_items
 from akd_monai.errors import InputError, unknown_name
 
 __all__ = ["find_handlers", "find_run", "find_trainer", "has_id", "with_own_ids"]
@@ -40,7 +41,9 @@ def find_trainer(parser: ConfigParser) -> str:
     for name in (_USUAL, "trainer"):
         if has_id(parser, name):
             return _followed(parser, name)
-    found = [name for name, value in _mappings("", parser.get()) if "_target_" in value and value.keys() >= _ARGUMENTS]
+    mappings = [(name, value) for name, value in config_items(parser.get()) if isinstance(value, Mapping)]
+    known = [name for name, value in mappings if "_target_" in value and value.keys() >= _ARGUMENTS]
+    found = [name.replace("::", "#") for name in known]
     if len(found) == 1:
         return found[0]
     what = f"several trainers ({', '.join(found)})" if found else f"no trainer ({_USUAL} or trainer)"
@@ -147,14 +150,3 @@ def _starts(value: Any, trainer: str) -> bool:
     wanted = re.compile(rf"@{re.escape(trainer)}\s*\.\s*run\s*\(")
     texts = [text.replace("::", "#") for text in expressions if isinstance(text, str)]
     return any(wanted.search(text) for text in texts)
-
-
-def _mappings(place: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    elif isinstance(value, Mapping):
-        yield place, value
-    else:
-        return
-    for name, part in value.items():
-        yield from _mappings(f"{place}#{name}" if place else str(name), part)
