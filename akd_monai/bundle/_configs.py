@@ -71,7 +71,40 @@ def load_config(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         what = f"must hold a mapping at its top level, got {type(found).__name__}"
         raise InputError(what, where=str(path), remedy="correct or replace the file", code="yaml")
+    if _holds_itself(found):
+        what = "has an anchor that contains itself, which no program can read to its end"
+        raise InputError(what, where=str(path), remedy="correct or replace the file", code="yaml")
     return found
+
+
+def _holds_itself(content: Any) -> bool:
+    """Return whether a value stands somewhere below itself, as anchors of YAML can have it.
+
+    Example:
+        >>> shared = [1]
+        >>> _holds_itself({"a": shared, "b": [shared]})
+        False
+        >>> shared.append(shared)
+        >>> _holds_itself({"a": shared})
+        True
+    """
+    done: set[int] = set()
+    above: set[int] = set()
+    todo = [(content, False)]
+    while todo:
+        value, is_left = todo.pop()
+        if not isinstance(value, (dict, list)) or id(value) in done:
+            continue
+        if is_left:
+            above.discard(id(value))
+            done.add(id(value))
+            continue
+        if id(value) in above:
+            return True
+        above.add(id(value))
+        todo.append((value, True))
+        todo.extend((part, False) for part in (value.values() if isinstance(value, dict) else value))
+    return False
 
 
 def merged_configs(paths: Sequence[Path], metadata: Mapping[str, Any] | None = None) -> ConfigParser:
@@ -80,6 +113,9 @@ def merged_configs(paths: Sequence[Path], metadata: Mapping[str, Any] | None = N
     Raises:
         InputError: if a file is broken, or an overlay changes an id below one that does not exist.
     """
+    for path in paths:
+        if path.suffix.lower() != ".json":
+            load_config(path)
     parser = ConfigParser()
     try:
         with explained(paths):

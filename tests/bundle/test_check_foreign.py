@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from akd_monai.__main__ import main
-from akd_monai.bundle import check_bundle, find_code, find_problems
+from akd_monai.bundle import build_network, check_bundle, find_code, find_problems
 from akd_monai.bundle._problems import by_severity
 from akd_monai.errors import InputError
 
@@ -213,3 +213,18 @@ def test_no_mutation_of_a_bundle_ends_with_a_traceback(tmp_path):
             lines.append(str(error))
     assert len(lines) < 60
     assert not any("\n" in line for line in lines)
+
+
+@pytest.mark.parametrize("door", [find_problems, build_network])
+def test_a_yaml_that_contains_itself_is_one_line(tmp_path, door):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text('{"version": "0"}')
+    for name in ("train", "inference"):
+        (tmp_path / "configs" / f"{name}.yaml").write_text("a: &a\n  - *a\nnetwork_def:\n  _target_: UNet\n")
+    try:
+        said = " ".join(map(str, door(tmp_path)))
+    except InputError as error:
+        said = str(error)
+    assert "has an anchor that contains itself" in said
+    # a config that cannot be read runs nothing
+    assert find_code(tmp_path) == []
