@@ -94,6 +94,7 @@ _KINDS = {
     "epochs": _integer(1),
     "fold": _integer(0),
     "folds": _integer(2).or_none(),
+    "initial_weights": _PATH.or_none(),
     "iterations_per_checkpoint": _integer(1).or_none(),
     "lambda_affinity": _WEIGHT,
     "lambda_gram": _WEIGHT,
@@ -112,7 +113,8 @@ _KINDS = {
 }
 
 # ids that only overlays of this package have, so that they mean the same in every bundle
-_OVERLAY_IDS = tuple(name for name in _KINDS if name.startswith(("lambda_", "distillation_", "teacher_", "trust_")))
+_OVERLAY_STARTS = ("initial_weights", "lambda_", "distillation_", "teacher_", "trust_")
+_OVERLAY_IDS = tuple(name for name in _KINDS if name.startswith(_OVERLAY_STARTS))
 # what a command line makes of JSON's null
 _NULL = "null"
 

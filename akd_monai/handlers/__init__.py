@@ -12,6 +12,7 @@ from akd_monai.handlers.checkpoint import ResumableCheckpoint
 from akd_monai.handlers.finite import FiniteLoss
 from akd_monai.handlers.first_batch import FirstBatch
 from akd_monai.handlers.history import History, read_history
+from akd_monai.handlers.initial_weights import InitialWeights
 from akd_monai.handlers.load_weights import LoadWeights
 from akd_monai.handlers.loss_terms import LossTerms
 from akd_monai.handlers.mlflow_tracker import MLflowTracker
@@ -28,6 +29,7 @@ __all__ = [
     "FiniteLoss",
     "FirstBatch",
     "History",
+    "InitialWeights",
     "KeyedRandomness",
     "LoadWeights",
     "LossTerms",

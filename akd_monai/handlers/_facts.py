@@ -20,6 +20,7 @@ from akd_monai.handlers._data_facts import DataFacts
 from akd_monai.handlers._describe import describe, weights_digest
 from akd_monai.handlers._events import attached_handlers, validators_of
 from akd_monai.handlers.best_model import SaveBestModel
+from akd_monai.handlers.initial_weights import InitialWeights
 from akd_monai.handlers.randomness import KeyedRandomness
 from akd_monai.networks import unwrap
 
@@ -138,8 +139,11 @@ def _trainer(engine: SupervisedTrainer) -> dict[str, Any]:
     handlers = attached_handlers(engine)
     seeds = [handler.seed for handler in handlers if isinstance(handler, KeyedRandomness)]
     head = getattr(engine, "student_head", None)
+    initial = [handler.sha256() for handler in handlers if isinstance(handler, InitialWeights)]
     return {
         **({} if head is None else {"student_head": head}),
+        # only where there are some, so that a run of an earlier version is the same run
+        **({"initial_weights": initial[-1]} if initial else {}),
         "class": type(engine).__qualname__,
         "step": describe(engine._process_function),
         "prepare_batch": describe(engine.prepare_batch),
