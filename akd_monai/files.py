@@ -320,6 +320,10 @@ class FolderLock:
         stream.flush()
         self._stream = stream
 
+    def descriptors(self) -> list[int]:
+        """Return what a child process must inherit so that the lock is held until it has ended too; nothing without lock."""
+        return [] if self._stream is None else [self._stream.fileno()]
+
     def release(self) -> None:
         """Give the lock back; without one held, nothing happens."""
         if self._stream is not None:

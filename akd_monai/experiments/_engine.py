@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run cells in the order of what they need: everything that knows Parsl is in this module.
+
+On one machine Parsl's threads start the cells. With a machine file its pilot jobs do, on Slurm, PBS, Kubernetes and the
+like; names and options of that file are Parsl's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any
+
+from akd_monai.errors import InputError, check_mapping, one_line, unknown_name
+from akd_monai.experiments._cell_process import CellError, Devices, run_cell
+from akd_monai.experiments._plan.cell import Cell
+from akd_monai.files import read_json
+
+__all__ = ["machine_options", "run_cells"]
+
+_RETRIES = 20
+# Linux: what passes tasks on ends with the experiment; seconds after which workers and experiment give each other up
+_INTERCHANGE = ["setpriv", "--pdeathsig", "TERM", "interchange.py"]
+_HEARTBEAT = {"heartbeat_period": 10, "heartbeat_threshold": 40}
+
+Report = Callable[[Cell, float | BaseException], None]
+
+
+def run_cells(
+    cells: Sequence[Cell], folder: Path, report: Report, *, devices: Devices, machine: Mapping[str, Any] | None = None
+) -> dict[str, BaseException]:
+    """Run cells that are not done, each after all that it needs, and return the errors by name.
+
+    Args:
+        cells: in an order in which each comes after all that it needs; what is needed and not among them is done.
+        folder: of the experiment, for Parsl's own files.
+        report: called with each cell that has ended, and its seconds or its error, one call at a time.
+        devices: places of this machine; with ``machine`` they are not used.
+        machine: content of a machine file, see :func:`machine_options`.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, when every running cell has saved and ended.
+        InputError: if the options do not fit Parsl's classes.
+    """
+    from parsl import python_app
+    from parsl.dataflow.dflow import DataFlowKernel
+
+    futures: dict[str, Future[float]] = {}
+    with DataFlowKernel(_config(folder, devices.count, machine)) as kernel:
+        app = python_app(run_cell, data_flow_kernel=kernel)
+        try:
+            for cell in cells:
+                # Parsl waits for futures in `inputs`, and for those in no other list
+                needed = [futures[name] for name in cell.needs if name in futures]
+                futures[cell.name] = app(cell, devices if machine is None else None, inputs=needed)
+            _follow(cells, futures, report)
+        except BaseException:
+            devices.stop()
+            raise
+    errors = {name: future.exception() for name, future in futures.items()}
+    return {name: error for name, error in errors.items() if error is not None}
+
+
+def machine_options(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a machine file: ``{"provider": "SlurmProvider", "options": {...}, "executor": {...}}``.
+
+    Raises:
+        InputError: if it is no such file.
+        UnknownNameError: for a provider that Parsl does not have.
+    """
+    import parsl.providers
+
+    where = f"machine file {os.fspath(path)!r}"
+    content = check_mapping(where, read_json(path), ("provider", "options", "executor"))
+    known = [name for name in parsl.providers.__all__ if name.endswith("Provider")]
+    if content.get("provider") not in known:
+        raise unknown_name("provider", content.get("provider"), known, where=f"in {where}")
+    for name in ("options", "executor"):
+        if not isinstance(content.setdefault(name, {}), dict):
+            raise InputError(f"{name} must be an object", where=where)
+    return content
+
+
+def _follow(cells: Sequence[Cell], futures: Mapping[str, Future[float]], report: Report) -> None:
+    """Report every cell as it ends."""
+    waiting = {futures[cell.name]: cell for cell in cells}
+    while waiting:
+        # not for ever at once, so that Ctrl-C is heard
+        ended, _ = wait(waiting, timeout=1.0, return_when="FIRST_COMPLETED")
+        for future in ended:
+            error = future.exception()
+            report(waiting.pop(future), future.result() if error is None else error)
+
+
+def _config(folder: Path, places: int, machine: Mapping[str, Any] | None) -> Any:
+    from parsl.config import Config
+    from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
+
+    run_dir = str(folder / "parsl")
+    if machine is None:
+        threads = ThreadPoolExecutor(max_threads=places)
+        return Config(executors=[threads], run_dir=run_dir, strategy="none", initialize_logging=False)
+    import parsl.providers
+
+    # Parsl finds its helpers there
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    own = {"encrypted": False, **_HEARTBEAT}
+    if sys.platform == "linux":
+        own["interchange_launch_cmd"] = _INTERCHANGE
+    try:
+        provider = getattr(parsl.providers, machine["provider"])(**machine["options"])
+        pilot = HighThroughputExecutor(provider=provider, **{**own, **machine["executor"]})
+    except Exception as error:
+        raise InputError(f"the machine file does not fit Parsl: {one_line(error)}") from error
+    return Config(executors=[pilot], run_dir=run_dir, retries=_RETRIES, retry_handler=_cost, strategy="simple")
+
+
+def _cost(error: Exception, _: Any) -> float:
+    """Charge a lost worker one of many retries, and never repeat a command that failed by itself."""
+    return _RETRIES + 1.0 if isinstance(error, (CellError, InputError)) else 1.0

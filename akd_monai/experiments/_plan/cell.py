@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One command of an experiment, and how far it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from akd_monai.errors import InputError, unknown_name
+from akd_monai.files import read_json
+
+__all__ = ["Cell", "Kind", "chosen", "in_order", "is_done"]
+
+Kind = Literal["train", "distill", "test"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A command with a folder of its own; plain strings, so that it can be sent to another machine.
+
+    Args:
+        name: unique in its experiment, such as ``"train/HK/fold-0/enet/without/seed-0"``.
+        kind: what it does; cells of one kind take about the same time.
+        command: arguments after ``python``.
+        start_in: folder in which the command starts.
+        folder: where it writes: its record ``cell.json``, its log ``log.txt`` and all that the command makes.
+        result: file whose presence says that the cell is done; it is written atomically by the command, or else by the
+            engine after the command has ended with exit code 0.
+        needs: names of the cells that must be done before.
+        settings: JSON of what the experiment changes in the configs that the command reads.
+    """
+
+    name: str
+    kind: Kind
+    command: tuple[str, ...]
+    start_in: str
+    folder: str
+    result: str
+    needs: tuple[str, ...] = ()
+    settings: str = "{}"
+
+    def line(self) -> str:
+        """Return the cell as one line for a shell."""
+        return f"(cd {shlex.quote(self.start_in)} && python {shlex.join(self.command)})"
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same for a result of the cell to count, as it stands in the record."""
+        return {"cell": self.name, "command": list(self.command), "settings": json.loads(self.settings)}
+
+    @property
+    def record(self) -> Path:
+        """The file that says which command the cell was started with."""
+        return Path(self.folder) / "cell.json"
+
+
+def is_done(cell: Cell) -> bool:
+    """Return whether the result of a cell is there and complete.
+
+    Raises:
+        InputError: if the folder of the cell belongs to another command, or the result is damaged; nothing is then
+            overwritten or taken for a result of this experiment.
+    """
+    if cell.record.is_file():
+        before = read_json(cell.record, remedy="delete the cell's folder")
+        differing = _differing(before, cell.identity())
+        if differing:
+            raise InputError(
+                f"cell {cell.name} was run with another {', '.join(differing)}; delete {cell.folder!r} to run it again, or "
+                "choose another output_dir."
+            )
+    if not os.path.exists(cell.result):
+        return False
+    read_json(cell.result, remedy=f"delete {cell.folder!r}; the cell is then run again")
+    return True
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Name what differs: an argument of the command, or an id of the settings."""
+    known, current = before.get("settings", {}), now["settings"]
+    names = [name for name in sorted({*known, *current}) if known.get(name) != current.get(name)]
+    old, new = before.get("command", []), now["command"]
+    arguments = {argument.split("=")[0] for argument in set(old) ^ set(new)}
+    return [*sorted(arguments), *names] or (["command"] if old != new else [])
+
+
+def chosen(cells: Sequence[Cell], only: Iterable[str]) -> list[Cell]:
+    """Return the cells that match one of the patterns, and all that they need; every cell without patterns.
+
+    Raises:
+        UnknownNameError: for a pattern that matches no cell.
+
+    Example:
+        >>> cells = [Cell(n, "train", (), ".", n, f"{n}/r.json") for n in ("train/HK", "train/BMC")]
+        >>> [cell.name for cell in chosen(cells, ["*HK*"])]
+        ['train/HK']
+    """
+    patterns = list(only)
+    if not patterns:
+        return list(cells)
+    by_name = {cell.name: cell for cell in cells}
+    wanted: set[str] = set()
+    for pattern in patterns:
+        found = [name for name in by_name if fnmatchcase(name, pattern)]
+        if not found:
+            raise unknown_name("cell", pattern, by_name, remedy="A star stands for any characters")
+        wanted.update(found)
+    waiting = list(wanted)
+    while waiting:
+        needed = [name for name in by_name[waiting.pop()].needs if name not in wanted]
+        wanted.update(needed)
+        waiting += needed
+    return [cell for cell in cells if cell.name in wanted]
+
+
+def in_order(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells, if every one comes after all that it needs, and no two share a name or a folder.
+
+    Raises:
+        ValueError: otherwise; the plan is wrong then, not the user.
+    """
+    names: set[str] = set()
+    folders: set[str] = set()
+    result = []
+    for cell in cells:
+        missing = [need for need in cell.needs if need not in names]
+        if missing or cell.name in names or cell.folder in folders:
+            raise ValueError(f"cell {cell.name} comes twice, shares its folder, or comes before {missing}.")
+        names.add(cell.name)
+        folders.add(cell.folder)
+        result.append(cell)
+    return result

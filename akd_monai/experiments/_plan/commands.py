@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command of each kind of cell, in the words of ``python -m monai.bundle run``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from akd_monai.experiments._plan.cell import Cell, Kind
+from akd_monai.experiments._plan.matrix import TERMS, Matrix, Method, Network
+
+__all__ = ["Commands", "bundle_settings"]
+
+_RUN = ("-m", "monai.bundle", "run", "--config_file")
+_TRAIN = "configs/train.json"
+_DISTILL = "['configs/train.json','configs/distill.json']"
+_TEST = "['configs/train.json','configs/evaluate.json']"
+
+
+def bundle_settings(matrix: Matrix, network: Network) -> dict[str, Any]:
+    """Return the config ids that the experiment changes in the bundle of a network."""
+    settings = {**matrix.settings, **network.settings}
+    size = settings.get("spatial_size")
+    if size is not None:
+        for name in ("inputs#image", "outputs#pred"):
+            settings[f"network_data_format#{name}#spatial_shape"] = size
+    return settings
+
+
+class Commands:
+    """Makes cells below ``folder``: each starts in a bundle, ``bundles/NAME``, and writes to ``cells/NAME``.
+
+    Paths between the two are relative, so that the folder can be moved.
+
+    Args:
+        matrix: what the experiment's file says.
+        folder: of the experiment.
+    """
+
+    def __init__(self, matrix: Matrix, folder: Path) -> None:
+        self._matrix = matrix
+        self._folder = folder
+
+    def train(self, name: str, network: Network, role: str, **values: Any) -> Cell:
+        """Return the cell that trains a network with the task's loss alone."""
+        initial = values.pop("initial", None)
+        if initial is not None:
+            values["initial_weights"] = self._weights(initial, role, network)
+        needs = () if initial is None else (initial.name,)
+        return self._cell(f"train/{name}", "train", _TRAIN, network, role, values, needs)
+
+    def distill(self, name: str, network: Network, teacher: Network, trained: Cell, method: Method, **values: Any) -> Cell:
+        """Return the cell that trains a student by distillation from a trained teacher."""
+        off = {f"lambda_{term}": 0.0 for term in TERMS if term not in method.terms}
+        given = {
+            "teacher_bundle": f"../teacher-{teacher.name}",
+            "teacher_weights": self._weights(trained, "student", network),
+            **off,
+            **method.settings,
+            **values,
+        }
+        return self._cell(f"train/{name}", "distill", _DISTILL, network, "student", given, (trained.name,))
+
+    def test(self, name: str, trained: Cell, network: Network, role: str, **values: Any) -> Cell:
+        """Return the cell that evaluates what another cell has trained."""
+        given = {"ckpt_path": self._weights(trained, role, network), **values}
+        return self._cell(f"test/{name}", "test", _TEST, network, role, given, (trained.name,))
+
+    def _cell(
+        self, name: str, kind: Kind, config: str, network: Network, role: str, values: Mapping[str, Any], needs: Sequence[str]
+    ) -> Cell:
+        bundle = self._bundle(role, network)
+        folder = self._folder / "cells" / name
+        place = os.path.relpath(folder, bundle)
+        common = {
+            "dataset_dir": str(self._matrix.dataset_dir),
+            "ckpt_dir": f"{place}/models",
+            "output_dir": f"{place}/eval",
+        }
+        flags = [f"--{key}={_written(value)}" for key, value in {**common, **values}.items()]
+        return Cell(
+            name=name,
+            kind=kind,
+            command=(*_RUN, config, *flags),
+            start_in=str(bundle),
+            folder=str(folder),
+            result=str(folder / "result.json"),
+            needs=tuple(needs),
+            settings=json.dumps(bundle_settings(self._matrix, network), sort_keys=True),
+        )
+
+    def _bundle(self, role: str, network: Network) -> Path:
+        return self._folder / "bundles" / f"{role}-{network.name}"
+
+    def _weights(self, trained: Cell, role: str, network: Network) -> str:
+        return os.path.relpath(Path(trained.folder) / "models" / "model.pt", self._bundle(role, network))
+
+
+def _written(value: Any) -> str:
+    """Write a value as ``python -m monai.bundle`` reads it.
+
+    Example:
+        >>> _written(["HK"]), _written(None), _written(0.5), _written("cosine")
+        ("['HK']", '$None', '0.5', 'cosine')
+    """
+    if value is None:
+        return "$None"
+    return value if isinstance(value, str) else repr(value)

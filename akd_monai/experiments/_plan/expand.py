@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the file of an experiment to its cells: protocol × target × fold × teacher × student × method × seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from akd_monai.experiments._plan.cell import Cell, in_order
+from akd_monai.experiments._plan.commands import Commands
+from akd_monai.experiments._plan.matrix import Matrix, Network
+
+__all__ = ["expand"]
+
+_PARTS = (("train#dataset#data", "training"), ("validate#dataset#data", "validation"))
+
+
+def expand(matrix: Matrix, folder: Path) -> list[Cell]:
+    """Return the cells of an experiment in ``folder``, each after all that it needs.
+
+    A teacher is trained once for each target and seed, since no fold of the target changes its data; so is a student
+    that is pre-trained on the sources. Whatever learns at the target is trained once a fold; under ``loso`` there is
+    one fold, and nothing learns at the target.
+    """
+    cells: list[Cell] = []
+    for target in matrix.targets:
+        for seed in matrix.seeds:
+            cells += _Group(matrix, folder, target, seed).cells()
+    return in_order(cells)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """All cells of one target and seed."""
+
+    matrix: Matrix
+    folder: Path
+    target: str
+    seed: int
+
+    def cells(self) -> Iterator[Cell]:
+        teachers: dict[str, Cell] = {}
+        pretrained: dict[str, Cell] = {}
+        for teacher in self.matrix.teachers:
+            teachers[teacher.name] = self._at_sources("teacher", teacher)
+            yield teachers[teacher.name]
+            if "teacher_own_sites" in self.matrix.controls:
+                yield self._own_sites(teacher, teachers[teacher.name])
+        if "pretrained" in self.matrix.controls:
+            for student in self.matrix.students:
+                pretrained[student.name] = self._at_sources("student", student)
+                yield pretrained[student.name]
+        for fold in self.matrix.run_folds:
+            yield from self._teachers_in_fold(fold, teachers)
+            for student in self.matrix.students:
+                yield from self._students_in_fold(fold, student, teachers, pretrained)
+
+    @property
+    def _make(self) -> Commands:
+        return Commands(self.matrix, self.folder)
+
+    @property
+    def _sources(self) -> list[str]:
+        return [site for site in self.matrix.sites if site != self.target]
+
+    def _name(self, *parts: str) -> str:
+        return "/".join((self.target, *parts, f"seed-{self.seed}"))
+
+    def _at_sources(self, role: str, network: Network) -> Cell:
+        name = self._name(f"{role}-{network.name}", "sources")
+        return self._make.train(name, network, role, sites=self._sources, seed=self.seed)
+
+    def _own_sites(self, teacher: Network, trained: Cell) -> Cell:
+        # the split of a teacher has no test part: these are its validation cases
+        name = self._name(f"teacher-{teacher.name}", "own_sites")
+        return self._make.test(
+            name, trained, teacher, "teacher", sites=self._sources, seed=self.seed, part="validation"
+        )
+
+    def _learning(self, fold: int) -> dict[str, Any]:
+        """Return where the students learn."""
+        if self.matrix.protocol == "loso":
+            return {"sites": self._sources, "seed": self.seed}
+        return {"sites": [self.target], "folds": self.matrix.folds, "fold": fold, "seed": self.seed}
+
+    def _tested(self, fold: int) -> dict[str, Any]:
+        """Return where everything is tested."""
+        if self.matrix.protocol == "loso":
+            return {"sites": [self.target], "part": "all", "seed": self.seed}
+        return self._learning(fold)
+
+    def _teachers_in_fold(self, fold: int, trained: dict[str, Cell]) -> Iterator[Cell]:
+        for teacher in self.matrix.teachers:
+            place = (f"fold-{fold}", f"teacher-{teacher.name}")
+            if "teacher_zero_shot" in self.matrix.controls:
+                name = self._name(*place, "zero_shot")
+                yield self._make.test(name, trained[teacher.name], teacher, "teacher", **self._tested(fold))
+            if "teacher_at_target" in self.matrix.controls:
+                name = self._name(*place, "at_target")
+                cell = self._make.train(name, teacher, "teacher", **self._learning(fold))
+                yield from (cell, self._make.test(name, cell, teacher, "teacher", **self._tested(fold)))
+
+    def _students_in_fold(
+        self, fold: int, student: Network, teachers: dict[str, Cell], pretrained: dict[str, Cell]
+    ) -> Iterator[Cell]:
+        place = (f"fold-{fold}", f"student-{student.name}")
+        learning = self._learning(fold)
+        trained = {"without": self._make.train(self._name(*place, "without"), student, "student", **learning)}
+        if student.name in pretrained:
+            trained["pretrained"] = self._make.train(
+                self._name(*place, "pretrained"), student, "student", initial=pretrained[student.name], **learning
+            )
+        if "joint" in self.matrix.controls:
+            values = {**learning, **self._joint_data()}
+            trained["joint"] = self._make.train(self._name(*place, "joint"), student, "student", **values)
+        for teacher in self.matrix.teachers:
+            for method in self.matrix.methods:
+                row = f"{method.name}/{teacher.name}"
+                trained[row] = self._make.distill(
+                    self._name(*place, row), student, teacher, teachers[teacher.name], method, **learning
+                )
+        for row, cell in trained.items():
+            yield from (cell, self._make.test(self._name(*place, row), cell, student, "student", **self._tested(fold)))
+
+    def _joint_data(self) -> dict[str, str]:
+        """Return the cases of the sources, split as for a teacher, and those of the target, split in folds."""
+        here = "sites=@sites, seed=@seed, fold=@fold, folds=@folds"
+        there = f"sites={self._sources!r}, seed=@seed, folds=None"
+        data = {}
+        for name, part in _PARTS:
+            lists = (f"akd_monai.data.datalist(@dataset_dir, '{part}', {given})" for given in (there, here))
+            data[name] = f"${' + '.join(lists)}"
+        return data

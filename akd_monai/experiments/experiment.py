@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the matrix of an experiment: every cell once, in order, as many at a time as there are places."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from akd_monai.bundle import change_bundle, write_bundle
+from akd_monai.data.cases import read_cases
+from akd_monai.errors import InputError
+from akd_monai.experiments._cell_process import Devices
+from akd_monai.experiments._engine import machine_options, run_cells
+from akd_monai.experiments._plan.cell import Cell, chosen, is_done
+from akd_monai.experiments._plan.commands import bundle_settings
+from akd_monai.experiments._plan.expand import expand
+from akd_monai.experiments._plan.matrix import Matrix, Network, read_matrix
+from akd_monai.experiments._progress import Progress
+from akd_monai.experiments._steps import say
+from akd_monai.files import FolderLock, as_path, read_json, write_json
+
+__all__ = ["experiment_cells", "experiment_table", "run_experiment"]
+
+
+def run_experiment(
+    file: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str] | None = None,
+    *,
+    only: Sequence[str] = (),
+    gpus: Sequence[str] = (),
+    jobs: int = 1,
+    machine: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Run the cells of an experiment that are not done, and return its folder.
+
+    A cell is a command with a folder of its own. A teacher, and a control that others start from, is one cell that all
+    of them share. The same call again after Ctrl-C, a kill or an error runs what is not done; trainings resume from
+    their checkpoints.
+
+    Args:
+        file: the experiment, JSON with the keys ``protocol``, ``dataset_dir``, ``sites``, ``targets``, ``folds``,
+            ``run_folds``, ``seeds``, ``teachers``, ``students``, ``methods``, ``controls``, ``settings`` and ``name``.
+        output_dir: where everything is written; by default a folder beside the file, called as the file.
+        only: patterns of cell names, such as ``"*/HK/*"``; what these cells need is run as well.
+        gpus: names for ``CUDA_VISIBLE_DEVICES``, each of which takes one cell at a time; ``"0,1"`` in one name gives a
+            cell both.
+        jobs: how many cells run at the same time where no GPUs are given.
+        machine: JSON with a provider of Parsl and its options, for a cluster.
+
+    Raises:
+        InputError: for a mistake in the file, the data or the arguments, or if the folder is in use or holds cells of
+            another experiment.
+        UnknownNameError: for a name in the file, or a pattern, that does not exist.
+        KeyboardInterrupt: after Ctrl-C, when every running cell has saved.
+        SystemExit: with code 1, when a cell has failed.
+    """
+    matrix, folder = _opened(file, output_dir)
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise InputError(f"jobs must be an integer of at least 1, got {jobs!r}.")
+    if machine is not None and gpus:
+        raise InputError("gpus are of this machine and cannot be given with a machine file; name them in that file.")
+    options = None if machine is None else machine_options(machine)
+    read_cases(matrix.dataset_dir, list(matrix.sites))
+    cells = chosen(expand(matrix, folder), only)
+    with FolderLock(folder, remedy="wait until that experiment ends, or choose another output_dir"):
+        waiting = [cell for cell in cells if not is_done(cell)]
+        say(f"{len(cells) - len(waiting)} of {len(cells)} cells were done before")
+        if waiting:
+            _write_bundles(matrix, folder)
+            devices = Devices(folder, gpus, jobs)
+            progress = Progress(waiting, devices.count)
+            errors = run_cells(
+                waiting,
+                folder,
+                lambda cell, outcome: say(progress.ended(cell, outcome)),
+                devices=devices,
+                machine=options,
+            )
+            if errors:
+                say(f"{len(errors)} cells failed, or need one that did; the same command tries them again.")
+                sys.exit(1)
+    return folder
+
+
+def experiment_cells(
+    file: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None = None, *, only: Sequence[str] = ()
+) -> list[str]:
+    """Return the commands of an experiment, one a line, each after all that it needs, for another engine or a job array.
+
+    Args:
+        file: as for :func:`run_experiment`.
+        output_dir: likewise.
+        only: likewise.
+
+    Raises:
+        InputError: for a mistake in the file.
+        UnknownNameError: for a name in it, or a pattern, that does not exist.
+    """
+    matrix, folder = _opened(file, output_dir)
+    _write_bundles(matrix, folder)
+    return [cell.line() for cell in chosen(expand(matrix, folder), only)]
+
+
+def experiment_table(
+    file: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None = None, *, only: Sequence[str] = ()
+) -> list[tuple[str, bool]]:
+    """Return the name of every cell of an experiment and whether it is done; nothing is written.
+
+    Args:
+        file: as for :func:`run_experiment`.
+        output_dir: likewise.
+        only: likewise.
+
+    Raises:
+        InputError: for a mistake in the file, or a cell of another experiment in the folder.
+        UnknownNameError: for a name in the file, or a pattern, that does not exist.
+    """
+    matrix, folder = _opened(file, output_dir)
+    cells: list[Cell] = chosen(expand(matrix, folder), only)
+    return [(cell.name, is_done(cell)) for cell in cells]
+
+
+def _opened(file: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None) -> tuple[Matrix, Path]:
+    path = as_path(file, "file").resolve()
+    folder = path.with_suffix("") if output_dir is None else as_path(output_dir, "output_dir").resolve()
+    return read_matrix(path), folder
+
+
+def _write_bundles(matrix: Matrix, folder: Path) -> None:
+    """Write the bundle of every network once, with the settings of the experiment in its configs."""
+    for role, networks in (("teacher", matrix.teachers), ("student", matrix.students)):
+        for network in networks:
+            _write_bundle(matrix, network, folder / "bundles" / f"{role}-{network.name}")
+
+
+def _write_bundle(matrix: Matrix, network: Network, root: Path) -> None:
+    wanted = {"bundle": network.bundle, "settings": bundle_settings(matrix, network)}
+    record = root.with_name(f"{root.name}.json")
+    if record.is_file() and read_json(record) == wanted:
+        # a cell that an earlier run has left on a cluster may be reading it
+        return
+    write_bundle(network.bundle, root)
+    change_bundle(root, wanted["settings"])
+    write_json(record, wanted)

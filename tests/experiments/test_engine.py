@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine with cells of a moment: order, places, failures, Ctrl-C, and kills of the experiment at random moments."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import fake_cells
+import pytest
+
+from akd_monai.errors import InputError, UnknownNameError
+from akd_monai.experiments._cell_process import CellError, Devices, StoppedError, run_cell
+from akd_monai.experiments._engine import _cost, machine_options, run_cells
+from akd_monai.files import FolderLock
+
+pytest.importorskip("parsl", reason="the engine of experiments is Parsl")
+GPUS = ["0", "1"]
+NAMES = {*fake_cells.TEACHERS, *(f"{s}-{t}" for s in fake_cells.STUDENTS for t in fake_cells.TEACHERS)}
+
+
+def events(folder):
+    path = folder / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def counts(folder, event):
+    return Counter(entry["cell"] for entry in events(folder) if entry["event"] == event)
+
+
+def run_all(folder, cells, **options):
+    ended = []
+    options.setdefault("devices", Devices(folder, GPUS))
+    errors = run_cells(cells, folder, lambda cell, outcome: ended.append((cell.name, outcome)), **options)
+    return ended, errors
+
+
+def test_every_cell_runs_once_after_its_needs_and_never_two_on_a_device(tmp_path):
+    ended, errors = run_all(tmp_path, fake_cells.graph(tmp_path, 0.1))
+    assert errors == {}
+    assert counts(tmp_path, "end") == dict.fromkeys(NAMES, 1)
+    assert counts(tmp_path, "MISSING") == counts(tmp_path, "COLLISION") == {}
+    assert {entry["device"] for entry in events(tmp_path)} == set(GPUS)
+    assert sorted(name for name, _ in ended) == sorted(NAMES)
+    assert all(outcome >= 0.1 for _, outcome in ended)
+
+
+def test_a_failed_cell_stops_what_needs_it_and_nothing_else(tmp_path):
+    (tmp_path / "fail-t1").touch()
+    _, errors = run_all(tmp_path, fake_cells.graph(tmp_path, 0.0))
+    assert set(errors) == {"t1", "enet-t1", "erfnet-t1", "espnet-t1"}
+    assert isinstance(errors["t1"], CellError)
+    assert str(errors["t1"]) == f"t1 ended with exit code 1; see {tmp_path / 't1' / 'log.txt'}"
+    assert "this cell fails" in (tmp_path / "t1" / "log.txt").read_text()
+    assert set(counts(tmp_path, "end")) == {name for name in NAMES if name.endswith("t2")}
+
+
+def test_a_cell_that_became_done_meanwhile_is_not_run(tmp_path):
+    cell = fake_cells.make(tmp_path, "t1", 0.0)
+    assert run_cell(cell, Devices(tmp_path)) > 0
+    assert run_cell(cell, Devices(tmp_path)) == 0
+    assert counts(tmp_path, "end") == {"t1": 1}
+
+
+def test_the_engine_writes_the_result_of_a_command_that_writes_none(tmp_path):
+    place = tmp_path / "plain"
+    cell = fake_cells.Cell("plain", "train", ("-c", "pass"), str(tmp_path), str(place), str(place / "result.json"))
+    run_cell(cell, Devices(tmp_path))
+    assert json.loads((place / "result.json").read_text())["cell"] == "plain"
+
+
+def test_a_cell_of_another_command_is_refused_by_name(tmp_path):
+    run_cell(fake_cells.make(tmp_path, "t1", 0.0), Devices(tmp_path))
+    with pytest.raises(InputError, match=r"cell t1 was run with another 0\.0, 0\.1; delete '.*t1' to run it again"):
+        run_cell(fake_cells.make(tmp_path, "t1", 0.1), Devices(tmp_path))
+
+
+def test_a_damaged_result_is_refused(tmp_path):
+    cell = fake_cells.make(tmp_path, "t1", 0.0)
+    run_cell(cell, Devices(tmp_path))
+    (tmp_path / "t1" / "result.json").write_text('{"cell": ')
+    with pytest.raises(InputError, match=r"result\.json: is no valid JSON .*delete '.*t1'; the cell is then run again"):
+        run_cell(cell, Devices(tmp_path))
+
+
+def test_a_device_is_free_only_when_the_last_process_of_a_cell_has_ended(tmp_path):
+    """A worker process that outlives its cell keeps the device, so that the next cell waits for it."""
+    worker = "import time; time.sleep(1.5); open('worker-ended', 'w').close()"
+    start = f"import os, subprocess, sys; subprocess.Popen([sys.executable, '-c', {worker!r}], close_fds=False)"
+    ask = "import pathlib; pathlib.Path('seen').write_text(str(pathlib.Path('worker-ended').exists()))"
+    devices = Devices(tmp_path, ["0"])
+    for name, code in (("first", start), ("second", ask)):
+        place = tmp_path / name
+        run_cell(
+            fake_cells.Cell(name, "train", ("-c", code), str(tmp_path), str(place), str(place / "result.json")), devices
+        )
+    assert (tmp_path / "seen").read_text() == "True"
+
+
+def test_after_a_stop_nothing_starts(tmp_path):
+    devices = Devices(tmp_path)
+    devices.stop()
+    with pytest.raises(StoppedError):
+        run_cell(fake_cells.make(tmp_path, "t1", 0.0), devices)
+    assert events(tmp_path) == []
+
+
+def start_driver(folder, seconds):
+    command = [sys.executable, fake_cells.__file__, "drive", str(folder), ",".join(GPUS), str(seconds)]
+    with open(folder / "driver.txt", "ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def wait_for(folder, count, process):
+    """Wait until so many cells have started."""
+    give_up = time.monotonic() + 120
+    while sum(counts(folder, "start").values()) < count and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+
+
+def wait_until_gone(pids):
+    give_up = time.monotonic() + 10
+    while time.monotonic() < give_up:
+        left = [pid for pid in pids if os.path.exists(f"/proc/{pid}") and not is_zombie(pid)]
+        if not left:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"cells outlived the experiment: {left}")
+
+
+def is_zombie(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            return stream.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_kills_at_random_moments_repeat_nothing_and_lose_nothing(tmp_path):
+    chance = random.Random(14)
+    for _ in range(6):
+        driver = start_driver(tmp_path, 0.4)
+        before = sum(counts(tmp_path, "start").values())
+        wait_for(tmp_path, before + 1, driver)
+        time.sleep(chance.uniform(0.0, 0.5))
+        driver.kill()
+        driver.wait()
+        wait_until_gone({entry["pid"] for entry in events(tmp_path)})
+    last = start_driver(tmp_path, 0.0)
+    # other seconds are another command, and are refused for what is done
+    assert last.wait(timeout=120) != 0
+    assert start_driver(tmp_path, 0.4).wait(timeout=120) == 0
+    results = {name for name in NAMES if json.loads((tmp_path / name / "result.json").read_text()) == {"cell": name}}
+    assert results == NAMES
+    assert max(counts(tmp_path, "end").values()) == 1
+    assert counts(tmp_path, "MISSING") == counts(tmp_path, "COLLISION") == {}
+    assert sum(counts(tmp_path, "start").values()) > len(NAMES), "no kill has hit a running cell"
+
+
+@pytest.mark.slow
+def test_ctrl_c_lets_running_cells_save_and_starts_no_other(tmp_path):
+    driver = start_driver(tmp_path, 30.0)
+    wait_for(tmp_path, 2, driver)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=60) != 0
+    assert counts(tmp_path, "stopped") == {"t1": 1, "t2": 1}
+    assert set(counts(tmp_path, "start")) == {"t1", "t2"}
+    assert counts(tmp_path, "end") == {}
+
+
+def test_a_second_experiment_in_the_folder_is_refused(tmp_path):
+    with FolderLock(tmp_path):
+        driver = start_driver(tmp_path, 0.0)
+        assert driver.wait(timeout=120) != 0
+    assert f"is in use by process {os.getpid()}" in (tmp_path / "driver.txt").read_text()
+    assert events(tmp_path) == []
+
+
+def test_a_machine_file_is_checked(tmp_path):
+    path = tmp_path / "slurm.json"
+    path.write_text('{"provider": "SlurmProvider", "options": {"partition": "gpu"}}')
+    assert machine_options(path) == {"provider": "SlurmProvider", "options": {"partition": "gpu"}, "executor": {}}
+    path.write_text('{"provider": "SlurmProvder"}')
+    with pytest.raises(UnknownNameError, match=r"unknown provider 'SlurmProvder' .*Did you mean 'SlurmProvider'"):
+        machine_options(path)
+    path.write_text('{"provider": "SlurmProvider", "option": {}}')
+    with pytest.raises(UnknownNameError, match="unknown entry 'option' of machine file .*Did you mean 'options'"):
+        machine_options(path)
+
+
+def test_options_that_the_provider_does_not_have_are_said(tmp_path):
+    machine = {"provider": "SlurmProvider", "options": {"partitoin": "gpu"}, "executor": {}}
+    with pytest.raises(InputError, match="the machine file does not fit Parsl: .*partitoin"):
+        run_all(tmp_path, fake_cells.graph(tmp_path, 0.0), machine=machine)
+
+
+def test_a_lost_worker_is_tried_again_and_a_failed_command_is_not():
+    assert 20 * _cost(RuntimeError("manager lost"), None) <= 20
+    assert _cost(CellError("t1", 1, "log.txt"), None) > 20
