@@ -16,7 +16,7 @@ __all__ = ["argument_help", "overview", "verb_help"]
 _COMMAND = "python -m akd_monai"
 _WIDTH = 110
 _GROUPS = {
-    "Try it": ("demo", "report"),
+    "Try it": ("demo", "experiment", "report"),
     "Data": ("phantom", "prepare", "verify"),
     "Bundles": ("distill", "evaluate", "send", "profile", "check", "label", "new_bundle", "assemble"),
 }

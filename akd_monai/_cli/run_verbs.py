@@ -1,11 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verbs about runs that are over."""
+"""Verbs about many runs, and about runs that are over."""
 
 from __future__ import annotations
 
-from akd_monai._cli.door import verb
+from akd_monai._cli.door import Names, names, verb
 
-__all__ = ["send"]
+__all__ = ["experiment", "send"]
+
+
+@verb("akd_monai.experiments:run_experiment")
+def experiment(  # noqa: D417 - the public function documents the others
+    file: str,
+    output_dir: str | None = None,
+    list: bool = False,  # noqa: A002 - the flag's name
+    dry_run: bool = False,
+    only: Names = None,
+    gpus: Names = None,
+    jobs: int = 1,
+    machine: str | None = None,
+) -> str:
+    """Run the matrix of an experiment: teachers, students, methods and controls at every site.
+
+    Example: python -m akd_monai experiment table2.json --gpus 0,1
+
+    Args:
+        list: print the commands, one a line, and run nothing.
+        dry_run: print the cells and which are done, and run nothing.
+    """
+    from akd_monai.experiments import experiment_cells, experiment_table, run_experiment
+
+    patterns = names(only)
+    if list:
+        return "\n".join(experiment_cells(file, output_dir, only=patterns))
+    if dry_run:
+        table = experiment_table(file, output_dir, only=patterns)
+        lines = [f"{'done' if done else 'to do':6}{name}" for name, done in table]
+        return "\n".join([*lines, f"{sum(done for _, done in table)} of {len(table)} cells are done"])
+    folder = run_experiment(file, output_dir, only=patterns, gpus=names(gpus), jobs=jobs, machine=machine)
+    return f"Written: {folder}"
 
 
 @verb("akd_monai.handlers:send_spooled")

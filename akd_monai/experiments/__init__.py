@@ -12,6 +12,7 @@ from akd_monai._lazy import lazy_names
 
 if TYPE_CHECKING:
     from akd_monai.experiments.demo import run_demo
+    from akd_monai.experiments.experiment import experiment_cells, experiment_table, run_experiment
     from akd_monai.experiments.report import rebuild_report, render_page, write_report
     from akd_monai.experiments.results import Results, case_key, read_case_rows, read_results, write_results
     from akd_monai.experiments.settings import DemoSettings
@@ -23,6 +24,8 @@ __all__ = [
     "Results",
     "Summary",
     "case_key",
+    "experiment_cells",
+    "experiment_table",
     "holm",
     "paired_difference",
     "read_case_rows",
@@ -30,6 +33,7 @@ __all__ = [
     "rebuild_report",
     "render_page",
     "run_demo",
+    "run_experiment",
     "summarize",
     "write_report",
     "write_results",
@@ -41,6 +45,8 @@ _HOMES = {
     "Results": "results",
     "Summary": "statistics",
     "case_key": "results",
+    "experiment_cells": "experiment",
+    "experiment_table": "experiment",
     "holm": "statistics",
     "paired_difference": "statistics",
     "read_case_rows": "results",
@@ -48,6 +54,7 @@ _HOMES = {
     "rebuild_report": "report",
     "render_page": "report",
     "run_demo": "demo",
+    "run_experiment": "experiment",
     "summarize": "statistics",
     "write_report": "report",
     "write_results": "results",

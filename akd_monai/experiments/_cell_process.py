@@ -106,7 +106,9 @@ class Devices:
         """Whether the experiment was stopped."""
         return self._stopped
 
-    def _start(self, command: Sequence[str], start_in: str, log: IO[bytes], place: int, held: list[int]) -> Any:
+    def _start(
+        self, command: Sequence[str], start_in: str, log: IO[bytes], place: int, held: list[int]
+    ) -> subprocess.Popen[bytes]:
         visible = {"CUDA_VISIBLE_DEVICES": self._gpus[place]} if place in self._gpus else {}
         with self._lock:
             if self._stopped:

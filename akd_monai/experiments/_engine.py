@@ -7,6 +7,7 @@ like; names and options of that file are Parsl's own.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +15,11 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
-from akd_monai.errors import InputError, check_mapping, one_line, unknown_name
+from akd_monai.errors import InputError, one_line, unknown_name
 from akd_monai.experiments._cell_process import CellError, Devices, run_cell
 from akd_monai.experiments._plan.cell import Cell
-from akd_monai.files import read_json
 
-__all__ = ["machine_options", "run_cells"]
+__all__ = ["run_cells"]
 
 _RETRIES = 20
 # Linux: what passes tasks on ends with the experiment; seconds after which workers and experiment give each other up
@@ -39,15 +39,18 @@ def run_cells(
         folder: of the experiment, for Parsl's own files.
         report: called with each cell that has ended, and its seconds or its error, one call at a time.
         devices: places of this machine; with ``machine`` they are not used.
-        machine: content of a machine file, see :func:`machine_options`.
+        machine: content of a machine file, see :func:`~akd_monai.experiments._plan.machine.read_machine`.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, when every running cell has saved and ended.
         InputError: if the options do not fit Parsl's classes.
+        UnknownNameError: for a provider that Parsl does not have.
     """
     from parsl import python_app
     from parsl.dataflow.dflow import DataFlowKernel
 
+    # with a machine file its log is in a file below `folder`; a log of every state of every cell is not for the user
+    logging.getLogger("parsl").propagate = False
     futures: dict[str, Future[float]] = {}
     with DataFlowKernel(_config(folder, devices.count, machine)) as kernel:
         app = python_app(run_cell, data_flow_kernel=kernel)
@@ -60,28 +63,8 @@ def run_cells(
         except BaseException:
             devices.stop()
             raise
-    errors = {name: future.exception() for name, future in futures.items()}
+    errors = {name: _error(future) for name, future in futures.items()}
     return {name: error for name, error in errors.items() if error is not None}
-
-
-def machine_options(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a machine file: ``{"provider": "SlurmProvider", "options": {...}, "executor": {...}}``.
-
-    Raises:
-        InputError: if it is no such file.
-        UnknownNameError: for a provider that Parsl does not have.
-    """
-    import parsl.providers
-
-    where = f"machine file {os.fspath(path)!r}"
-    content = check_mapping(where, read_json(path), ("provider", "options", "executor"))
-    known = [name for name in parsl.providers.__all__ if name.endswith("Provider")]
-    if content.get("provider") not in known:
-        raise unknown_name("provider", content.get("provider"), known, where=f"in {where}")
-    for name in ("options", "executor"):
-        if not isinstance(content.setdefault(name, {}), dict):
-            raise InputError(f"{name} must be an object", where=where)
-    return content
 
 
 def _follow(cells: Sequence[Cell], futures: Mapping[str, Future[float]], report: Report) -> None:
@@ -91,8 +74,18 @@ def _follow(cells: Sequence[Cell], futures: Mapping[str, Future[float]], report:
         # not for ever at once, so that Ctrl-C is heard
         ended, _ = wait(waiting, timeout=1.0, return_when="FIRST_COMPLETED")
         for future in ended:
-            error = future.exception()
+            error = _error(future)
             report(waiting.pop(future), future.result() if error is None else error)
+
+
+def _error(future: Future[float]) -> BaseException | None:
+    """Return why a cell has no result; for one that was never started, that of the cell that it needs."""
+    from parsl.dataflow.errors import DependencyError
+
+    error = future.exception()
+    if not isinstance(error, DependencyError):
+        return error
+    return RuntimeError(f"not run, for want of what it needs: {error.__cause__}")
 
 
 def _config(folder: Path, places: int, machine: Mapping[str, Any] | None) -> Any:
@@ -105,9 +98,12 @@ def _config(folder: Path, places: int, machine: Mapping[str, Any] | None) -> Any
         return Config(executors=[threads], run_dir=run_dir, strategy="none", initialize_logging=False)
     import parsl.providers
 
+    known = [name for name in parsl.providers.__all__ if name.endswith("Provider")]
+    if machine["provider"] not in known:
+        raise unknown_name("provider", machine["provider"], known, where="in the machine file")
     # Parsl finds its helpers there
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    own = {"encrypted": False, **_HEARTBEAT}
+    own: dict[str, Any] = {"encrypted": False, **_HEARTBEAT}
     if sys.platform == "linux":
         own["interchange_launch_cmd"] = _INTERCHANGE
     try:

@@ -12,10 +12,11 @@ from akd_monai.bundle import change_bundle, write_bundle
 from akd_monai.data.cases import read_cases
 from akd_monai.errors import InputError
 from akd_monai.experiments._cell_process import Devices
-from akd_monai.experiments._engine import machine_options, run_cells
+from akd_monai.experiments._engine import run_cells
 from akd_monai.experiments._plan.cell import Cell, chosen, is_done
 from akd_monai.experiments._plan.commands import bundle_settings
 from akd_monai.experiments._plan.expand import expand
+from akd_monai.experiments._plan.machine import read_machine
 from akd_monai.experiments._plan.matrix import Matrix, Network, read_matrix
 from akd_monai.experiments._progress import Progress
 from akd_monai.experiments._steps import say
@@ -61,7 +62,7 @@ def run_experiment(
         raise InputError(f"jobs must be an integer of at least 1, got {jobs!r}.")
     if machine is not None and gpus:
         raise InputError("gpus are of this machine and cannot be given with a machine file; name them in that file.")
-    options = None if machine is None else machine_options(machine)
+    options = None if machine is None else read_machine(machine)
     read_cases(matrix.dataset_dir, list(matrix.sites))
     cells = chosen(expand(matrix, folder), only)
     with FolderLock(folder, remedy="wait until that experiment ends, or choose another output_dir"):
@@ -136,11 +137,12 @@ def _write_bundles(matrix: Matrix, folder: Path) -> None:
 
 
 def _write_bundle(matrix: Matrix, network: Network, root: Path) -> None:
-    wanted = {"bundle": network.bundle, "settings": bundle_settings(matrix, network)}
+    settings = bundle_settings(matrix, network)
+    wanted = {"bundle": network.bundle, "settings": settings}
     record = root.with_name(f"{root.name}.json")
     if record.is_file() and read_json(record) == wanted:
         # a cell that an earlier run has left on a cluster may be reading it
         return
     write_bundle(network.bundle, root)
-    change_bundle(root, wanted["settings"])
+    change_bundle(root, settings)
     write_json(record, wanted)

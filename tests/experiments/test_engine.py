@@ -17,7 +17,9 @@ import pytest
 
 from akd_monai.errors import InputError, UnknownNameError
 from akd_monai.experiments._cell_process import CellError, Devices, StoppedError, run_cell
-from akd_monai.experiments._engine import _cost, machine_options, run_cells
+from akd_monai.experiments._engine import _cost, run_cells
+from akd_monai.experiments._plan.machine import read_machine
+from akd_monai.experiments._progress import Progress
 from akd_monai.files import FolderLock
 
 pytest.importorskip("parsl", reason="the engine of experiments is Parsl")
@@ -56,6 +58,7 @@ def test_a_failed_cell_stops_what_needs_it_and_nothing_else(tmp_path):
     _, errors = run_all(tmp_path, fake_cells.graph(tmp_path, 0.0))
     assert set(errors) == {"t1", "enet-t1", "erfnet-t1", "espnet-t1"}
     assert isinstance(errors["t1"], CellError)
+    assert str(errors["enet-t1"]).startswith("not run, for want of what it needs: t1 ended with exit code 1")
     assert str(errors["t1"]) == f"t1 ended with exit code 1; see {tmp_path / 't1' / 'log.txt'}"
     assert "this cell fails" in (tmp_path / "t1" / "log.txt").read_text()
     assert set(counts(tmp_path, "end")) == {name for name in NAMES if name.endswith("t2")}
@@ -109,6 +112,19 @@ def test_after_a_stop_nothing_starts(tmp_path):
     with pytest.raises(StoppedError):
         run_cell(fake_cells.make(tmp_path, "t1", 0.0), devices)
     assert events(tmp_path) == []
+
+
+def test_the_time_left_is_that_of_cells_of_the_same_kind():
+    cells = [fake_cells.Cell(f"{kind}{n}", kind, (), "", "", "") for kind in ("train", "test") for n in range(4)]
+    progress = Progress(cells, 2)
+    assert progress.seconds_left() == 0
+    assert progress.ended(cells[0], 100.0) == "[1/8] train0: done in 100 s, about 6 min left"
+    # 3 x 100 s and 4 x 100 s, as nothing is known of tests, at 2 places
+    assert progress.seconds_left() == 350
+    progress.ended(cells[4], 10.0)
+    assert progress.seconds_left() == (3 * 100 + 3 * 10) / 2
+    assert progress.ended(cells[1], CellError("train1", 1, "log.txt")).startswith("[3/8] train1: FAILED, train1 ended")
+    assert progress.seconds_left() == (2 * 100 + 3 * 10) / 2
 
 
 def start_driver(folder, seconds):
@@ -187,18 +203,24 @@ def test_a_second_experiment_in_the_folder_is_refused(tmp_path):
 def test_a_machine_file_is_checked(tmp_path):
     path = tmp_path / "slurm.json"
     path.write_text('{"provider": "SlurmProvider", "options": {"partition": "gpu"}}')
-    assert machine_options(path) == {"provider": "SlurmProvider", "options": {"partition": "gpu"}, "executor": {}}
-    path.write_text('{"provider": "SlurmProvder"}')
-    with pytest.raises(UnknownNameError, match=r"unknown provider 'SlurmProvder' .*Did you mean 'SlurmProvider'"):
-        machine_options(path)
+    assert read_machine(path) == {"provider": "SlurmProvider", "options": {"partition": "gpu"}, "executor": {}}
+    path.write_text('{"options": {}}')
+    with pytest.raises(InputError, match="has no provider; name one of Parsl"):
+        read_machine(path)
     path.write_text('{"provider": "SlurmProvider", "option": {}}')
-    with pytest.raises(UnknownNameError, match="unknown entry 'option' of machine file .*Did you mean 'options'"):
-        machine_options(path)
+    with pytest.raises(UnknownNameError, match=r"unknown entry 'option' of machine file .*Did you mean 'options'"):
+        read_machine(path)
+
+
+def test_a_provider_that_parsl_does_not_have_is_said(tmp_path):
+    machine = {"provider": "SlurmProvder", "options": {}, "executor": {}}
+    with pytest.raises(UnknownNameError, match=r"unknown provider 'SlurmProvder' .*Did you mean 'SlurmProvider'"):
+        run_all(tmp_path, fake_cells.graph(tmp_path, 0.0), machine=machine)
 
 
 def test_options_that_the_provider_does_not_have_are_said(tmp_path):
     machine = {"provider": "SlurmProvider", "options": {"partitoin": "gpu"}, "executor": {}}
-    with pytest.raises(InputError, match="the machine file does not fit Parsl: .*partitoin"):
+    with pytest.raises(InputError, match=r"the machine file does not fit Parsl: .*partitoin"):
         run_all(tmp_path, fake_cells.graph(tmp_path, 0.0), machine=machine)
 
 

@@ -39,7 +39,9 @@ def kinds(cells):
 
 
 def flags(cell):
-    return dict(argument[2:].split("=", 1) for argument in cell.command if argument.startswith("--") and "=" in argument)
+    return dict(
+        argument[2:].split("=", 1) for argument in cell.command if argument.startswith("--") and "=" in argument
+    )
 
 
 # teachers 2 x 6 sites = 12, whatever the folds. Each fold and site: 3 plain and 2 x 3 distilled students, each tested.
@@ -135,7 +137,7 @@ def test_terms_that_a_method_leaves_out_have_no_weight(tmp_path):
 
 
 def test_the_joint_student_learns_from_both_parts(tmp_path):
-    """The expression, read by MONAI's parser with a list in place of files: five sources without folds, the target in folds."""
+    """The expression, read by MONAI's parser: five sources without folds, the target in folds."""
     cells = planned(tmp_path, targets=["HK"], controls=["joint"])
     cell = next(cell for cell in cells if "/joint/" in cell.name and cell.kind == "train")
     expression = flags(cell)["train#dataset#data"].replace("akd_monai.data.datalist", "dict")
@@ -182,7 +184,10 @@ MISTAKES = {
     "target": ({"targets": ["HKU"]}, "unknown target 'HKU' of experiment .*Did you mean 'HK'"),
     "term": ({"methods": {"a": {"terms": ["gramm"]}}}, "unknown term 'gramm' of method 'a'"),
     "control": ({"controls": ["zero"]}, "unknown control 'zero' under protocol 'cross_site'"),
-    "loso control": ({"protocol": "loso", "controls": ["pretrained"]}, "unknown control 'pretrained' under protocol 'loso'"),
+    "loso control": (
+        {"protocol": "loso", "controls": ["pretrained"]},
+        "unknown control 'pretrained' under protocol 'loso'",
+    ),
     "fold": ({"run_folds": [4]}, r"run_folds must be below folds = 4, got \[4\]"),
     "seeds": ({"seeds": [0, 0]}, "seeds must be different integers of at least 0"),
     "no data": ({"dataset_dir": None}, "has no dataset_dir"),

@@ -52,7 +52,9 @@ class Commands:
         needs = () if initial is None else (initial.name,)
         return self._cell(f"train/{name}", "train", _TRAIN, network, role, values, needs)
 
-    def distill(self, name: str, network: Network, teacher: Network, trained: Cell, method: Method, **values: Any) -> Cell:
+    def distill(
+        self, name: str, network: Network, teacher: Network, trained: Cell, method: Method, **values: Any
+    ) -> Cell:
         """Return the cell that trains a student by distillation from a trained teacher."""
         off = {f"lambda_{term}": 0.0 for term in TERMS if term not in method.terms}
         given = {
@@ -70,7 +72,14 @@ class Commands:
         return self._cell(f"test/{name}", "test", _TEST, network, role, given, (trained.name,))
 
     def _cell(
-        self, name: str, kind: Kind, config: str, network: Network, role: str, values: Mapping[str, Any], needs: Sequence[str]
+        self,
+        name: str,
+        kind: Kind,
+        config: str,
+        network: Network,
+        role: str,
+        values: Mapping[str, Any],
+        needs: Sequence[str],
     ) -> Cell:
         bundle = self._bundle(role, network)
         folder = self._folder / "cells" / name

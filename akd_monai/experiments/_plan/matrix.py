@@ -147,7 +147,7 @@ def _targets(given: Mapping[str, Any], sites: tuple[str, ...], where: str) -> tu
 
 def _networks(kind: str, given: Any, where: str) -> tuple[Network, ...]:
     """Read ``["enet"]``, or ``{"small": {"bundle": "enet", "settings": {...}}}``."""
-    entries = given if isinstance(given, Mapping) else dict.fromkeys(_names(kind, given, where), {})
+    entries = given if isinstance(given, Mapping) else {name: {} for name in _names(kind, given, where)}
     networks = []
     for name, entry in entries.items():
         values = check_mapping(f"{kind} {name!r} of {where}", entry, ("bundle", "settings"))
