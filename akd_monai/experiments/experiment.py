@@ -80,7 +80,7 @@ def run_experiment(
                 machine=options,
             )
             if errors:
-                say(f"{len(errors)} cells failed, or need one that did; the same command tries them again.")
+                say(f"{len(errors)} cells failed, or need one that did; the same command tries them again")
                 sys.exit(1)
     return folder
 

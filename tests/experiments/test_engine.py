@@ -44,11 +44,13 @@ def run_all(folder, cells, **options):
 
 
 def test_every_cell_runs_once_after_its_needs_and_never_two_on_a_device(tmp_path):
-    ended, errors = run_all(tmp_path, fake_cells.graph(tmp_path, 0.1))
+    # more places than teachers, so that a student could start at once
+    gpus = ["0", "1", "2", "3"]
+    ended, errors = run_all(tmp_path, fake_cells.graph(tmp_path, 0.1), devices=Devices(tmp_path, gpus))
     assert errors == {}
     assert counts(tmp_path, "end") == dict.fromkeys(NAMES, 1)
     assert counts(tmp_path, "MISSING") == counts(tmp_path, "COLLISION") == {}
-    assert {entry["device"] for entry in events(tmp_path)} == set(GPUS)
+    assert {entry["device"] for entry in events(tmp_path)} <= set(gpus)
     assert sorted(name for name, _ in ended) == sorted(NAMES)
     assert all(outcome >= 0.1 for _, outcome in ended)
 

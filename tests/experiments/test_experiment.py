@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The experiment around its engine: what is written, what is listed, what a second call does."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from akd_monai.__main__ import main
+from akd_monai.errors import InputError
+from akd_monai.experiments import experiment as module
+from akd_monai.experiments import experiment_cells, experiment_table, run_experiment
+from akd_monai.files import write_json
+
+MATRIX = {
+    "dataset_dir": "data",
+    "sites": ["RUNMC", "HK"],
+    "targets": ["HK"],
+    "run_folds": [0],
+    "teachers": {"light": {"bundle": "unetplusplus", "settings": {"network_def#features": [4, 4, 8, 8, 8]}}},
+    "students": ["enet"],
+    "settings": {"epochs": 3, "spatial_size": [32, 32]},
+}
+# teacher, zero-shot; plain student and distilled one, each trained and tested
+COUNT = 6
+
+
+@pytest.fixture
+def file(tmp_path):
+    for site in MATRIX["sites"]:
+        for number in range(2):
+            for suffix in ("", "_segmentation"):
+                path = tmp_path / "data" / site / f"Case{number:02}{suffix}.nii.gz"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+    return write_json(tmp_path / "small.json", MATRIX)
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Write the results of cells in place of running them; return the names of what was run."""
+    names = []
+
+    def run_cells(cells, folder, report, *, devices, machine):
+        for cell in cells:
+            write_json(cell.record, cell.identity())
+            write_json(cell.result, {"cell": cell.name})
+            names.append(cell.name)
+            report(cell, 1.0)
+        return {}
+
+    monkeypatch.setattr(module, "run_cells", run_cells)
+    return names
+
+
+def test_every_cell_is_run_once_and_a_second_call_runs_nothing(file, ran, capsys):
+    assert run_experiment(file) == file.with_suffix("")
+    assert len(ran) == len(set(ran)) == COUNT
+    run_experiment(file)
+    assert len(ran) == COUNT
+    shown = capsys.readouterr().out
+    assert "0 of 6 cells were done before" in shown
+    assert "[6/6] test/HK/fold-0/student-enet/distilled/light/seed-0: done in 1 s\n" in shown
+    assert "6 of 6 cells were done before" in shown
+
+
+def test_only_what_is_chosen_and_needed_is_run_and_the_table_says_so(file, ran):
+    run_experiment(file, only=["*/zero_shot/*"])
+    assert ran == ["train/HK/teacher-light/sources/seed-0", "test/HK/fold-0/teacher-light/zero_shot/seed-0"]
+    table = experiment_table(file)
+    assert len(table) == COUNT
+    assert [name for name, done in table if done] == ran
+
+
+def test_the_bundles_hold_the_settings_of_the_experiment(file, ran):
+    folder = run_experiment(file)
+    teacher = json.loads((folder / "bundles" / "teacher-light" / "configs" / "train.json").read_text())
+    student = json.loads((folder / "bundles" / "student-enet" / "configs" / "train.json").read_text())
+    assert teacher["network_def"]["features"] == [4, 4, 8, 8, 8]
+    assert (teacher["epochs"], student["epochs"], student["spatial_size"]) == (3, 3, [32, 32])
+    metadata = json.loads((folder / "bundles" / "student-enet" / "configs" / "metadata.json").read_text())
+    assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == [32, 32]
+
+
+def test_bundles_that_cells_may_be_reading_are_not_written_again(file, ran):
+    folder = run_experiment(file, only=["*/zero_shot/*"])
+    config = folder / "bundles" / "teacher-light" / "configs" / "train.json"
+    before = config.stat().st_mtime_ns
+    run_experiment(file)
+    assert config.stat().st_mtime_ns == before
+
+
+def test_other_settings_in_the_same_folder_are_refused(file, ran):
+    run_experiment(file)
+    write_json(file, {**MATRIX, "settings": {**MATRIX["settings"], "epochs": 4}})
+    with pytest.raises(InputError, match=r"cell train/HK/teacher-light/.* was run with another epochs"):
+        run_experiment(file)
+    # what is added beside the cells that are done is no other experiment
+    write_json(file, {**MATRIX, "methods": {"distilled": {}, "gram": {"terms": ["gram"]}}})
+    run_experiment(file)
+    assert len(ran) == COUNT + 2
+
+
+def test_the_list_can_be_run_by_a_shell(file):
+    lines = experiment_cells(file, only=["train/*"])
+    assert len(lines) == 3
+    words = shlex.split(lines[0].strip("()"))
+    assert words[0] == "cd"
+    assert (Path(words[1]) / "configs" / "train.json").is_file()
+    assert words[2:8] == ["&&", "python", "-m", "monai.bundle", "run", "--config_file"]
+    assert "--sites=['RUNMC']" in words
+
+
+def test_a_dry_run_writes_nothing(file, capsys):
+    main(["experiment", str(file), "--dry_run"])
+    shown = capsys.readouterr().out
+    assert shown.count("to do ") == COUNT
+    assert "0 of 6 cells are done" in shown
+    assert not file.with_suffix("").exists()
+
+
+def test_a_failed_cell_ends_the_command_with_code_1(file, monkeypatch, capsys):
+    monkeypatch.setattr(module, "run_cells", lambda cells, *_, **__: {cells[0].name: RuntimeError("no memory")})
+    with pytest.raises(SystemExit) as ending:
+        run_experiment(file)
+    assert ending.value.code == 1
+    assert "1 cells failed" in capsys.readouterr().out
+
+
+MISTAKES = {
+    "jobs": ({"jobs": 0}, "jobs must be an integer of at least 1, got 0"),
+    "gpus and machine": ({"gpus": ["0"], "machine": "slurm.json"}, "gpus are of this machine"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_said_before_anything_is_written(file, options, message):
+    with pytest.raises(InputError, match=message):
+        run_experiment(file, **options)
+    assert not file.with_suffix("").exists()
+
+
+def test_data_that_are_not_there_are_said_before_anything_is_written(file):
+    write_json(file, {**MATRIX, "dataset_dir": "elsewhere"})
+    with pytest.raises(InputError, match="elsewhere"):
+        run_experiment(file)
+    assert not file.with_suffix("").exists()
