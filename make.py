@@ -82,7 +82,9 @@ def main() -> None:
     if target == "demo":
         demo(arguments)
     elif target == "test":
-        call(str(PYTHON), "-m", "pytest", *arguments)
+        # most tests wait for a process that imports PyTorch and MONAI on one core: a worker for each core
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        call(str(PYTHON), "-m", "pytest", "-n", "auto", "--dist", "loadfile", *arguments)
     elif target == "lint":
         call(str(PYTHON), "-m", "ruff", "check", ".")
         call(str(PYTHON), "-m", "ruff", "format", "--check", ".")
