@@ -15,10 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-from akd_monai.experiments._plan.cell import Cell
+from akd_monai.experiments._plan.cell import Cell, Row
 
 TEACHERS = ("t1", "t2")
 STUDENTS = ("enet", "erfnet", "espnet")
+ROW = Row("HK", 0, "student", "enet", "without")
 
 
 def note(folder: Path, **event) -> None:
@@ -50,7 +51,7 @@ def cell(folder: Path, name: str, seconds: float, needs: list[str]) -> None:
 def make(folder: Path, name: str, seconds: float, needs: tuple[str, ...] = ()) -> Cell:
     command = (str(Path(__file__).resolve()), "cell", str(folder), name, str(seconds), *needs)
     place = folder / name
-    return Cell(name, "train", command, str(folder), str(place), str(place / "result.json"), needs)
+    return Cell(name, "train", ROW, command, str(folder), str(place), str(place / "result.json"), needs)
 
 
 def graph(folder: Path, seconds: float) -> list[Cell]:

@@ -75,7 +75,9 @@ def test_a_cell_that_became_done_meanwhile_is_not_run(tmp_path):
 
 def test_the_engine_writes_the_result_of_a_command_that_writes_none(tmp_path):
     place = tmp_path / "plain"
-    cell = fake_cells.Cell("plain", "train", ("-c", "pass"), str(tmp_path), str(place), str(place / "result.json"))
+    cell = fake_cells.Cell(
+        "plain", "train", fake_cells.ROW, ("-c", "pass"), str(tmp_path), str(place), str(place / "result.json")
+    )
     run_cell(cell, Devices(tmp_path))
     assert json.loads((place / "result.json").read_text())["cell"] == "plain"
 
@@ -103,7 +105,10 @@ def test_a_device_is_free_only_when_the_last_process_of_a_cell_has_ended(tmp_pat
     for name, code in (("first", start), ("second", ask)):
         place = tmp_path / name
         run_cell(
-            fake_cells.Cell(name, "train", ("-c", code), str(tmp_path), str(place), str(place / "result.json")), devices
+            fake_cells.Cell(
+                name, "train", fake_cells.ROW, ("-c", code), str(tmp_path), str(place), str(place / "result.json")
+            ),
+            devices,
         )
     assert (tmp_path / "seen").read_text() == "True"
 
@@ -117,7 +122,11 @@ def test_after_a_stop_nothing_starts(tmp_path):
 
 
 def test_the_time_left_is_that_of_cells_of_the_same_kind():
-    cells = [fake_cells.Cell(f"{kind}{n}", kind, (), "", "", "") for kind in ("train", "test") for n in range(4)]
+    cells = [
+        fake_cells.Cell(f"{kind}{n}", kind, fake_cells.ROW, (), "", "", "")
+        for kind in ("train", "test")
+        for n in range(4)
+    ]
     progress = Progress(cells, 2)
     assert progress.seconds_left() == 0
     assert progress.ended(cells[0], 100.0) == "[1/8] train0: done in 100 s, about 6 min left"

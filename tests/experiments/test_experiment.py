@@ -68,8 +68,8 @@ def test_every_cell_is_run_once_and_a_second_call_runs_nothing(file, ran, capsys
 
 
 def test_only_what_is_chosen_and_needed_is_run_and_the_table_says_so(file, ran):
-    run_experiment(file, only=["*/zero_shot/*"])
-    assert ran == ["train/HK/teacher-light/sources/seed-0", "test/HK/fold-0/teacher-light/zero_shot/seed-0"]
+    run_experiment(file, only=["*/teacher_zero_shot/*"])
+    assert ran == ["train/HK/teacher-light/sources/seed-0", "test/HK/fold-0/teacher-light/teacher_zero_shot/seed-0"]
     table = experiment_table(file)
     assert len(table) == COUNT
     assert [name for name, done in table if done] == ran
@@ -86,7 +86,7 @@ def test_the_bundles_hold_the_settings_of_the_experiment(file, ran):
 
 
 def test_bundles_that_cells_may_be_reading_are_not_written_again(file, ran):
-    folder = run_experiment(file, only=["*/zero_shot/*"])
+    folder = run_experiment(file, only=["*/teacher_zero_shot/*"])
     config = folder / "bundles" / "teacher-light" / "configs" / "train.json"
     before = config.stat().st_mtime_ns
     run_experiment(file)

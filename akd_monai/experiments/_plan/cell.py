@@ -15,9 +15,43 @@ from typing import Any, Literal
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import read_json
 
-__all__ = ["Cell", "Kind", "chosen", "in_order", "is_done"]
+__all__ = ["Cell", "Kind", "Row", "chosen", "in_order", "is_done"]
 
 Kind = Literal["train", "distill", "test"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a cell is in the tables of its experiment.
+
+    Args:
+        target: the target site.
+        seed: of its trainings.
+        role: ``"teacher"`` or ``"student"``.
+        network: name of the network in the experiment.
+        method: name of a method, a control, ``"without"``, or ``"sources"`` for what learns at the sources for others.
+        teacher: name of the teacher of a distilled student.
+        fold: of the target's cases; ``None`` for what is the same in every fold.
+    """
+
+    target: str
+    seed: int
+    role: Literal["teacher", "student"]
+    network: str
+    method: str
+    teacher: str | None = None
+    fold: int | None = None
+
+    def name(self) -> str:
+        """Return the row as a path.
+
+        Example:
+            >>> Row("HK", 0, "student", "enet", "distilled", "unetplusplus", 1).name()
+            'HK/fold-1/student-enet/distilled/unetplusplus/seed-0'
+        """
+        fold = [] if self.fold is None else [f"fold-{self.fold}"]
+        teacher = [] if self.teacher is None else [self.teacher]
+        return "/".join([self.target, *fold, f"{self.role}-{self.network}", self.method, *teacher, f"seed-{self.seed}"])
 
 
 @dataclass(frozen=True)
@@ -25,8 +59,9 @@ class Cell:
     """A command with a folder of its own; plain strings, so that it can be sent to another machine.
 
     Args:
-        name: unique in its experiment, such as ``"train/HK/fold-0/enet/without/seed-0"``.
+        name: unique in its experiment, such as ``"train/HK/fold-0/student-enet/without/seed-0"``.
         kind: what it does; cells of one kind take about the same time.
+        row: what it is in the tables.
         command: arguments after ``python``.
         start_in: folder in which the command starts.
         folder: where it writes: its record ``cell.json``, its log ``log.txt`` and all that the command makes.
@@ -38,6 +73,7 @@ class Cell:
 
     name: str
     kind: Kind
+    row: Row
     command: tuple[str, ...]
     start_in: str
     folder: str
@@ -96,7 +132,8 @@ def chosen(cells: Sequence[Cell], only: Iterable[str]) -> list[Cell]:
         UnknownNameError: for a pattern that matches no cell.
 
     Example:
-        >>> cells = [Cell(n, "train", (), ".", n, f"{n}/r.json") for n in ("train/HK", "train/BMC")]
+        >>> rows = [Row(site, 0, "student", "enet", "without") for site in ("HK", "BMC")]
+        >>> cells = [Cell(f"train/{r.target}", "train", r, (), ".", r.name(), f"{r.name()}/r.json") for r in rows]
         >>> [cell.name for cell in chosen(cells, ["*HK*"])]
         ['train/HK']
     """

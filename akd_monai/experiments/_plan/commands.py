@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from akd_monai.experiments._plan.cell import Cell, Kind
+from akd_monai.experiments._plan.cell import Cell, Kind, Row
 from akd_monai.experiments._plan.matrix import TERMS, Matrix, Method, Network
 
 __all__ = ["Commands", "bundle_settings"]
@@ -44,44 +44,44 @@ class Commands:
         self._matrix = matrix
         self._folder = folder
 
-    def train(self, name: str, network: Network, role: str, **values: Any) -> Cell:
+    def train(self, row: Row, network: Network, **values: Any) -> Cell:
         """Return the cell that trains a network with the task's loss alone."""
         initial = values.pop("initial", None)
         if initial is not None:
-            values["initial_weights"] = self._weights(initial, role, network)
+            values["initial_weights"] = self._weights(initial, row, network)
         needs = () if initial is None else (initial.name,)
-        return self._cell(f"train/{name}", "train", _TRAIN, network, role, values, needs)
+        return self._cell(row, "train", _TRAIN, network, values, needs)
 
     def distill(
-        self, name: str, network: Network, teacher: Network, trained: Cell, method: Method, **values: Any
+        self, row: Row, network: Network, teacher: Network, trained: Cell, method: Method, **values: Any
     ) -> Cell:
         """Return the cell that trains a student by distillation from a trained teacher."""
         off = {f"lambda_{term}": 0.0 for term in TERMS if term not in method.terms}
         given = {
             "teacher_bundle": f"../teacher-{teacher.name}",
-            "teacher_weights": self._weights(trained, "student", network),
+            "teacher_weights": self._weights(trained, row, network),
             **off,
             **method.settings,
             **values,
         }
-        return self._cell(f"train/{name}", "distill", _DISTILL, network, "student", given, (trained.name,))
+        return self._cell(row, "distill", _DISTILL, network, given, (trained.name,))
 
-    def test(self, name: str, trained: Cell, network: Network, role: str, **values: Any) -> Cell:
+    def test(self, row: Row, trained: Cell, network: Network, **values: Any) -> Cell:
         """Return the cell that evaluates what another cell has trained."""
-        given = {"ckpt_path": self._weights(trained, role, network), **values}
-        return self._cell(f"test/{name}", "test", _TEST, network, role, given, (trained.name,))
+        given = {"ckpt_path": self._weights(trained, row, network), **values}
+        return self._cell(row, "test", _TEST, network, given, (trained.name,))
 
     def _cell(
         self,
-        name: str,
+        row: Row,
         kind: Kind,
         config: str,
         network: Network,
-        role: str,
         values: Mapping[str, Any],
         needs: Sequence[str],
     ) -> Cell:
-        bundle = self._bundle(role, network)
+        bundle = self._bundle(row, network)
+        name = f"{'test' if kind == 'test' else 'train'}/{row.name()}"
         folder = self._folder / "cells" / name
         place = os.path.relpath(folder, bundle)
         common = {
@@ -93,6 +93,7 @@ class Commands:
         return Cell(
             name=name,
             kind=kind,
+            row=row,
             command=(*_RUN, config, *flags),
             start_in=str(bundle),
             folder=str(folder),
@@ -101,11 +102,11 @@ class Commands:
             settings=json.dumps(bundle_settings(self._matrix, network), sort_keys=True),
         )
 
-    def _bundle(self, role: str, network: Network) -> Path:
-        return self._folder / "bundles" / f"{role}-{network.name}"
+    def _bundle(self, row: Row, network: Network) -> Path:
+        return self._folder / "bundles" / f"{row.role}-{network.name}"
 
-    def _weights(self, trained: Cell, role: str, network: Network) -> str:
-        return os.path.relpath(Path(trained.folder) / "models" / "model.pt", self._bundle(role, network))
+    def _weights(self, trained: Cell, row: Row, network: Network) -> str:
+        return os.path.relpath(Path(trained.folder) / "models" / "model.pt", self._bundle(row, network))
 
 
 def _written(value: Any) -> str:

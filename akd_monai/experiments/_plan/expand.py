@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from akd_monai.experiments._plan.cell import Cell, in_order
+from akd_monai.experiments._plan.cell import Cell, Row, in_order
 from akd_monai.experiments._plan.commands import Commands
 from akd_monai.experiments._plan.matrix import Matrix, Network
 
@@ -65,19 +65,23 @@ class _Group:
     def _sources(self) -> list[str]:
         return [site for site in self.matrix.sites if site != self.target]
 
-    def _name(self, *parts: str) -> str:
-        return "/".join((self.target, *parts, f"seed-{self.seed}"))
+    def _row(
+        self,
+        role: Literal["teacher", "student"],
+        network: Network,
+        method: str,
+        fold: int | None = None,
+        teacher: str | None = None,
+    ) -> Row:
+        return Row(self.target, self.seed, role, network.name, method, teacher, fold)
 
-    def _at_sources(self, role: str, network: Network) -> Cell:
-        name = self._name(f"{role}-{network.name}", "sources")
-        return self._make.train(name, network, role, sites=self._sources, seed=self.seed)
+    def _at_sources(self, role: Literal["teacher", "student"], network: Network) -> Cell:
+        return self._make.train(self._row(role, network, "sources"), network, sites=self._sources, seed=self.seed)
 
     def _own_sites(self, teacher: Network, trained: Cell) -> Cell:
         # the split of a teacher has no test part: these are its validation cases
-        name = self._name(f"teacher-{teacher.name}", "own_sites")
-        return self._make.test(
-            name, trained, teacher, "teacher", sites=self._sources, seed=self.seed, part="validation"
-        )
+        row = self._row("teacher", teacher, "teacher_own_sites")
+        return self._make.test(row, trained, teacher, sites=self._sources, seed=self.seed, part="validation")
 
     def _learning(self, fold: int) -> dict[str, Any]:
         """Return where the students learn."""
@@ -93,36 +97,32 @@ class _Group:
 
     def _teachers_in_fold(self, fold: int, trained: dict[str, Cell]) -> Iterator[Cell]:
         for teacher in self.matrix.teachers:
-            place = (f"fold-{fold}", f"teacher-{teacher.name}")
             if "teacher_zero_shot" in self.matrix.controls:
-                name = self._name(*place, "zero_shot")
-                yield self._make.test(name, trained[teacher.name], teacher, "teacher", **self._tested(fold))
+                row = self._row("teacher", teacher, "teacher_zero_shot", fold)
+                yield self._make.test(row, trained[teacher.name], teacher, **self._tested(fold))
             if "teacher_at_target" in self.matrix.controls:
-                name = self._name(*place, "at_target")
-                cell = self._make.train(name, teacher, "teacher", **self._learning(fold))
-                yield from (cell, self._make.test(name, cell, teacher, "teacher", **self._tested(fold)))
+                row = self._row("teacher", teacher, "teacher_at_target", fold)
+                cell = self._make.train(row, teacher, **self._learning(fold))
+                yield from (cell, self._make.test(row, cell, teacher, **self._tested(fold)))
 
     def _students_in_fold(
         self, fold: int, student: Network, teachers: dict[str, Cell], pretrained: dict[str, Cell]
     ) -> Iterator[Cell]:
-        place = (f"fold-{fold}", f"student-{student.name}")
         learning = self._learning(fold)
-        trained = {"without": self._make.train(self._name(*place, "without"), student, "student", **learning)}
+        trained = [self._make.train(self._row("student", student, "without", fold), student, **learning)]
         if student.name in pretrained:
-            trained["pretrained"] = self._make.train(
-                self._name(*place, "pretrained"), student, "student", initial=pretrained[student.name], **learning
-            )
+            row = self._row("student", student, "pretrained", fold)
+            trained.append(self._make.train(row, student, initial=pretrained[student.name], **learning))
         if "joint" in self.matrix.controls:
             values = {**learning, **self._joint_data()}
-            trained["joint"] = self._make.train(self._name(*place, "joint"), student, "student", **values)
+            trained.append(self._make.train(self._row("student", student, "joint", fold), student, **values))
         for teacher in self.matrix.teachers:
             for method in self.matrix.methods:
-                row = f"{method.name}/{teacher.name}"
-                trained[row] = self._make.distill(
-                    self._name(*place, row), student, teacher, teachers[teacher.name], method, **learning
-                )
-        for row, cell in trained.items():
-            yield from (cell, self._make.test(self._name(*place, row), cell, student, "student", **self._tested(fold)))
+                row = self._row("student", student, method.name, fold, teacher.name)
+                teaching = teachers[teacher.name]
+                trained.append(self._make.distill(row, student, teacher, teaching, method, **learning))
+        for cell in trained:
+            yield from (cell, self._make.test(cell.row, cell, student, **self._tested(fold)))
 
     def _joint_data(self) -> dict[str, str]:
         """Return the cases of the sources, split as for a teacher, and those of the target, split in folds."""
