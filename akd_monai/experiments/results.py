@@ -46,12 +46,14 @@ CaseRow = TypedDict(
         "asd_mm": float,
         "reference_ml": float,
         "predicted_ml": float,
+        "ece": float,
     },
     total=False,
 )
 CaseRow.__doc__ = """One case and class, as in the table of :class:`~akd_monai.handlers.case_metrics.CaseMetrics`.
 
 ``case_id`` and ``dice``, ``hd95_mm`` and ``asd_mm`` are needed; an undefined metric is NaN here and null in JSON.
+``ece`` is in tables of evaluations that kept the probabilities.
 """
 
 
@@ -134,7 +136,7 @@ class Results(TypedDict, total=False):
     mlflow: Mlflow
 
 
-_UNDEFINED = {name: ["nan"] for name in ("dice", "hd95_mm", "asd_mm", "reference_ml", "predicted_ml")}
+_UNDEFINED = {name: ["nan"] for name in ("dice", "hd95_mm", "asd_mm", "reference_ml", "predicted_ml", "ece")}
 _NEEDED = ("title", "data", "protocol", "target", "sources", "seed", "systems")
 
 

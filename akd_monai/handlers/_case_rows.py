@@ -11,9 +11,10 @@ from monai.data import MetaTensor
 
 from akd_monai.data.geometry import GRID_TOLERANCE_MM, corner_distance_mm
 from akd_monai.errors import InputError
+from akd_monai.handlers._calibration import Reliability, foreground_probabilities, reliability
 from akd_monai.handlers._mask_metrics import check_volumes, foreground_masks, mask_metrics
 
-__all__ = ["case_rows"]
+__all__ = ["calibration_rows", "case_rows"]
 
 
 def case_rows(pred: torch.Tensor, label: torch.Tensor, class_names: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -35,6 +36,24 @@ def case_rows(pred: torch.Tensor, label: torch.Tensor, class_names: Sequence[str
     for name, p, r in zip(names, predicted, reference, strict=True):
         rows.append({"class": name, **mask_metrics(p, r, spacing)})
     return rows
+
+
+def calibration_rows(
+    probability: torch.Tensor, label: torch.Tensor, class_names: Sequence[str]
+) -> list[tuple[str, Reliability]]:
+    """Return how reliable the probabilities of each class are, by its name.
+
+    Args:
+        probability: ``[C, H, W, D]``, one channel a class, with or without the background in front.
+        label: as for :func:`case_rows`, on the same grid.
+        class_names: names of the classes without the background.
+
+    Raises:
+        InputError: if both cannot be compared, or there is no probability in ``probability``.
+    """
+    reference = foreground_masks(label, len(class_names))
+    given = foreground_probabilities(probability, len(class_names))
+    return [(name, reliability(p, r)) for name, p, r in zip(class_names, given, reference, strict=True)]
 
 
 def _class_numbers(pred: torch.Tensor, label: torch.Tensor) -> list[str]:

@@ -18,7 +18,7 @@ from monai.engines import IterationEvents
 
 from akd_monai.errors import InputError, NonFiniteError
 from akd_monai.files import atomic_write
-from akd_monai.handlers._case_rows import case_rows
+from akd_monai.handlers._case_rows import calibration_rows, case_rows
 from akd_monai.handlers._events import is_first_rank
 from akd_monai.handlers._mask_metrics import METRICS
 from akd_monai.names import case_name
@@ -28,6 +28,7 @@ __all__ = ["CaseMetrics"]
 _COLUMNS = ("case_id", "site", "class", *METRICS)
 _AVERAGED = ("dice", "hd95_mm", "asd_mm")
 _IDENTITY = ["site", "case_id", "class"]
+_CALIBRATION = "calibration.csv"
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +44,18 @@ class CaseMetrics:
     * ``hd95_mm``: the larger of the two directed 95th percentiles of surface distance, in mm.
     * ``asd_mm``: the mean over the surface voxels of both masks of the distance to the other surface, in mm.
     * ``reference_ml``, ``predicted_ml``: volumes in millilitres.
+    * ``ece``: the expected calibration error of the class over all voxels of the case,
+      :math:`\sum_b \frac{n_b}{n} |\bar p_b - f_b|` over 15 bins of its probability, 0 to 1, with the number of voxels
+      :math:`n_b`, the mean probability :math:`\bar p_b` and the fraction inside the reference :math:`f_b` of each bin.
+      Most voxels are background that no network doubts, so compare it within one data set only. This column is there
+      if items hold the probabilities, and the bins of every case are then in ``calibration.csv``.
 
     What is not defined is NaN: the Dice of two empty masks, and both distances if either mask is empty. A mask
     predicted where there is none, or none where there is one, has Dice 0.
 
     When the epoch ends, ``engine.state.metrics`` gets ``dice_mean``, ``hd95_mm_mean`` and ``asd_mm_mean`` over the
     defined values (NaN if there is none) and ``undefined_dice``, ``undefined_hd95`` and ``undefined_asd``, the numbers
-    of undefined values. List this handler before those that log metrics.
+    of undefined values; ``ece_mean`` where there are probabilities. List this handler before those that log metrics.
 
     A case is named by ``case_id`` of its datalist item, else by folder and name of its image, such as
     ``RUNMC/Case00``; its ``site`` is that of the item, else empty.
@@ -75,7 +81,8 @@ class CaseMetrics:
         1.0
 
     Source: arXiv 2404.02738, section 4 (Dice a case); distances as in MONAI's ``compute_hausdorff_distance`` and
-    ``compute_average_surface_distance``.
+    ``compute_average_surface_distance``; calibration as in Guo et al., ICML 2017, equation 3, for each class against
+    the rest.
     """
 
     def __init__(
@@ -86,13 +93,17 @@ class CaseMetrics:
         label_key: str = "label",
         filename: str = "per_case.csv",
         class_names: Sequence[str] | None = None,
+        probability_key: str = "probability",
     ) -> None:
         self.path = None if output_dir is None else Path(output_dir) / filename
         self.pred_key = pred_key
         self.label_key = label_key
         self.class_names = None if class_names is None else list(class_names)
+        self.probability_key = probability_key
         self._rows: list[dict[str, Any]] = []
+        self._bins: list[dict[str, Any]] = []
         self._table: pd.DataFrame | None = None
+        self._calibration: pd.DataFrame | None = None
 
     def attach(self, engine: Engine) -> None:
         """Follow ``engine``, an evaluator of MONAI that decollates its batches.
@@ -110,16 +121,15 @@ class CaseMetrics:
 
     def table(self) -> pd.DataFrame:
         """Return the rows of the last epoch over all processes, sorted by site, case and class."""
-        rows: list[dict[str, Any]] = []
-        for part in cast("list[list[dict[str, Any]]]", idist.all_gather(self._rows)):
-            rows += part
-        # A distributed sampler repeats cases to give every process as many.
-        frame = pd.DataFrame(rows, columns=list(_COLUMNS)).drop_duplicates(_IDENTITY)
-        return frame.sort_values(_IDENTITY, kind="stable", ignore_index=True)
+        rows = _gathered(self._rows)
+        columns = [*_COLUMNS, "ece"] if any("ece" in row for row in rows) else list(_COLUMNS)
+        return _sorted(pd.DataFrame(rows, columns=columns), _IDENTITY)
 
     def _clear(self, _: Engine) -> None:
         self._rows = []
+        self._bins = []
         self._table = None
+        self._calibration = None
 
     def _check_finite(self, engine: Engine) -> None:
         output = engine.state.output
@@ -144,8 +154,9 @@ class CaseMetrics:
                     f"case {name!r} of site {site!r} came twice; give every volume its own case_id in the datalist, "
                     "and evaluate volumes, not their slices."
                 )
-            for row in self._rows_of(result, name):
-                self._rows.append({"case_id": name, "site": site, **row})
+            rows, bins = self._rows_of(result, name)
+            self._rows += [{"case_id": name, "site": site, **row} for row in rows]
+            self._bins += [{"case_id": name, "site": site, **row} for row in bins]
 
     def _counted_name(self) -> str:
         cases = {(row["site"], row["case_id"]) for row in self._rows}
@@ -153,16 +164,30 @@ class CaseMetrics:
         rank = f"_rank{idist.get_rank()}" if idist.get_world_size() > 1 else ""
         return f"case_{len(cases) + 1:04d}{rank}"
 
-    def _rows_of(self, result: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    def _rows_of(self, result: Mapping[str, Any], name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return the rows of both tables for one case."""
         for key in (self.pred_key, self.label_key):
             if not isinstance(result.get(key), torch.Tensor):
                 raise InputError(f"case {name!r}: the evaluator gave no tensor {key!r}, only {sorted(result)}.")
         if not _finite(result[self.pred_key]):
             raise _not_finite([name])
         try:
-            return case_rows(result[self.pred_key], result[self.label_key], self.class_names)
+            rows = case_rows(result[self.pred_key], result[self.label_key], self.class_names)
+            return rows, self._calibrate(result, rows)
         except InputError as error:
             raise InputError(f"case {name!r}: {error}") from error
+
+    def _calibrate(self, result: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Add the calibration error to the rows of a case, and return its bins, if its probabilities are there."""
+        probability = result.get(self.probability_key)
+        if not isinstance(probability, torch.Tensor):
+            return []
+        bins: list[dict[str, Any]] = []
+        found = calibration_rows(probability, result[self.label_key], [row["class"] for row in rows])
+        for row, (name, one) in zip(rows, found, strict=True):
+            row["ece"] = one.error()
+            bins += [{"class": name, **entry} for entry in one.rows()]
+        return bins
 
     def _publish(self, engine: Engine) -> None:
         self._table = table = self.table()
@@ -170,6 +195,10 @@ class CaseMetrics:
             # pandas leaves NaN out of a mean, and gives NaN for a mean of nothing.
             engine.state.metrics[f"{metric}_mean"] = float(table[metric].astype(float).mean())
             engine.state.metrics[f"undefined_{metric.removesuffix('_mm')}"] = int(table[metric].isna().sum())
+        if "ece" in table:
+            engine.state.metrics["ece_mean"] = float(table["ece"].mean())
+            # every process gathers, or none
+            self._calibration = _sorted(pd.DataFrame(_gathered(self._bins)), [*_IDENTITY, "bin"])
 
     def _write(self, engine: Engine) -> None:
         if self.path is None or not is_first_rank(engine):
@@ -177,8 +206,23 @@ class CaseMetrics:
         if self._table is None:
             logger.warning("the evaluation was stopped early: %s is not written, for it would lack cases", self.path)
             return
+        if self._calibration is not None:
+            atomic_write(self.path.with_name(_CALIBRATION), self._calibration.to_csv(index=False, float_format="%.6f"))
         atomic_write(self.path, self._table.to_csv(index=False, float_format="%.6f", na_rep="nan"))
         logger.info("metrics of %d rows are in %s", len(self._table), self.path)
+
+
+def _gathered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of every process."""
+    every: list[dict[str, Any]] = []
+    for part in cast("list[list[dict[str, Any]]]", idist.all_gather(rows)):
+        every += part
+    return every
+
+
+def _sorted(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    # A distributed sampler repeats cases to give every process as many.
+    return frame.drop_duplicates(columns).sort_values(columns, kind="stable", ignore_index=True)
 
 
 def _finite(volume: torch.Tensor) -> bool:

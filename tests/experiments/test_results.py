@@ -132,3 +132,14 @@ def test_tables_that_are_none(tmp_path):
     (tmp_path / "t.csv").write_text("")
     with pytest.raises(InputError, match="not a table of cases"):
         read_case_rows(tmp_path / "t.csv")
+
+
+def test_the_calibration_error_is_read_where_it_was_written(tmp_path):
+    """Older tables have no such column."""
+    header = "case_id,site,class,dice,hd95_mm,asd_mm,reference_ml,predicted_ml"
+    (tmp_path / "new.csv").write_text(f"{header},ece\nA,NA,gland,0.5,1,1,1,1,0.25\nB,NA,gland,0.5,1,1,1,1,nan\n")
+    (tmp_path / "old.csv").write_text(f"{header}\nA,NA,gland,0.5,1,1,1,1\n")
+    first, second = read_case_rows(tmp_path / "new.csv")
+    assert first["ece"] == 0.25
+    assert math.isnan(second["ece"])
+    assert "ece" not in read_case_rows(tmp_path / "old.csv")[0]
