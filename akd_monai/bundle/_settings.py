@@ -107,6 +107,7 @@ _KINDS = {
     "seed": _integer(0),
     "sites": _NAMES,
     "spatial_size": _SIZE,
+    "split_seed": _integer(0),
     "teacher_cache": _PATH.or_none(),
     "trust_teacher": _BOOL,
     "val_interval": _integer(1),

@@ -21,6 +21,7 @@ from akd_monai.handlers.random_state import RandomState
 from akd_monai.handlers.randomness import KeyedRandomness
 from akd_monai.handlers.run_member import RunMember
 from akd_monai.handlers.run_name import unique_run_name
+from akd_monai.handlers.run_record import RunRecord
 from akd_monai.handlers.saver_state import SaverState
 from akd_monai.handlers.send_spooled import send_spooled
 
@@ -38,6 +39,7 @@ __all__ = [
     "RandomState",
     "ResumableCheckpoint",
     "RunMember",
+    "RunRecord",
     "SaveBestModel",
     "SaverState",
     "read_history",

@@ -24,7 +24,7 @@ from akd_monai.handlers.initial_weights import InitialWeights
 from akd_monai.handlers.randomness import KeyedRandomness
 from akd_monai.networks import unwrap
 
-__all__ = ["facts_of", "place_of"]
+__all__ = ["facts_of", "place_of", "teacher_of", "terms_of"]
 
 _TRAINED = ("params", "lr")
 _PLAIN = (bool, int, float, str, type(None))
@@ -45,8 +45,8 @@ def facts_of(engine: SupervisedTrainer, schedulers: Sequence[Any]) -> dict[str, 
     others = [h for h in attached_handlers(engine) if isinstance(h, BaseParamScheduler)]
     return {
         "loss": describe(getattr(engine, "_task_loss", engine.loss_function)),
-        "terms": _terms(getattr(engine, "distillation", None)),
-        "teacher": _teacher(engine),
+        "terms": terms_of(getattr(engine, "distillation", None)),
+        "teacher": teacher_of(engine),
         "optimizer": _optimizer(engine.optimizer),
         "schedules": describe([*schedulers, *others]),
         "network": _network(unwrap(engine.network)),
@@ -64,7 +64,8 @@ def place_of(engine: SupervisedTrainer) -> dict[str, Any]:
     }
 
 
-def _terms(distillation: Any) -> Any:
+def terms_of(distillation: Any) -> Any:
+    """Return the terms of a distillation that are on, with all their options; of another object what it is."""
     terms = getattr(distillation, "active", None)
     if terms is None:
         return describe(distillation)
@@ -75,7 +76,8 @@ def _terms(distillation: Any) -> Any:
     return named
 
 
-def _teacher(engine: SupervisedTrainer) -> Any:
+def teacher_of(engine: SupervisedTrainer) -> Any:
+    """Return what the teacher of a distillation is, by the content of its weights; ``None`` without one."""
     teacher = getattr(engine, "teacher", None)
     if not isinstance(teacher, nn.Module):
         return None
