@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def mlflow_settings_of_the_test_alone() -> Iterator[None]:
-    """``mlflow.set_tracking_uri`` sets an environment variable, which the commands run by later tests would inherit."""
+    """``mlflow.set_tracking_uri`` sets an environment variable, which later commands inherit, and goes before it itself."""
     before = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
     yield
+    if "mlflow" in sys.modules:
+        sys.modules["mlflow"].set_tracking_uri(None)
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
         del os.environ[name]
     os.environ.update(before)
