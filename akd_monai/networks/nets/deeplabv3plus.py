@@ -5,20 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from akd_monai.errors import InputError
+from akd_monai.errors import InputError, check_number
 from akd_monai.networks.nets._checks import check_arguments, check_input
 
 __all__ = ["DeepLabV3Plus"]
 
 _REFERENCE_DROPOUT = (0.5, 0.5, 0.1)
-_ASPP_WIDTH = 256
-_SKIP_WIDTH = 48
 
 
 class DeepLabV3Plus(nn.Module):
@@ -33,8 +32,12 @@ class DeepLabV3Plus(nn.Module):
     - ``rectified_shortcut=True`` changes no parameter: the shortcut of a block that starts with ReLU takes the rectified
       input, as with an in-place ReLU. Together with the default above it is exactly the published comparison.
 
+    ``width`` scales the channels of every layer, as in MobileNets, for machines on which the published network is too
+    large: 0.125 leaves 919,503 parameters.
+
     Layers: ``stem1`` (low) at 1/2 of the input size, 32 channels; ``exit`` (high), the backbone's output, at
-    1/``output_stride``, 2048 channels; ``aspp`` at 1/``output_stride`` and ``decoder`` at 1/4, 256 channels each.
+    1/``output_stride``, 2048 channels; ``aspp`` at 1/``output_stride`` and ``decoder`` at 1/4, 256 channels each, all
+    times ``width``.
 
     Training needs batches of two or more: the pooled branch has one value per channel and image, too few for batch
     normalisation. Use ``drop_last`` when the last batch of an epoch may be one image.
@@ -48,6 +51,7 @@ class DeepLabV3Plus(nn.Module):
         rectified_shortcut: whether shortcuts take the rectified input.
         dropout: probability of dropout at all three places; None for the reference's 0.5 after the pyramid, and 0.5 and
             0.1 in the decoder.
+        width: factor of the channels of every layer, above 0; each is rounded to an integer of at least 1.
 
     Raises:
         InputError: for arguments out of range, and in ``forward`` for an image of the wrong shape, or one image in training.
@@ -72,29 +76,32 @@ class DeepLabV3Plus(nn.Module):
         canonical: bool = False,
         rectified_shortcut: bool = False,
         dropout: float | None = None,
+        width: float = 1.0,
     ) -> None:
         super().__init__()
         rates = _REFERENCE_DROPOUT if dropout is None else (dropout, dropout, dropout)
         check_arguments("DeepLabV3Plus", spatial_dims, in_channels, out_channels, rates)
         if output_stride not in (8, 16):
             raise InputError(f"DeepLabV3Plus takes output_stride 8 or 16, got {output_stride!r}.")
+        check_number("width", width, above=0)
         self.in_channels = in_channels
         rate = 16 // output_stride
-        self.stem1 = nn.Sequential(nn.Conv2d(in_channels, 32, 3, stride=2, padding=1, bias=False), *_bn_act(32))
-        self.stem2 = nn.Sequential(nn.Conv2d(32, 64, 3, padding=1, bias=False), *_bn_act(64))
-        self.entry1 = nn.Sequential(_Block(64, (128, 128, 128), stride=2), nn.ReLU())
-        self.entry2 = _Block(128, (256, 256, 256), stride=2)
+        w32, w48, w64, w128, w256, w728, w1024, w2048 = _scaled((32, 48, 64, 128, 256, 728, 1024, 2048), width)
+        self.stem1 = nn.Sequential(nn.Conv2d(in_channels, w32, 3, stride=2, padding=1, bias=False), *_bn_act(w32))
+        self.stem2 = nn.Sequential(nn.Conv2d(w32, w64, 3, padding=1, bias=False), *_bn_act(w64))
+        self.entry1 = nn.Sequential(_Block(w64, (w128, w128, w128), stride=2), nn.ReLU())
+        self.entry2 = _Block(w128, (w256, w256, w256), stride=2)
         block = partial(_Block, relu_first=True, rectified_shortcut=rectified_shortcut)
-        self.entry3 = block(256, (728, 728, 728), stride=output_stride // 8)
-        self.middle = nn.Sequential(*(block(728, (728, 728, 728), dilation=rate) for _ in range(16)))
-        last = block(728, (728, 1024, 1024), dilation=rate, unnormalised=None if canonical else 1)
-        self.exit = nn.Sequential(last, nn.ReLU(), *_exit_flow(2 * rate))
-        self.aspp = _ASPP(2048, [6 * rate * k for k in (1, 2, 3)], rates[0])
-        self.low_level = _conv_bn_act(128, _SKIP_WIDTH, 1 if canonical else 3)
+        self.entry3 = block(w256, (w728, w728, w728), stride=output_stride // 8)
+        self.middle = nn.Sequential(*(block(w728, (w728, w728, w728), dilation=rate) for _ in range(16)))
+        last = block(w728, (w728, w1024, w1024), dilation=rate, unnormalised=None if canonical else 1)
+        self.exit = nn.Sequential(last, nn.ReLU(), *_exit_flow(width, 2 * rate))
+        self.aspp = _ASPP(w2048, w256, [6 * rate * k for k in (1, 2, 3)], rates[0])
+        self.low_level = _conv_bn_act(w128, w48, 1 if canonical else 3)
         self.decoder = nn.Sequential(
-            _conv_bn_act(_ASPP_WIDTH + _SKIP_WIDTH, 256, 3), nn.Dropout(rates[1]), _conv_bn_act(256, 256, 3)
+            _conv_bn_act(w256 + w48, w256, 3), nn.Dropout(rates[1]), _conv_bn_act(w256, w256, 3)
         )
-        self.head = nn.Sequential(nn.Dropout(rates[2]), nn.Conv2d(256, out_channels, 1))
+        self.head = nn.Sequential(nn.Dropout(rates[2]), nn.Conv2d(w256, out_channels, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``[B, out_channels, H, W]`` for an image ``[B, in_channels, H, W]``."""
@@ -106,9 +113,20 @@ class DeepLabV3Plus(nn.Module):
         return _resize(logits, x)
 
 
-def _exit_flow(dilation: int) -> list[nn.Module]:
+def _scaled(channels: Sequence[int], width: float) -> list[int]:
+    """Return channels times ``width``.
+
+    Example:
+        >>> _scaled((32, 728, 2048), 0.125), _scaled((3,), 0.1)
+        ([4, 91, 256], [1])
+    """
+    return [max(1, round(width * count)) for count in channels]
+
+
+def _exit_flow(width: float, dilation: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for inputs, outputs in ((1024, 1536), (1536, 1536), (1536, 2048)):
+    widths = _scaled((1024, 1536, 1536, 2048), width)
+    for inputs, outputs in pairwise(widths):
         layers += [_Sep(inputs, outputs, 1, dilation), *_bn_act(outputs)]
     return layers
 
@@ -178,15 +196,15 @@ class _Block(nn.Module):
 class _ASPP(nn.Module):
     """Convolutions at several dilations and the image's mean, joined and projected."""
 
-    def __init__(self, inputs: int, dilations: Sequence[int], dropout: float) -> None:
+    def __init__(self, inputs: int, outputs: int, dilations: Sequence[int], dropout: float) -> None:
         super().__init__()
-        self.local = _conv_bn_act(inputs, _ASPP_WIDTH, 1)
+        self.local = _conv_bn_act(inputs, outputs, 1)
         near, middle, far = dilations
-        self.near = _conv_bn_act(inputs, _ASPP_WIDTH, 3, near)
-        self.middle = _conv_bn_act(inputs, _ASPP_WIDTH, 3, middle)
-        self.far = _conv_bn_act(inputs, _ASPP_WIDTH, 3, far)
-        self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), _conv_bn_act(inputs, _ASPP_WIDTH, 1))
-        self.project = nn.Sequential(_conv_bn_act(5 * _ASPP_WIDTH, _ASPP_WIDTH, 1), nn.Dropout(dropout))
+        self.near = _conv_bn_act(inputs, outputs, 3, near)
+        self.middle = _conv_bn_act(inputs, outputs, 3, middle)
+        self.far = _conv_bn_act(inputs, outputs, 3, far)
+        self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), _conv_bn_act(inputs, outputs, 1))
+        self.project = nn.Sequential(_conv_bn_act(5 * outputs, outputs, 1), nn.Dropout(dropout))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not torch.jit.is_scripting():

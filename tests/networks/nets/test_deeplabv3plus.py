@@ -82,10 +82,10 @@ def network(**form) -> nn.Module:
     return built
 
 
-FORMS = [{}, {"rectified_shortcut": True}, {"canonical": True, "output_stride": 16}]
+FORMS = [{}, {"rectified_shortcut": True}, {"canonical": True, "output_stride": 16}, {"width": 0.25}]
 
 
-@pytest.mark.parametrize("form", FORMS, ids=["default", "rectified", "canonical at 16"])
+@pytest.mark.parametrize("form", FORMS, ids=["default", "rectified", "canonical at 16", "narrow"])
 def test_network_is_the_one_written_down(form):
     net = network(**form)
     x = image(1, 1, 61, 50).float()
@@ -113,7 +113,7 @@ def test_block_is_the_one_written_down(rectified, bare):
 
 
 def test_pyramid_is_the_one_written_down_with_maps_wider_than_its_rates():
-    net = nn.ModuleDict({"a": _ASPP(3, [12, 24, 36], 0.5)})
+    net = nn.ModuleDict({"a": _ASPP(3, 8, [12, 24, 36], 0.5)})
     p, x = Plain(randomise(net), 1e-5), image(1, 3, 40, 39)
     torch.testing.assert_close(net["a"](x), aspp(p, x, "a", (12, 24, 36)), rtol=1e-10, atol=1e-10)
 
@@ -144,3 +144,28 @@ def test_training_on_one_image_is_refused_with_the_cure():
 def test_a_stride_that_is_not_there():
     with pytest.raises(InputError, match="takes output_stride 8 or 16, got 32"):
         DeepLabV3Plus(2, 1, 2, output_stride=32)
+
+
+def test_width_scales_the_channels_of_every_layer():
+    """An eighth of 32, 64, 128, 256, 728, 1024, 1536, 2048 and 48, worked out by hand."""
+    with torch.device("meta"):
+        net = DeepLabV3Plus(2, 1, 2, width=0.125)
+    norms = {name: m.num_features for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    wanted = {
+        "stem1.1": 4,
+        "stem2.1": 8,
+        "low_level.1": 6,
+        "decoder.0.1": 32,
+        "decoder.2.1": 32,
+        "aspp.project.0.1": 32,
+    }
+    wanted |= {"entry1.0.body.1": 16, "entry2.shortcut.1": 32, "entry3.shortcut.1": 91, "middle.15.body.8": 91}
+    wanted |= {"exit.0.shortcut.1": 128, "exit.3": 192, "exit.6": 192, "exit.9": 256}
+    assert {name: norms[name] for name in wanted} == wanted
+    assert net.head[1].weight.shape == (2, 32, 1, 1)
+
+
+@pytest.mark.parametrize("width", [0, -0.5, "half", float("nan")])
+def test_a_width_that_is_no_factor(width):
+    with pytest.raises(InputError, match=r"width must be a finite number above 0, got"):
+        DeepLabV3Plus(2, 1, 2, width=width)
