@@ -3,21 +3,18 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import torch
-from monai.inferers import SliceInferer
 from torch import nn
 
 from akd_monai.bundle.load import load_network
 from akd_monai.bundle.metadata import weights_path, weights_sha256
 from akd_monai.data.cases import read_cases
+from akd_monai.experiments._cpu_time import cpu_seconds
 from akd_monai.experiments._demo_bundles import ALONE, DISTILLED, TEACHER
 from akd_monai.experiments.results import CaseFiles, Data, Profile, Results, Role, System, case_key, read_case_rows
 from akd_monai.experiments.settings import DemoSettings
@@ -35,7 +32,6 @@ _LABELS: dict[str, tuple[str, Role]] = {
 }
 _PAPER_FEATURES = (64, 128, 256, 512, 1024)
 _PAPER_SIZE = 384
-_TIMING_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,7 @@ def _slices(image: str) -> int:
 
 def _add_profiles(run: DemoRun, systems: Sequence[System], slices: int) -> None:
     networks = {system["key"]: load_network(run.bundles[system["key"]]) for system in systems}
-    seconds = _cpu_seconds(networks, (run.size, run.size, slices))
+    seconds = cpu_seconds(networks, (run.size, run.size, slices))
     for system in systems:
         key = system["key"]
         system["profile"] = _profile(run.bundles[key], networks[key], run.size, slices, seconds[key])
@@ -138,26 +134,6 @@ def _system(bundle: Path, label: str, role: Role, cases: Mapping[str, Mapping[st
         "history": read_history(output / "history.jsonl"),
         "predictions": predictions,
     }
-
-
-def _cpu_seconds(networks: Mapping[str, nn.Module], shape: tuple[int, int, int]) -> dict[str, float]:
-    """Return the median CPU time of one volume for each network, in rounds, so that disturbances affect all alike."""
-    volume = torch.zeros(1, 1, *shape)
-    inferer = SliceInferer(roi_size=shape[:2], sw_batch_size=4, spatial_dim=2)
-    seconds: dict[str, list[float]] = {key: [] for key in networks}
-    threads = torch.get_num_threads()
-    # one thread: with more, the time they spend waiting for each other would count as well
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            for _ in range(_TIMING_ROUNDS):
-                for key, network in networks.items():
-                    start = time.process_time()
-                    inferer(volume, network)
-                    seconds[key].append(time.process_time() - start)
-    finally:
-        torch.set_num_threads(threads)
-    return {key: statistics.median(values) for key, values in seconds.items()}
 
 
 def _profile(bundle: Path, network: nn.Module, size: int, slices: int, seconds: float) -> Profile:

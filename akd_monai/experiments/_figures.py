@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["ContourRow", "contour_figure", "curves_figure", "largest_slice"]
+__all__ = ["ContourRow", "as_png", "contour_figure", "curves_figure", "draw_curves", "largest_slice", "looks"]
 
 Array = npt.NDArray[Any]
 _REFERENCE: dict[str, Any] = {"color": "#e6194b", "linestyle": "solid", "linewidth": 1.6}
@@ -113,10 +113,10 @@ def contour_figure(rows: Sequence[ContourRow], legend: bool = True) -> bytes:
             dice = "undefined" if math.isnan(score) else f"{score:.3f}"
             ax.set_title(f"{name}\nDice {dice}", fontsize=9)
     if not legend:
-        return _png(figure)
+        return as_png(figure)
     lines = [Line2D([], [], label="reference", **_REFERENCE), Line2D([], [], label="prediction", **_PREDICTION)]
     figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    return _png(figure)
+    return as_png(figure)
 
 
 def curves_figure(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
@@ -124,7 +124,8 @@ def curves_figure(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> byt
 
     Args:
         histories: entries of each training by its label: ``epoch``, ``loss/<term>``, ``val_mean_dice``. Undefined
-            values are gaps; an entry without an epoch counts from 1.
+            values are gaps; an entry without an epoch counts from 1. A name with ``low`` and ``high`` before it, such as
+            ``low loss/total``, is an end of the band around a mean of several trainings.
 
     Returns:
         A PNG file.
@@ -144,12 +145,12 @@ def curves_figure(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> byt
     figure = Figure(figsize=(_WIDTH_INCHES, 3.3 * rows), dpi=_DPI, layout="constrained")
     every = list(figure.subplots(rows, columns, squeeze=False).flat)
     terms = _ordered(k for history in histories.values() for entry in history for k in entry if k.startswith("loss/"))
-    looks = _looks(terms)
+    look_of = looks(terms)
     for (label, history), ax in zip(histories.items(), every, strict=False):
         recorded = set().union(*history)
         present = [term for term in terms if term in recorded]
-        _curves(ax, f"Loss: {label}", {t: (history, t, looks[t]) for t in present})
-    _curves(
+        draw_curves(ax, f"Loss: {label}", {t: (history, t, look_of[t]) for t in present})
+    draw_curves(
         every[panels - 1],
         "Validation Dice",
         {label: (h, "val_mean_dice", look) for (label, h), look in zip(histories.items(), _cycle(), strict=False)},
@@ -157,7 +158,7 @@ def curves_figure(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> byt
     every[panels - 1].set_ylim(-0.03, 1.03)
     for ax in every[panels:]:
         ax.set_axis_off()
-    return _png(figure)
+    return as_png(figure)
 
 
 def _check_shapes(row: ContourRow) -> None:
@@ -220,7 +221,10 @@ def _proportion(window: tuple[slice, slice], spacing: tuple[float, float]) -> fl
     return float(height / width)
 
 
-def _curves(ax: Axes, title: str, curves: Mapping[str, tuple[Any, str, Mapping[str, Any]]]) -> None:
+def draw_curves(
+    ax: Axes, title: str, curves: Mapping[str, tuple[Any, str, Mapping[str, Any]]], legend: bool = True
+) -> None:
+    """Draw one curve for each history: its entries, the name of the values in them, and the look of the line."""
     drawn = []
     for label, (history, key, look) in curves.items():
         points = [(entry.get("epoch", i + 1), entry.get(key, math.nan)) for i, entry in enumerate(history)]
@@ -229,7 +233,10 @@ def _curves(ax: Axes, title: str, curves: Mapping[str, tuple[Any, str, Mapping[s
         if np.isnan(values).all():
             continue
         marker = "o" if np.count_nonzero(~np.isnan(values)) <= 12 else None
-        ax.plot([e for e, _ in points], values, label=label.removeprefix("loss/"), marker=marker, markersize=3, **look)
+        epochs = [epoch for epoch, _ in points]
+        ax.plot(epochs, values, label=label.removeprefix("loss/"), marker=marker, markersize=3, **look)
+        low, high = (np.array([entry.get(f"{end} {key}", math.nan) for entry in history]) for end in ("low", "high"))
+        ax.fill_between(epochs, low, high, color=look["color"], alpha=0.15, linewidth=0)
         drawn.append(values[~np.isnan(values)])
     ax.set_title(title, fontsize=10, loc="left")
     ax.set_xlabel("epoch", fontsize=9)
@@ -240,9 +247,12 @@ def _curves(ax: Axes, title: str, curves: Mapping[str, tuple[Any, str, Mapping[s
         ax.text(0.5, 0.5, "nothing recorded", ha="center", transform=ax.transAxes, fontsize=9)
         return
     together = np.concatenate(drawn)
+    are_losses = all(key.startswith("loss/") for _, key, _ in curves.values())
     # Terms of unlike size would flatten each other.
-    if together.min() > 0 and together.max() / together.min() > 20:
+    if are_losses and together.min() > 0 and together.max() / together.min() > 20:
         ax.set_yscale("log")
+    if not legend:
+        return
     # Below the axes, where it hides no curve, with as many columns as there is room for.
     longest = max(len(text) for text in ax.get_legend_handles_labels()[1])
     columns = max(1, 62 // (longest + 8))
@@ -254,14 +264,19 @@ def _ordered(terms: Iterable[str]) -> list[str]:
 
 
 def _cycle() -> Iterable[dict[str, Any]]:
-    return ({"color": _COLOURS[i % len(_COLOURS)], "linestyle": _STYLES[i % len(_STYLES)]} for i in range(1000))
+    """Return a look for each of many curves; colours that come again have another line style."""
+    for i in range(1000):
+        style = _STYLES[(i + i // len(_COLOURS)) % len(_STYLES)]
+        yield {"color": _COLOURS[i % len(_COLOURS)], "linestyle": style}
 
 
-def _looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return colour and line style of each name."""
     return dict(zip(names, _cycle(), strict=False))
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file; equal figures give equal bytes."""
     stream = io.BytesIO()
     # Without the version of matplotlib in the file.
     FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})

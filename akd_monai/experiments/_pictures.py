@@ -48,12 +48,15 @@ def chosen_cases(results: Results, limit: int = MAX_CASES) -> list[str]:
     return [ranked[round(i * (len(ranked) - 1) / (limit - 1))] for i in range(limit)]
 
 
-def contour_rows(results: Results, folder: str | os.PathLike[str]) -> tuple[list[ContourRow], list[str]]:
+def contour_rows(
+    results: Results, folder: str | os.PathLike[str], limit: int = MAX_CASES
+) -> tuple[list[ContourRow], list[str]]:
     """Read the files of the chosen cases.
 
     Args:
         results: the record.
         folder: what relative paths in it are relative to.
+        limit: how many cases at most.
 
     Returns:
         A row for each case whose image and label could be read, and a sentence for each file skipped. The outline is
@@ -61,7 +64,7 @@ def contour_rows(results: Results, folder: str | os.PathLike[str]) -> tuple[list
     """
     rows: list[ContourRow] = []
     skipped: list[str] = []
-    for case in chosen_cases(results):
+    for case in chosen_cases(results, limit):
         files = results["images"][case]
         image = _volume(Path(folder, files["image"]), skipped)
         label = _volume(Path(folder, files["label"]), skipped)

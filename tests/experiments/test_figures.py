@@ -79,7 +79,7 @@ def outline(ax):
 
 def drawn(monkeypatch, *rows):
     kept = []
-    monkeypatch.setattr(figures, "_png", lambda figure: kept.append(figure) or b"")
+    monkeypatch.setattr(figures, "as_png", lambda figure: kept.append(figure) or b"")
     contour_figure(rows)
     return kept[0].axes
 
@@ -135,7 +135,7 @@ def test_refusals():
 
 def curves(monkeypatch, histories):
     kept = []
-    monkeypatch.setattr(figures, "_png", lambda figure: kept.append(figure) or b"")
+    monkeypatch.setattr(figures, "as_png", lambda figure: kept.append(figure) or b"")
     curves_figure(histories)
     return kept[0].axes
 
