@@ -102,7 +102,7 @@ def test_no_teacher_sees_its_target_and_each_student_learns_there_alone(tmp_path
         if "/sources/" in cell.name:
             assert target not in sites
             assert len(eval(sites)) == 5
-            assert "folds" not in flags(cell)
+            assert flags(cell)["folds"] == "$None"
         else:
             assert sites == f"['{target}']"
 
@@ -114,6 +114,9 @@ def test_under_loso_nothing_but_tests_reads_the_target(tmp_path):
         if target in flags(cell)["sites"]:
             assert cell.kind == "test"
             assert flags(cell)["part"] == "all"
+        else:
+            # 85/15 for student and teacher alike, not the folds of a student's bundle
+            assert flags(cell)["folds"] == "$None"
     assert sum(flags(cell)["sites"] == "['HK']" for cell in cells) == 3 + 6 + 2
 
 
@@ -142,7 +145,7 @@ def test_the_joint_student_learns_from_both_parts(tmp_path):
     cell = next(cell for cell in cells if "/joint/" in cell.name and cell.kind == "train")
     expression = flags(cell)["train#dataset#data"].replace("akd_monai.data.datalist", "dict")
     left, right = expression[1:].split(" + ")
-    values = {"sites": ["HK"], "seed": 3, "fold": 1, "folds": 4, "dataset_dir": []}
+    values = {"sites": ["HK"], "split_seed": 3, "fold": 1, "folds": 4, "dataset_dir": []}
     strip = "dict(@dataset_dir, 'training', "
     parsed = []
     for part in (left, right):
@@ -150,6 +153,43 @@ def test_the_joint_student_learns_from_both_parts(tmp_path):
         parsed.append(parser.get_parsed_content("data"))
     assert parsed[0] == {"sites": ["RUNMC", "BMC", "I2CVB", "UCL", "BIDMC"], "seed": 3, "folds": None}
     assert parsed[1] == {"sites": ["HK"], "seed": 3, "fold": 1, "folds": 4}
+
+
+def test_seeds_share_the_split(tmp_path):
+    """Of two seeds every training and test has the same cases; another split is a setting of the experiment."""
+    cells = planned(tmp_path, seeds=[0, 7], run_folds=[0], controls=["pretrained", "joint", "teacher_zero_shot"])
+    assert {(flags(cell)["seed"], flags(cell)["split_seed"]) for cell in cells} == {("0", "0"), ("7", "0")}
+    assert all(flags(cell)["seed"] == str(cell.row.seed) for cell in cells)
+    other = planned(tmp_path, settings={"split_seed": 3})
+    assert {flags(cell)["split_seed"] for cell in other} == {"3"}
+
+
+def test_a_teacher_with_folds_is_tested_on_cases_of_its_sites_that_chose_nothing(tmp_path):
+    teachers = {"a": {"bundle": "enet", "settings": {"folds": 4}}, "b": {"bundle": "enet"}}
+    cells = planned(tmp_path, targets=["HK"], teachers=teachers, controls=["teacher_own_sites"])
+    given = {cell.name: flags(cell) for cell in cells}
+    own = {name: given[f"test/HK/teacher-{name}/teacher_own_sites/seed-0"] for name in "ab"}
+    assert (own["a"]["part"], own["a"]["folds"]) == ("test", "4")
+    assert (own["b"]["part"], own["b"]["folds"]) == ("validation", "$None")
+    trained = {name: given[f"train/HK/teacher-{name}/sources/seed-0"] for name in "ab"}
+    assert all(trained[name][key] == own[name][key] for name in "ab" for key in ("sites", "folds", "split_seed"))
+
+
+def test_one_source_for_one_target(tmp_path):
+    """A teacher of a single site: five targets for it, thirty pairs over six such experiments."""
+    targets = ["BMC", "I2CVB", "UCL", "BIDMC", "HK"]
+    cells = planned(tmp_path, sources=["RUNMC"], targets=targets, controls=["teacher_own_sites", "pretrained"])
+    at_sources = [cell for cell in cells if cell.row.method in ("sources", "teacher_own_sites")]
+    assert {flags(cell)["sites"] for cell in at_sources} == {"['RUNMC']"}
+    assert kinds(at_sources) == {"train": 5 * (2 + 3), "test": 5 * 2}
+
+
+def test_students_share_what_their_teacher_has_computed(tmp_path):
+    cells = planned(tmp_path, teacher_cache=True)
+    places = {Path(cell.start_in, flags(cell)["teacher_cache"]).resolve() for cell in cells if cell.kind == "distill"}
+    assert places == {(tmp_path / "table2" / "cache").resolve()}
+    assert not any("teacher_cache" in flags(cell) for cell in cells if cell.kind != "distill")
+    assert not any("teacher_cache" in flags(cell) for cell in planned(tmp_path))
 
 
 def test_another_setting_is_another_experiment(tmp_path):
@@ -162,8 +202,8 @@ def test_another_setting_is_another_experiment(tmp_path):
     other = planned(tmp_path, settings={"epochs": 4})[0]
     with pytest.raises(InputError, match=r"cell train/RUNMC/.* was run with another epochs; delete"):
         is_done(other)
-    with pytest.raises(InputError, match="was run with another --seed"):
-        is_done(replace(cell, command=(*cell.command[:-1], "--seed=5")))
+    with pytest.raises(InputError, match="was run with another --folds"):
+        is_done(replace(cell, command=(*cell.command[:-1], "--folds=5")))
 
 
 def test_only_takes_what_the_chosen_cells_need(tmp_path):
@@ -191,6 +231,9 @@ MISTAKES = {
     "fold": ({"run_folds": [4]}, r"run_folds must be below folds = 4, got \[4\]"),
     "seeds": ({"seeds": [0, 0]}, "seeds must be different integers of at least 0"),
     "no data": ({"dataset_dir": None}, "has no dataset_dir"),
+    "source": ({"sources": ["HKU"]}, "unknown source 'HKU' of experiment .*Did you mean 'HK'"),
+    "source is target": ({"sources": ["HK"]}, "target 'HK' is the only source, where its teacher would learn"),
+    "cache": ({"teacher_cache": "yes"}, "teacher_cache must be true or false, got 'yes'"),
     "one site": ({"sites": ["HK"]}, "sites must be at least two"),
     "method name": ({"methods": {"a/b": {}}}, "method 'a/b' cannot be the name of a folder"),
     "control's name": ({"methods": {"without": {}}}, "a method cannot be called 'without'"),

@@ -60,6 +60,7 @@ class Commands:
         given = {
             "teacher_bundle": f"../teacher-{teacher.name}",
             "teacher_weights": self._weights(trained, row, network),
+            **self._cache(row, network),
             **off,
             **method.settings,
             **values,
@@ -88,6 +89,9 @@ class Commands:
             "dataset_dir": str(self._matrix.dataset_dir),
             "ckpt_dir": f"{place}/models",
             "output_dir": f"{place}/eval",
+            "seed": row.seed,
+            # one for all seeds, so that they are compared on the same cases
+            "split_seed": self._matrix.settings.get("split_seed", 0),
         }
         flags = [f"--{key}={_written(value)}" for key, value in {**common, **values}.items()]
         return Cell(
@@ -101,6 +105,12 @@ class Commands:
             needs=tuple(needs),
             settings=json.dumps(bundle_settings(self._matrix, network), sort_keys=True),
         )
+
+    def _cache(self, row: Row, network: Network) -> dict[str, str]:
+        """Return where all students find what a teacher has computed for another; its weights name its folder there."""
+        if not self._matrix.teacher_cache:
+            return {}
+        return {"teacher_cache": os.path.relpath(self._folder / "cache", self._bundle(row, network))}
 
     def _bundle(self, row: Row, network: Network) -> Path:
         return self._folder / "bundles" / f"{row.role}-{network.name}"

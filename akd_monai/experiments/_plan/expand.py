@@ -63,7 +63,7 @@ class _Group:
 
     @property
     def _sources(self) -> list[str]:
-        return [site for site in self.matrix.sites if site != self.target]
+        return [site for site in self.matrix.sources if site != self.target]
 
     def _row(
         self,
@@ -76,23 +76,34 @@ class _Group:
         return Row(self.target, self.seed, role, network.name, method, teacher, fold)
 
     def _at_sources(self, role: Literal["teacher", "student"], network: Network) -> Cell:
-        return self._make.train(self._row(role, network, "sources"), network, sites=self._sources, seed=self.seed)
+        split = self._own_split(network) if role == "teacher" else self._without_test
+        return self._make.train(self._row(role, network, "sources"), network, **split)
+
+    @property
+    def _without_test(self) -> dict[str, Any]:
+        """Return the sources, whose cases are for training and validation alone."""
+        return {"sites": self._sources, "folds": None}
+
+    def _own_split(self, teacher: Network) -> dict[str, Any]:
+        """Return the sources as their teacher has them: with test cases if the experiment gives it folds."""
+        return {**self._without_test, "folds": teacher.settings.get("folds")}
 
     def _own_sites(self, teacher: Network, trained: Cell) -> Cell:
-        # the split of a teacher has no test part: these are its validation cases
+        split = self._own_split(teacher)
+        part = "validation" if split["folds"] is None else "test"
         row = self._row("teacher", teacher, "teacher_own_sites")
-        return self._make.test(row, trained, teacher, sites=self._sources, seed=self.seed, part="validation")
+        return self._make.test(row, trained, teacher, **split, part=part)
 
     def _learning(self, fold: int) -> dict[str, Any]:
         """Return where the students learn."""
         if self.matrix.protocol == "loso":
-            return {"sites": self._sources, "seed": self.seed}
-        return {"sites": [self.target], "folds": self.matrix.folds, "fold": fold, "seed": self.seed}
+            return self._without_test
+        return {"sites": [self.target], "folds": self.matrix.folds, "fold": fold}
 
     def _tested(self, fold: int) -> dict[str, Any]:
         """Return where everything is tested."""
         if self.matrix.protocol == "loso":
-            return {"sites": [self.target], "part": "all", "seed": self.seed}
+            return {"sites": [self.target], "folds": None, "part": "all"}
         return self._learning(fold)
 
     def _teachers_in_fold(self, fold: int, trained: dict[str, Cell]) -> Iterator[Cell]:
@@ -126,8 +137,8 @@ class _Group:
 
     def _joint_data(self) -> dict[str, str]:
         """Return the cases of the sources, split as for a teacher, and those of the target, split in folds."""
-        here = "sites=@sites, seed=@seed, fold=@fold, folds=@folds"
-        there = f"sites={self._sources!r}, seed=@seed, folds=None"
+        here = "sites=@sites, seed=@split_seed, fold=@fold, folds=@folds"
+        there = f"sites={self._sources!r}, seed=@split_seed, folds=None"
         data = {}
         for name, part in _PARTS:
             lists = (f"akd_monai.data.datalist(@dataset_dir, '{part}', {given})" for given in (there, here))

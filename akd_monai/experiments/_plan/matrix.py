@@ -54,6 +54,7 @@ class Matrix:
         protocol: ``"cross_site"`` or ``"loso"``.
         dataset_dir: prepared data, relative to the file.
         sites: all sites in use.
+        sources: where teachers learn, but for the target; all sites by default.
         targets: the target sites; all by default.
         folds: into how many folds a target's cases are split; 1 under ``"loso"``, which tests them all.
         run_folds: the folds that are run; all by default.
@@ -63,12 +64,14 @@ class Matrix:
         methods: by name; the plain student, called ``without``, is always run.
         controls: further rows, of :data:`CONTROLS`.
         settings: config ids that are changed in every bundle, such as ``epochs``.
+        teacher_cache: whether the students share what their teacher has computed, in ``cache`` of the experiment.
     """
 
     name: str
     protocol: Protocol
     dataset_dir: Path
     sites: tuple[str, ...]
+    sources: tuple[str, ...]
     targets: tuple[str, ...]
     folds: int
     run_folds: tuple[int, ...]
@@ -78,6 +81,7 @@ class Matrix:
     methods: tuple[Method, ...]
     controls: tuple[str, ...]
     settings: dict[str, Any]
+    teacher_cache: bool
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -88,6 +92,7 @@ _DEFAULTS: dict[str, Any] = {
     "methods": {"distilled": {}},
     "controls": ["teacher_zero_shot"],
     "settings": {},
+    "teacher_cache": False,
 }
 
 
@@ -117,6 +122,7 @@ def read_matrix(path: str | os.PathLike[str]) -> Matrix:
         protocol=given["protocol"],
         dataset_dir=_dataset(path, given["dataset_dir"], where),
         sites=sites,
+        sources=_sources(given, sites, where),
         targets=_targets(given, sites, where),
         folds=folds,
         run_folds=run_folds,
@@ -126,6 +132,7 @@ def read_matrix(path: str | os.PathLike[str]) -> Matrix:
         methods=_methods(given["methods"], where),
         controls=_controls(given["controls"], given["protocol"], where),
         settings=_object("settings", given["settings"], where),
+        teacher_cache=_yes_or_no("teacher_cache", given["teacher_cache"], where),
     )
 
 
@@ -138,11 +145,24 @@ def _dataset(path: Path, value: Any, where: str) -> Path:
 def _targets(given: Mapping[str, Any], sites: tuple[str, ...], where: str) -> tuple[str, ...]:
     if len(sites) < 2:
         raise InputError(f"sites must be at least two, got {list(sites)}", where=where)
-    targets = _names("target", given.get("targets", list(sites)), where)
+    targets = _of_sites("target", given.get("targets", list(sites)), sites, where)
+    sources = _sources(given, sites, where)
     for target in targets:
-        if target not in sites:
-            raise unknown_name("target", target, sites, where=f"of {where}")
+        if sources == (target,):
+            raise InputError(f"target {target!r} is the only source, where its teacher would learn", where=where)
     return targets
+
+
+def _sources(given: Mapping[str, Any], sites: tuple[str, ...], where: str) -> tuple[str, ...]:
+    return _of_sites("source", given.get("sources", list(sites)), sites, where)
+
+
+def _of_sites(what: str, given: Any, sites: tuple[str, ...], where: str) -> tuple[str, ...]:
+    names = _names(what, given, where)
+    for name in names:
+        if name not in sites:
+            raise unknown_name(what, name, sites, where=f"of {where}")
+    return names
 
 
 def _networks(kind: str, given: Any, where: str) -> tuple[Network, ...]:
@@ -186,6 +206,12 @@ def _object(what: str, given: Any, where: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise InputError(f"{what} must be an object, got {given!r}", where=where)
     return dict(given)
+
+
+def _yes_or_no(what: str, given: Any, where: str) -> bool:
+    if not isinstance(given, bool):
+        raise InputError(f"{what} must be true or false, got {given!r}", where=where)
+    return given
 
 
 def _name(what: str, name: Any, where: str) -> str:
