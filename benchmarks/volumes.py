@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ BUNDLES = Path(__file__).parents[1] / "bundles"
 # at most; spread over the sites
 VOLUMES = 6
 BATCHES = 40
+# batches that wait for the start of the processes
+WARM_UP = 8
 
 
 def bundle_of(network: str) -> Path:
@@ -111,6 +113,5 @@ def feeding_seconds(folder: Path, changed: dict[str, Any]) -> dict[str, float]:
         for batch in islice(loader, BATCHES):
             batch["image"].to(changed["device"])
             moments.append(time.perf_counter())
-    # the first batches wait for the start of the processes
-    gaps = [1e3 * (b - a) for a, b in zip(moments[8:], moments[9:], strict=False)]
+    gaps = [1e3 * (after - before) for before, after in pairwise(moments[WARM_UP:])]
     return {"volume_seconds": round(prepared, 4), "batch_ms": round(statistics.median(gaps), 3)}
