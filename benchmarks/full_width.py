@@ -150,20 +150,20 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _volumes(asked: argparse.Namespace, result: dict[str, Any], folder: Path, end: float) -> None:
-    """Measure what reads volumes: evaluation by each network, and feeding a training."""
+    """Measure what reads volumes: feeding a training, and evaluation by each network."""
     changed = {"dataset_dir": str(asked.dataset_dir.resolve()), "spatial_size": [asked.size, asked.size]}
     changed["device"] = asked.device
-    for name in (*STUDENTS, *TEACHERS):
-        if time.perf_counter() > end:
-            _skip(result, f"evaluation by {name}")
-            continue
-        _add(result, "evaluation", name, evaluation_seconds(name, folder / name, changed), asked.output)
     for workers in sorted({0, asked.workers}):
         if time.perf_counter() > end:
             _skip(result, f"feeding by {workers} processes")
             continue
         given = {**changed, "batch_size": asked.batch, "num_workers": workers}
         _add(result, "feeding", str(workers), feeding_seconds(folder / "feeding", given), asked.output)
+    for name in (*STUDENTS, *TEACHERS):
+        if time.perf_counter() > end:
+            _skip(result, f"evaluation by {name}")
+            continue
+        _add(result, "evaluation", name, evaluation_seconds(name, folder / name, changed), asked.output)
 
 
 def _add(result: dict[str, Any], group: str, name: str, found: dict[str, Any], output: Path) -> None:
