@@ -22,6 +22,7 @@ TOPICS = (
     "Stopped runs",
     "Damaged checkpoints and weights",
     "The same run, or none",
+    "Experiments",
     "Numbers",
     "Disk, memory and processes",
     "Volumes",
