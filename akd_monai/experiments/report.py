@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 from pathlib import Path
 from typing import Any, cast
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from akd_monai._home import map_strings, without_home
 from akd_monai.experiments import _tables as tables
 from akd_monai.experiments._comparison import FEW_CASES, METRICS, MIN_PAIRS, cautions, class_names, compare
 from akd_monai.experiments._figures import contour_figure, curves_figure
 from akd_monai.experiments._pictures import MAX_CASES, contour_rows
+from akd_monai.experiments._protocols import PROTOCOLS
+from akd_monai.experiments._templates import data_uri, rendered
 from akd_monai.experiments.results import Data, Mlflow, Results, read_results, write_results
 from akd_monai.files import as_path, atomic_write
 
@@ -25,22 +23,6 @@ __all__ = ["rebuild_report", "render_page", "write_report"]
 _COMMANDS = ("commands", "mlflow")
 # paths of these are those of files, which are found again
 _FILES = ("systems", "images")
-
-_PROTOCOLS = {
-    "cross_site": (
-        "The teacher was trained at the source sites and never saw the target site. Each student was trained on the "
-        "target site's training cases with their labels; the distilled one also followed the frozen teacher on the "
-        "same images, with the same seed, data and schedule. All are evaluated on test cases of the target site that no "
-        "training used. This is learning from few labelled cases with help from other sites; it is not domain "
-        "generalisation, because the students see labels of the target site."
-    ),
-    "loso": (
-        "Leave one site out: teacher and students were trained at the source sites alone, and everything was chosen on "
-        "their validation cases. No image of the target site reached any training. All are evaluated on every case of the "
-        "target site."
-    ),
-}
-
 
 def write_report(results: Results, output_dir: str | os.PathLike[str]) -> Path:
     """Write ``index.html`` and ``results.json``, from which the page can be rebuilt.
@@ -91,7 +73,7 @@ def render_page(results: Results, folder: str | os.PathLike[str]) -> str:
         "results": dict.fromkeys(Results.__annotations__) | results,
         "data": dict.fromkeys(Data.__annotations__) | results["data"],
         "mlflow": results.get("mlflow") and dict.fromkeys(Mlflow.__annotations__) | results["mlflow"],
-        "protocol": _PROTOCOLS.get(results["protocol"], ""),
+        "protocol": PROTOCOLS.get(results["protocol"], ""),
         "warnings": [*results.get("warnings", []), *cautions(results, comparisons), *skipped],
         "metrics": METRICS,
         "findings": tables.findings(comparisons),
@@ -100,24 +82,15 @@ def render_page(results: Results, folder: str | os.PathLike[str]) -> str:
         "profiles": tables.profile_rows(results),
         "cases": tables.case_tables(results),
         "splits": tables.split_table(results),
-        "curves": _data_uri(curves_figure(histories)) if histories else "",
+        "curves": data_uri(curves_figure(histories)) if histories else "",
         # One picture a case, so that a printed page breaks between them.
-        "contours": [(row.title.splitlines()[0], _data_uri(contour_figure([row], legend=False))) for row in rows],
+        "contours": [(row.title.splitlines()[0], data_uri(contour_figure([row], legend=False))) for row in rows],
         "contour_rule": len(results.get("images", {})) > MAX_CASES,
         "several_classes": len(class_names(results)) > 1,
         "few_cases": FEW_CASES,
         "min_pairs": MIN_PAIRS,
     }
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["shown"] = tables.shown
-    return environment.get_template("report.html").render(context)
+    return rendered("report.html", context)
 
 
 def _private(results: Results) -> Results:
@@ -131,11 +104,3 @@ def _private(results: Results) -> Results:
         else:
             private[name] = map_strings(value, without_home)
     return cast("Results", private)
-
-
-def _data_uri(png: bytes) -> str:
-    encoded = base64.b64encode(png).decode("ascii")
-    # These four letters come up by chance in a megabyte of base 64. Written another way, a search of the page for links
-    # finds links only; browsers decode it before they read the base 64.
-    encoded = re.sub("http", lambda m: f"%{ord(m[0][0]):02x}{m[0][1:]}", encoded, flags=re.IGNORECASE)
-    return f"data:image/png;base64,{encoded}"

@@ -14,7 +14,7 @@ import pytest
 from made_up import SHAPE, record, rows, save
 
 from akd_monai.errors import InputError
-from akd_monai.experiments import report
+from akd_monai.experiments._templates import data_uri
 from akd_monai.experiments.report import rebuild_report, render_page, write_report
 
 
@@ -233,7 +233,7 @@ def test_letters_of_a_link_in_a_picture_are_written_otherwise():
     import base64
 
     picture = base64.b64decode("AAAAhttpAAAAHtTpAAAA")
-    uri = report._data_uri(picture)
+    uri = data_uri(picture)
     assert "http" not in uri.lower()
     from urllib.parse import unquote
 
