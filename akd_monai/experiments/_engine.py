@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run cells in the order of what they need: everything that knows Parsl is in this module.
+"""Run cells in the order of what they need: only this module and ``_pilots`` know Parsl.
 
 On one machine Parsl's threads start the cells. With a machine file its pilot jobs do, on Slurm, PBS, Kubernetes and the
 like; names and options of that file are Parsl's own.
@@ -8,23 +8,20 @@ like; names and options of that file are Parsl's own.
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
-from akd_monai.errors import InputError, one_line, unknown_name
+from akd_monai.errors import InputError
 from akd_monai.experiments._cell_process import CellError, Devices, run_cell
+from akd_monai.experiments._pilots import pilots
 from akd_monai.experiments._plan.cell import Cell
+from akd_monai.experiments._worker import run_on_worker
 
 __all__ = ["run_cells"]
 
 _RETRIES = 20
-# Linux: what passes tasks on ends with the experiment; seconds after which workers and experiment give each other up
-_INTERCHANGE = ["setpriv", "--pdeathsig", "TERM", "interchange.py"]
-_HEARTBEAT = {"heartbeat_period": 10, "heartbeat_threshold": 40}
 
 Report = Callable[[Cell, float | BaseException], None]
 
@@ -53,12 +50,12 @@ def run_cells(
     logging.getLogger("parsl").propagate = False
     futures: dict[str, Future[float]] = {}
     with DataFlowKernel(_config(folder, devices.count, machine)) as kernel:
-        app = python_app(run_cell, data_flow_kernel=kernel)
+        app = python_app(run_cell if machine is None else run_on_worker, data_flow_kernel=kernel)
         try:
             for cell in cells:
                 # Parsl waits for futures in `inputs`, and for those in no other list
                 needed = [futures[name] for name in cell.needs if name in futures]
-                futures[cell.name] = app(cell, devices if machine is None else None, inputs=needed)
+                futures[cell.name] = app(cell, devices if machine is None else str(folder), inputs=needed)
             _follow(cells, futures, report)
         except BaseException:
             devices.stop()
@@ -90,28 +87,20 @@ def _error(future: Future[float]) -> BaseException | None:
 
 def _config(folder: Path, places: int, machine: Mapping[str, Any] | None) -> Any:
     from parsl.config import Config
-    from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
+    from parsl.executors import ThreadPoolExecutor
 
     run_dir = str(folder / "parsl")
     if machine is None:
         threads = ThreadPoolExecutor(max_threads=places)
         return Config(executors=[threads], run_dir=run_dir, strategy="none", initialize_logging=False)
-    import parsl.providers
-
-    known = [name for name in parsl.providers.__all__ if name.endswith("Provider")]
-    if machine["provider"] not in known:
-        raise unknown_name("provider", machine["provider"], known, where="in the machine file")
-    # Parsl finds its helpers there
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    own: dict[str, Any] = {"encrypted": False, **_HEARTBEAT}
-    if sys.platform == "linux":
-        own["interchange_launch_cmd"] = _INTERCHANGE
-    try:
-        provider = getattr(parsl.providers, machine["provider"])(**machine["options"])
-        pilot = HighThroughputExecutor(provider=provider, **{**own, **machine["executor"]})
-    except Exception as error:
-        raise InputError(f"the machine file does not fit Parsl: {one_line(error)}") from error
-    return Config(executors=[pilot], run_dir=run_dir, retries=_RETRIES, retry_handler=_cost, strategy="simple")
+    return Config(
+        executors=[pilots(machine)],
+        run_dir=run_dir,
+        retries=_RETRIES,
+        retry_handler=_cost,
+        # also ends pilot jobs that have had no cell for a while
+        strategy="htex_auto_scale",
+    )
 
 
 def _cost(error: Exception, _: Any) -> float:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cells that stand for trainings: ``fake_cells.py cell ...`` is one, ``fake_cells.py drive FOLDER GPUS SECONDS`` runs 8.
+"""Cells that stand for trainings: ``fake_cells.py cell ...`` is one, ``fake_cells.py drive FOLDER GPUS SECONDS`` runs 8,
+with the path of a machine file after it by the pilot jobs of that file.
 
 A cell notes in ``events.jsonl`` when it starts and ends and on which device, takes a lock of its device, which no other
 cell may hold, and writes its result atomically.
@@ -62,16 +63,20 @@ def graph(folder: Path, seconds: float) -> list[Cell]:
     return cells
 
 
-def drive(folder: Path, gpus: list[str], seconds: float) -> None:
+def drive(folder: Path, gpus: list[str], seconds: float, machine: str | None = None) -> None:
     """Be the experiment."""
     from akd_monai.experiments._cell_process import Devices
     from akd_monai.experiments._engine import run_cells
     from akd_monai.experiments._plan.cell import is_done
+    from akd_monai.experiments._plan.machine import read_machine
     from akd_monai.files import FolderLock
 
+    options = None if machine is None else read_machine(machine)
     with FolderLock(folder):
         waiting = [one for one in graph(folder, seconds) if not is_done(one)]
-        errors = run_cells(waiting, folder, lambda *_: None, devices=Devices(folder, gpus))
+        errors = run_cells(waiting, folder, lambda *_: None, devices=Devices(folder, gpus), machine=options)
+    for name, error in errors.items():
+        sys.stderr.write(f"{name}: {error}\n")
     sys.exit(len(errors))
 
 
@@ -80,4 +85,4 @@ if __name__ == "__main__":
     if verb == "cell":
         cell(Path(place), rest[0], float(rest[1]), rest[2:])
     else:
-        drive(Path(place), rest[0].split(","), float(rest[1]))
+        drive(Path(place), rest[0].split(","), float(rest[1]), *rest[2:])
