@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +76,18 @@ def timed(work: Work, device: str) -> float:
 def measure(make: Callable[[], Work], device: str, until: float) -> dict[str, Any]:
     """Make a work, time its calls one by one, and return their median, range and number, and the peak memory.
 
-    At least three calls are timed, and no more are begun after ``until``. What cannot be held in memory says so.
+    At least three calls are timed, and no more are begun after ``until``.
     """
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    try:
-        work = make()
-        for _ in range(WARM_UP):
-            work()
-        seconds: list[float] = []
-        while len(seconds) < 3 or (len(seconds) < MOST_STEPS and time.perf_counter() < until):
-            seconds.append(timed(work, device))
-    except torch.OutOfMemoryError as error:
-        return {"error": f"out of memory: {str(error).splitlines()[0]}"}
+    work = make()
+    for _ in range(WARM_UP):
+        work()
+    seconds: list[float] = []
+    while len(seconds) < 3 or (len(seconds) < MOST_STEPS and time.perf_counter() < until):
+        seconds.append(timed(work, device))
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
     milliseconds = [1e3 * one for one in seconds]
     return {
@@ -141,7 +139,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
                 _skip(result, name)
                 continue
             share = (end - now) / (len(works) - number)
-            _add(result, "steps", name, measure(make, asked.device, now + share), asked.output)
+            _add(result, "steps", name, partial(measure, make, asked.device, now + share), asked.output)
         if asked.dataset_dir is not None:
             _volumes(asked, result, Path(folder), start + asked.seconds)
     result["seconds"] = round(time.perf_counter() - start, 1)
@@ -158,15 +156,20 @@ def _volumes(asked: argparse.Namespace, result: dict[str, Any], folder: Path, en
             _skip(result, f"feeding by {workers} processes")
             continue
         given = {**changed, "batch_size": asked.batch, "num_workers": workers}
-        _add(result, "feeding", str(workers), feeding_seconds(folder / "feeding", given), asked.output)
+        _add(result, "feeding", str(workers), partial(feeding_seconds, folder / "feeding", given), asked.output)
     for name in (*STUDENTS, *TEACHERS):
         if time.perf_counter() > end:
             _skip(result, f"evaluation by {name}")
             continue
-        _add(result, "evaluation", name, evaluation_seconds(name, folder / name, changed), asked.output)
+        _add(result, "evaluation", name, partial(evaluation_seconds, name, folder / name, changed), asked.output)
 
 
-def _add(result: dict[str, Any], group: str, name: str, found: dict[str, Any], output: Path) -> None:
+def _add(result: dict[str, Any], group: str, name: str, work: Callable[[], dict[str, Any]], output: Path) -> None:
+    """Measure one thing; what does not run, for want of memory or otherwise, says why, and the others are measured."""
+    try:
+        found = work()
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     result[group][name] = found
     print(f"{group}: {name}: {json.dumps(found)}", flush=True)
     _write(result, output)
