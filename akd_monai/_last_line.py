@@ -29,14 +29,18 @@ _LOST = "lost-process"
 _WORDS: dict[int, str] = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
 
 
-def end_in_one_line() -> None:
+def end_in_one_line(program: str | None = None) -> None:
     """Let mistakes and faults end ``python -m monai.bundle ...`` as they end this package's commands.
 
     MONAI shows several tracebacks, the last line of which is the config's expression, and exits with 1. All other errors
     are shown as before, and no other program is changed.
+
+    Args:
+        program: module that is run; by default the one with which the interpreter was started.
     """
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if spec is None or not spec.name.startswith("monai.bundle"):
+    name = program if program is not None else getattr(spec, "name", "")
+    if not name.startswith("monai.bundle"):
         return
     before = sys.excepthook
     leave_at_signals()

@@ -15,10 +15,9 @@ from collections import Counter
 import fake_cells
 import pytest
 
-from akd_monai.errors import InputError, UnknownNameError
+from akd_monai.errors import InputError
 from akd_monai.experiments._cell_process import CellError, Devices, StoppedError, run_cell
 from akd_monai.experiments._engine import _cost, run_cells
-from akd_monai.experiments._plan.machine import read_machine
 from akd_monai.experiments._progress import Progress
 from akd_monai.files import FolderLock
 
@@ -61,7 +60,7 @@ def test_a_failed_cell_stops_what_needs_it_and_nothing_else(tmp_path):
     assert set(errors) == {"t1", "enet-t1", "erfnet-t1", "espnet-t1"}
     assert isinstance(errors["t1"], CellError)
     assert str(errors["enet-t1"]).startswith("not run, for want of what it needs: t1 ended with exit code 1")
-    assert str(errors["t1"]) == f"t1 ended with exit code 1; see {tmp_path / 't1' / 'log.txt'}"
+    assert str(errors["t1"]) == f"t1 ended with exit code 1 (this cell fails); see {tmp_path / 't1' / 'log.txt'}"
     assert "this cell fails" in (tmp_path / "t1" / "log.txt").read_text()
     assert set(counts(tmp_path, "end")) == {name for name in NAMES if name.endswith("t2")}
 
@@ -209,30 +208,6 @@ def test_a_second_experiment_in_the_folder_is_refused(tmp_path):
         assert driver.wait(timeout=120) != 0
     assert f"is in use by process {os.getpid()}" in (tmp_path / "driver.txt").read_text()
     assert events(tmp_path) == []
-
-
-def test_a_machine_file_is_checked(tmp_path):
-    path = tmp_path / "slurm.json"
-    path.write_text('{"provider": "SlurmProvider", "options": {"partition": "gpu"}}')
-    assert read_machine(path) == {"provider": "SlurmProvider", "options": {"partition": "gpu"}, "executor": {}}
-    path.write_text('{"options": {}}')
-    with pytest.raises(InputError, match="has no provider; name one of Parsl"):
-        read_machine(path)
-    path.write_text('{"provider": "SlurmProvider", "option": {}}')
-    with pytest.raises(UnknownNameError, match=r"unknown entry 'option' of machine file .*Did you mean 'options'"):
-        read_machine(path)
-
-
-def test_a_provider_that_parsl_does_not_have_is_said(tmp_path):
-    machine = {"provider": "SlurmProvder", "options": {}, "executor": {}}
-    with pytest.raises(UnknownNameError, match=r"unknown provider 'SlurmProvder' .*Did you mean 'SlurmProvider'"):
-        run_all(tmp_path, fake_cells.graph(tmp_path, 0.0), machine=machine)
-
-
-def test_options_that_the_provider_does_not_have_are_said(tmp_path):
-    machine = {"provider": "SlurmProvider", "options": {"partitoin": "gpu"}, "executor": {}}
-    with pytest.raises(InputError, match=r"the machine file does not fit Parsl: .*partitoin"):
-        run_all(tmp_path, fake_cells.graph(tmp_path, 0.0), machine=machine)
 
 
 def test_a_lost_worker_is_tried_again_and_a_failed_command_is_not():

@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,15 @@ from akd_monai.files import read_json
 __all__ = ["Cell", "Kind", "Row", "chosen", "in_order", "is_done"]
 
 Kind = Literal["train", "distill", "test"]
+# how sums are divided among threads changes their last bits, so that the number of threads is part of what a cell is
+_THREADS = "OMP_NUM_THREADS"
+# where a cell is tracked changes nothing in it
+_TRACKING = ("--tracking", "--experiment_name=", "--run_name=", "--run_tags=")
+
+
+def _environment() -> tuple[tuple[str, str], ...]:
+    """Return the variables of a cell: one thread, unless the user has chosen another number."""
+    return ((_THREADS, os.environ.get(_THREADS) or "1"),)
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ class Cell:
             engine after the command has ended with exit code 0.
         needs: names of the cells that must be done before.
         settings: JSON of what the experiment changes in the configs that the command reads.
+        environment: variables under which the command gives the same weights to the bit.
     """
 
     name: str
@@ -80,14 +90,21 @@ class Cell:
     result: str
     needs: tuple[str, ...] = ()
     settings: str = "{}"
+    environment: tuple[tuple[str, str], ...] = field(default_factory=_environment)
 
     def line(self) -> str:
         """Return the cell as one line for a shell."""
-        return f"(cd {shlex.quote(self.start_in)} && python {shlex.join(self.command)})"
+        variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.environment)
+        return f"(cd {shlex.quote(self.start_in)} && {variables} python {shlex.join(self.command)})"
 
     def identity(self) -> dict[str, Any]:
         """Return what must be the same for a result of the cell to count, as it stands in the record."""
-        return {"cell": self.name, "command": list(self.command), "settings": json.loads(self.settings)}
+        return {
+            "cell": self.name,
+            "command": [argument for argument in self.command if not argument.startswith(_TRACKING)],
+            "settings": json.loads(self.settings),
+            "environment": dict(self.environment),
+        }
 
     @property
     def record(self) -> Path:
@@ -117,8 +134,9 @@ def is_done(cell: Cell) -> bool:
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Name what differs: an argument of the command, or an id of the settings."""
-    known, current = before.get("settings", {}), now["settings"]
+    """Name what differs: an argument of the command, an id of the settings, or a variable of the environment."""
+    known = {**before.get("settings", {}), **before.get("environment", {})}
+    current = {**now["settings"], **now["environment"]}
     names = [name for name in sorted({*known, *current}) if known.get(name) != current.get(name)]
     old, new = before.get("command", []), now["command"]
     arguments = {argument.split("=")[0] for argument in set(old) ^ set(new)}
