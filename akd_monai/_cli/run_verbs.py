@@ -12,8 +12,10 @@ __all__ = ["experiment", "send"]
 def experiment(  # noqa: D417 - the public function documents the others
     file: str,
     output_dir: str | None = None,
+    dataset_dir: str | None = None,
     list: bool = False,  # noqa: A002 - the flag's name
     dry_run: bool = False,
+    show: bool = False,
     only: Names = None,
     gpus: Names = None,
     jobs: int = 1,
@@ -21,22 +23,30 @@ def experiment(  # noqa: D417 - the public function documents the others
 ) -> str:
     """Run the matrix of an experiment: teachers, students, methods and controls at every site.
 
-    Example: python -m akd_monai experiment table2.json --gpus 0,1
+    The experiments of the package are table2, table4, readings and schedules, each also with -small for two CPU cores.
+
+    Example: python -m akd_monai experiment table2-small --dataset_dir phantom --output_dir table2-small
 
     Args:
         list: print the commands, one a line, and run nothing.
         dry_run: print the cells and which are done, and run nothing.
+        show: print the experiment's file, for instance to start one of your own, and run nothing.
     """
     from akd_monai.experiments import experiment_cells, experiment_table, run_experiment
+    from akd_monai.experiments._plan.shipped import experiment_file
 
+    if show:
+        return experiment_file(file)[0].read_text(encoding="utf-8").rstrip()
     patterns = names(only)
     if list:
-        return "\n".join(experiment_cells(file, output_dir, only=patterns))
+        return "\n".join(experiment_cells(file, output_dir, dataset_dir=dataset_dir, only=patterns))
     if dry_run:
-        table = experiment_table(file, output_dir, only=patterns)
+        table = experiment_table(file, output_dir, dataset_dir=dataset_dir, only=patterns)
         lines = [f"{'done' if done else 'to do':6}{name}" for name, done in table]
         return "\n".join([*lines, f"{sum(done for _, done in table)} of {len(table)} cells are done"])
-    folder = run_experiment(file, output_dir, only=patterns, gpus=names(gpus), jobs=jobs, machine=machine)
+    folder = run_experiment(
+        file, output_dir, dataset_dir=dataset_dir, only=patterns, gpus=names(gpus), jobs=jobs, machine=machine
+    )
     return f"Written: {folder}"
 
 

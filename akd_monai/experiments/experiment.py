@@ -8,19 +8,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from akd_monai.bundle import change_bundle, write_bundle
 from akd_monai.data.cases import read_cases
 from akd_monai.errors import InputError
 from akd_monai.experiments._cell_process import Devices
 from akd_monai.experiments._engine import run_cells
+from akd_monai.experiments._plan.bundles import put_bundle
 from akd_monai.experiments._plan.cell import Cell, chosen, is_done
+from akd_monai.experiments._plan.checked import check_matrix
 from akd_monai.experiments._plan.commands import bundle_settings
 from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.machine import read_machine
-from akd_monai.experiments._plan.matrix import Matrix, Network, read_matrix
+from akd_monai.experiments._plan.matrix import Matrix, read_matrix
+from akd_monai.experiments._plan.shipped import experiment_file
 from akd_monai.experiments._progress import Progress
 from akd_monai.experiments._steps import say
-from akd_monai.files import FolderLock, as_path, read_json, write_json
+from akd_monai.files import FolderLock, as_path
 
 __all__ = ["experiment_cells", "experiment_table", "run_experiment"]
 
@@ -29,6 +31,7 @@ def run_experiment(
     file: str | os.PathLike[str],
     output_dir: str | os.PathLike[str] | None = None,
     *,
+    dataset_dir: str | os.PathLike[str] | None = None,
     only: Sequence[str] = (),
     gpus: Sequence[str] = (),
     jobs: int = 1,
@@ -41,9 +44,12 @@ def run_experiment(
     their checkpoints.
 
     Args:
-        file: the experiment, JSON with the keys ``protocol``, ``dataset_dir``, ``sites``, ``targets``, ``folds``,
-            ``run_folds``, ``seeds``, ``teachers``, ``students``, ``methods``, ``controls``, ``settings`` and ``name``.
-        output_dir: where everything is written; by default a folder beside the file, called as the file.
+        file: name of an experiment of the package, or the path of one's own: JSON with the keys ``protocol``,
+            ``dataset_dir``, ``sites``, ``sources``, ``targets``, ``folds``, ``run_folds``, ``seeds``, ``teachers``,
+            ``students``, ``methods``, ``controls``, ``settings``, ``teacher_cache`` and ``name``.
+        output_dir: where everything is written; by default a folder called as the file, beside it, or in the current
+            folder for an experiment of the package.
+        dataset_dir: prepared data, in place of those that the file names.
         only: patterns of cell names, such as ``"*/HK/*"``; what these cells need is run as well.
         gpus: names for ``CUDA_VISIBLE_DEVICES``, each of which takes one cell at a time; ``"0,1"`` in one name gives a
             cell both.
@@ -57,7 +63,7 @@ def run_experiment(
         KeyboardInterrupt: after Ctrl-C, when every running cell has saved.
         SystemExit: with code 1, when a cell has failed.
     """
-    matrix, folder = _opened(file, output_dir)
+    matrix, folder = _opened(file, output_dir, dataset_dir)
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise InputError(f"jobs must be an integer of at least 1, got {jobs!r}.")
     if machine is not None and gpus:
@@ -86,63 +92,68 @@ def run_experiment(
 
 
 def experiment_cells(
-    file: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None = None, *, only: Sequence[str] = ()
+    file: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str] | None = None,
+    *,
+    dataset_dir: str | os.PathLike[str] | None = None,
+    only: Sequence[str] = (),
 ) -> list[str]:
     """Return the commands of an experiment, one a line, each after all that it needs, for another engine or a job array.
 
     Args:
         file: as for :func:`run_experiment`.
         output_dir: likewise.
+        dataset_dir: likewise.
         only: likewise.
 
     Raises:
         InputError: for a mistake in the file.
         UnknownNameError: for a name in it, or a pattern, that does not exist.
     """
-    matrix, folder = _opened(file, output_dir)
+    matrix, folder = _opened(file, output_dir, dataset_dir)
     _write_bundles(matrix, folder)
     return [cell.line() for cell in chosen(expand(matrix, folder), only)]
 
 
 def experiment_table(
-    file: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None = None, *, only: Sequence[str] = ()
+    file: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str] | None = None,
+    *,
+    dataset_dir: str | os.PathLike[str] | None = None,
+    only: Sequence[str] = (),
 ) -> list[tuple[str, bool]]:
     """Return the name of every cell of an experiment and whether it is done; nothing is written.
 
     Args:
         file: as for :func:`run_experiment`.
         output_dir: likewise.
+        dataset_dir: likewise.
         only: likewise.
 
     Raises:
         InputError: for a mistake in the file, or a cell of another experiment in the folder.
         UnknownNameError: for a name in the file, or a pattern, that does not exist.
     """
-    matrix, folder = _opened(file, output_dir)
+    matrix, folder = _opened(file, output_dir, dataset_dir)
     cells: list[Cell] = chosen(expand(matrix, folder), only)
     return [(cell.name, is_done(cell)) for cell in cells]
 
 
-def _opened(file: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None) -> tuple[Matrix, Path]:
-    path = as_path(file, "file").resolve()
-    folder = path.with_suffix("") if output_dir is None else as_path(output_dir, "output_dir").resolve()
-    return read_matrix(path), folder
+def _opened(
+    file: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str] | None,
+    dataset_dir: str | os.PathLike[str] | None = None,
+) -> tuple[Matrix, Path]:
+    path, beside = experiment_file(file)
+    folder = beside if output_dir is None else as_path(output_dir, "output_dir").resolve()
+    matrix = read_matrix(path, dataset_dir)
+    check_matrix(matrix)
+    return matrix, folder
 
 
 def _write_bundles(matrix: Matrix, folder: Path) -> None:
     """Write the bundle of every network once, with the settings of the experiment in its configs."""
     for role, networks in (("teacher", matrix.teachers), ("student", matrix.students)):
         for network in networks:
-            _write_bundle(matrix, network, folder / "bundles" / f"{role}-{network.name}")
-
-
-def _write_bundle(matrix: Matrix, network: Network, root: Path) -> None:
-    settings = bundle_settings(matrix, network)
-    wanted = {"bundle": network.bundle, "settings": settings}
-    record = root.with_name(f"{root.name}.json")
-    if record.is_file() and read_json(record) == wanted:
-        # a cell that an earlier run has left on a cluster may be reading it
-        return
-    write_bundle(network.bundle, root)
-    change_bundle(root, settings)
-    write_json(record, wanted)
+            settings = bundle_settings(matrix, network)
+            put_bundle(network.bundle, settings, folder / "bundles" / f"{role}-{network.name}")

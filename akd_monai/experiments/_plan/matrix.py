@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from akd_monai.bundle.assembly import part_names
 from akd_monai.data import SITES
 from akd_monai.data.protocols import Protocol
 from akd_monai.errors import InputError, check_choice, check_mapping, unknown_name
-from akd_monai.files import read_json
+from akd_monai.experiments._plan.bundles import find_bundle
+from akd_monai.files import as_path, read_json
 
 __all__ = ["CONTROLS", "TERMS", "Matrix", "Method", "Network", "read_matrix"]
 
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 @dataclass(frozen=True)
 class Network:
-    """A teacher or student: a network part of this package, and config ids that are changed in its bundle."""
+    """A teacher or student: a network part of this package or a bundle's folder, and config ids that are changed in it."""
 
     name: str
     bundle: str
@@ -65,6 +65,7 @@ class Matrix:
         controls: further rows, of :data:`CONTROLS`.
         settings: config ids that are changed in every bundle, such as ``epochs``.
         teacher_cache: whether the students share what their teacher has computed, in ``cache`` of the experiment.
+        gpus_per_cell: processes in which each training learns, by ``torchrun``; ``batch_size`` counts for each of them.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Matrix:
     controls: tuple[str, ...]
     settings: dict[str, Any]
     teacher_cache: bool
+    gpus_per_cell: int
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -93,11 +95,16 @@ _DEFAULTS: dict[str, Any] = {
     "controls": ["teacher_zero_shot"],
     "settings": {},
     "teacher_cache": False,
+    "gpus_per_cell": 1,
 }
 
 
-def read_matrix(path: str | os.PathLike[str]) -> Matrix:
+def read_matrix(path: str | os.PathLike[str], dataset_dir: str | os.PathLike[str] | None = None) -> Matrix:
     """Read the file of an experiment.
+
+    Args:
+        path: of the file.
+        dataset_dir: prepared data in place of those that the file names.
 
     Raises:
         InputError: if it is no JSON, or a value is of another kind or out of range.
@@ -107,9 +114,12 @@ def read_matrix(path: str | os.PathLike[str]) -> Matrix:
     where = f"experiment {str(path)!r}"
     known = [one.name for one in fields(Matrix)]
     given = {**_DEFAULTS, "name": path.stem, **check_mapping(where, read_json(path), known)}
+    if dataset_dir is not None:
+        given["dataset_dir"] = str(as_path(dataset_dir, "dataset_dir").resolve())
     for name in ("dataset_dir", "teachers", "students"):
         if not given.get(name):
-            raise InputError(f"has no {name}", where=where, remedy=f"add {name!r}")
+            flag = ", or give --dataset_dir" if name == "dataset_dir" else ""
+            raise InputError(f"has no {name}", where=where, remedy=f"add {name!r}{flag}")
     check_choice(f"protocol of {where}", given["protocol"], get_args(Protocol))
     sites = _names("site", given["sites"], where)
     is_loso = given["protocol"] == "loso"
@@ -127,8 +137,8 @@ def read_matrix(path: str | os.PathLike[str]) -> Matrix:
         folds=folds,
         run_folds=run_folds,
         seeds=_integers("seeds", given["seeds"], 0, where),
-        teachers=_networks("teachers", given["teachers"], where),
-        students=_networks("students", given["students"], where),
+        teachers=_networks("teachers", given["teachers"], path, where),
+        students=_networks("students", given["students"], path, where),
         methods=_methods(given["methods"], where),
         controls=_controls(given["controls"], given["protocol"], where),
         settings=_object("settings", given["settings"], where),
@@ -165,15 +175,13 @@ def _of_sites(what: str, given: Any, sites: tuple[str, ...], where: str) -> tupl
     return names
 
 
-def _networks(kind: str, given: Any, where: str) -> tuple[Network, ...]:
-    """Read ``["enet"]``, or ``{"small": {"bundle": "enet", "settings": {...}}}``."""
+def _networks(kind: str, given: Any, path: Path, where: str) -> tuple[Network, ...]:
+    """Read ``["enet"]``, or ``{"small": {"bundle": "enet", "settings": {...}}}``; a bundle may be a folder."""
     entries = given if isinstance(given, Mapping) else {name: {} for name in _names(kind, given, where)}
     networks = []
     for name, entry in entries.items():
         values = check_mapping(f"{kind} {name!r} of {where}", entry, ("bundle", "settings"))
-        bundle = values.get("bundle", name)
-        if bundle not in part_names():
-            raise unknown_name("network", bundle, part_names(), where=f"in {kind} of {where}")
+        bundle = find_bundle(values.get("bundle", name), path.parent, f"in {kind} of {where}")
         settings = _object(f"settings of {name!r}", values.get("settings", {}), where)
         networks.append(Network(_name(kind, name, where), bundle, settings))
     return tuple(networks)
