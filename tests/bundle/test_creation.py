@@ -150,7 +150,7 @@ def test_several_classes_and_channels_are_said_everywhere(tmp_path):
         evaluate["validate#postprocessing#transforms"],
     ):
         assert transforms[-1]["to_onehot"] == 3
-    assert evaluate["validate#handlers"][-1]["class_names"] == names[1:]
+    assert evaluate["validate#handlers"][1]["class_names"] == names[1:]
     readme = (root / "docs" / "README.md").read_text()
     for line in (
         "Segmentation of the zones. Network:",
@@ -251,4 +251,4 @@ def test_verb(tmp_path, capsys):
     ])  # fmt: skip
     assert "Written: " in capsys.readouterr().out
     main(["check", str(tmp_path / "mine")])
-    assert config(tmp_path / "mine", "evaluate.json")["validate#handlers"][-1]["class_names"] == ["a", "b"]
+    assert config(tmp_path / "mine", "evaluate.json")["validate#handlers"][1]["class_names"] == ["a", "b"]
