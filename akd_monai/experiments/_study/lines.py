@@ -13,7 +13,7 @@ import pandas as pd
 from akd_monai.experiments._plan.cell import Row
 from akd_monai.experiments._plan.matrix import Matrix
 
-__all__ = ["Line", "dice_by_case", "lines_of", "mean_by_target", "of_line"]
+__all__ = ["Line", "dice_by_case", "lines_of", "mean_by_target", "of_line", "own_site_lines"]
 
 _STUDENTS = ("without", "pretrained", "joint")
 _TEACHERS = ("teacher_zero_shot", "teacher_at_target")
@@ -23,6 +23,7 @@ _SAID = {
     "joint": "sources and target together",
     "teacher_zero_shot": "teacher, zero-shot",
     "teacher_at_target": "teacher, trained at the target",
+    "teacher_own_sites": "teacher, at its own sites",
 }
 
 
@@ -69,6 +70,13 @@ def lines_of(matrix: Matrix) -> list[Line]:
     for teacher in matrix.teachers:
         lines += [Line("teacher", teacher.name, method) for method in _TEACHERS if method in allowed]
     return lines
+
+
+def own_site_lines(matrix: Matrix) -> list[Line]:
+    """Return the lines of teachers that are tested at the sites at which they learned."""
+    if "teacher_own_sites" not in matrix.controls:
+        return []
+    return [Line("teacher", teacher.name, "teacher_own_sites") for teacher in matrix.teachers]
 
 
 def of_line(scores: pd.DataFrame, line: Line) -> pd.DataFrame:

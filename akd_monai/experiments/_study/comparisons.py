@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Did distillation help: each method against the plain student and against the control, with what the trainings vary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from akd_monai.experiments._comparison import MIN_PAIRS, Metric
+from akd_monai.experiments._study.blocks import Block, by_case, differences
+from akd_monai.experiments._study.lines import Line, lines_of
+from akd_monai.experiments._study.study import Study
+from akd_monai.experiments.crossed import CrossedSummary, crossed_summary
+from akd_monai.experiments.statistics import holm, paired_difference
+
+__all__ = ["CONTROL", "MIN_RUNS", "PLAIN", "Finding", "Outcome", "class_scores", "compare_rows"]
+
+Outcome = Literal["above", "below", "none", "few"]
+PLAIN = "without"
+CONTROL = "pretrained"
+# from a single training nothing is known of what another one would give
+MIN_RUNS = 2
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A row of an experiment minus another row of the same student, case by case within each seed and fold.
+
+    Attributes:
+        line: the method, or the control.
+        other: the plain student, or the control.
+        difference: of the metric, a mean over sites with its two intervals.
+        runs_above: trainings whose mean over their cases is on the better side of the other row's.
+        runs: trainings that were compared: sites times folds times seeds.
+        p_value: of Wilcoxon's signed-rank test over cases, each a mean over seeds; ``None`` where it has nothing to rank.
+        p_holm: adjusted for all comparisons of the table.
+        outcome: ``"above"`` or ``"below"`` (better or worse by the metric) if the adjusted p-value is below 0.05 and the
+            interval over runs and cases leaves out 0; ``"few"`` for fewer than two seeds or six cases; else ``"none"``.
+    """
+
+    line: Line
+    other: Line
+    difference: CrossedSummary
+    runs_above: int
+    runs: int
+    p_value: float | None
+    p_holm: float | None
+    outcome: Outcome
+
+
+def class_scores(study: Study, class_name: str) -> pd.DataFrame:
+    """Return the scores of one class at the targets; a teacher's at its own sites are no part of a comparison."""
+    scores = study.scores
+    return scores[(scores["class"] == class_name) & (scores["method"] != "teacher_own_sites")]
+
+
+def compare_rows(study: Study, metric: Metric, class_name: str) -> list[Finding]:
+    """Compare every method with the plain student and, where it was run, with the control; the control with the plain one.
+
+    Args:
+        study: the experiment.
+        metric: which column.
+        class_name: which class.
+    """
+    scores = class_scores(study, class_name)
+    pairs = _pairs(lines_of(study.matrix))
+    found = [_finding(scores, study.matrix.targets, line, other, metric) for line, other in pairs]
+    adjusted = holm([finding.p_value for finding in found])
+    return [_with_outcome(replace(finding, p_holm=p), metric) for finding, p in zip(found, adjusted, strict=True)]
+
+
+def _pairs(lines: Sequence[Line]) -> list[tuple[Line, Line]]:
+    pairs = []
+    by_row = {(line.network, line.method): line for line in lines if line.role == "student" and line.teacher is None}
+    for line in lines:
+        if line.role != "student" or line.method == PLAIN:
+            continue
+        pairs.append((line, by_row[line.network, PLAIN]))
+        control = by_row.get((line.network, CONTROL))
+        if control is not None and line.teacher is not None:
+            pairs.append((line, control))
+    return pairs
+
+
+def _finding(scores: pd.DataFrame, targets: Sequence[str], line: Line, other: Line, metric: Metric) -> Finding:
+    sites = {target: differences(scores, line, other, target, metric.key) for target in targets}
+    cases = by_case(sites)
+    # the test is that of a sample and zero; its p-value does not depend on the sign
+    test = paired_difference(cases, dict.fromkeys(cases, 0.0), resamples=1)
+    sign = 1 if metric.higher_is_better else -1
+    means = [_mean(run) for folds in sites.values() for fold in folds for run in fold]
+    return Finding(
+        line=line,
+        other=other,
+        difference=crossed_summary(list(sites.values())),
+        runs_above=sum(mean * sign > 0 for mean in means),
+        runs=len(means),
+        p_value=test.wilcoxon_p,
+        p_holm=None,
+        outcome="none",
+    )
+
+
+def _mean(values: Block) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _with_outcome(finding: Finding, metric: Metric) -> Finding:
+    difference = finding.difference
+    interval = difference.over_runs_and_cases
+    if difference.cases < MIN_PAIRS or difference.runs < MIN_RUNS or interval is None:
+        return replace(finding, outcome="few")
+    low, high = interval
+    if finding.p_holm is None or finding.p_holm >= _LEVEL or low <= 0 <= high:
+        return finding
+    is_better = (low > 0) == metric.higher_is_better
+    return replace(finding, outcome="above" if is_better else "below")
