@@ -2,6 +2,7 @@
 """MONAI bundles: load their networks, distil, evaluate, check, write and change them."""
 
 from akd_monai.bundle._classes import teacher_classes
+from akd_monai.bundle._launcher import end_with_launcher
 from akd_monai.bundle._settings import check_settings
 from akd_monai.bundle.assembly import assemble_bundles, write_bundle
 from akd_monai.bundle.check import check_bundle, find_code, find_problems
@@ -37,6 +38,7 @@ __all__ = [
     "distill_bundle",
     "distillation_configs",
     "distillation_layer",
+    "end_with_launcher",
     "evaluate_bundle",
     "find_code",
     "find_problems",

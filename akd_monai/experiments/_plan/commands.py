@@ -15,9 +15,9 @@ from akd_monai.experiments._plan.matrix import TERMS, Matrix, Method, Network
 __all__ = ["Commands", "bundle_settings"]
 
 _RUN = ("-m", "monai.bundle", "run", "--config_file")
-_TRAIN = "configs/train.json"
-_DISTILL = "['configs/train.json','configs/distill.json']"
-_TEST = "['configs/train.json','configs/evaluate.json']"
+# torchrun, as a module of the same interpreter
+_LAUNCH = ("-m", "torch.distributed.run", "--standalone")
+_SEVERAL = "configs/multi_gpu_train.json"
 
 
 def bundle_settings(matrix: Matrix, network: Network) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Commands:
         if initial is not None:
             values["initial_weights"] = self._weights(initial, row, network)
         needs = () if initial is None else (initial.name,)
-        return self._cell(row, "train", _TRAIN, network, values, needs)
+        return self._cell(row, "train", network, values, needs)
 
     def distill(
         self, row: Row, network: Network, teacher: Network, trained: Cell, method: Method, **values: Any
@@ -65,18 +65,17 @@ class Commands:
             **method.settings,
             **values,
         }
-        return self._cell(row, "distill", _DISTILL, network, given, (trained.name,))
+        return self._cell(row, "distill", network, given, (trained.name,))
 
     def test(self, row: Row, trained: Cell, network: Network, **values: Any) -> Cell:
         """Return the cell that evaluates what another cell has trained."""
         given = {"ckpt_path": self._weights(trained, row, network), **values}
-        return self._cell(row, "test", _TEST, network, given, (trained.name,))
+        return self._cell(row, "test", network, given, (trained.name,))
 
     def _cell(
         self,
         row: Row,
         kind: Kind,
-        config: str,
         network: Network,
         values: Mapping[str, Any],
         needs: Sequence[str],
@@ -98,13 +97,24 @@ class Commands:
             name=name,
             kind=kind,
             row=row,
-            command=(*_RUN, config, *flags),
+            command=(*self._launched(kind), *flags),
             start_in=str(bundle),
             folder=str(folder),
             result=str(folder / "result.json"),
             needs=tuple(needs),
             settings=json.dumps(bundle_settings(self._matrix, network), sort_keys=True),
         )
+
+    def _launched(self, kind: Kind) -> tuple[str, ...]:
+        """Return how the configs of a kind of cell are run; what learns may do so in several processes."""
+        several = self._matrix.gpus_per_cell if kind != "test" else 1
+        configs = ["configs/train.json"]
+        if several > 1:
+            configs.append(_SEVERAL)
+        if kind != "train":
+            configs.append("configs/distill.json" if kind == "distill" else "configs/evaluate.json")
+        launch = (*_LAUNCH, f"--nproc_per_node={several}") if several > 1 else ()
+        return (*launch, *_RUN, _config_files(configs))
 
     def _cache(self, row: Row, network: Network) -> dict[str, str]:
         """Return where all students find what a teacher has computed for another; its weights name its folder there."""
@@ -117,6 +127,12 @@ class Commands:
 
     def _weights(self, trained: Cell, row: Row, network: Network) -> str:
         return os.path.relpath(Path(trained.folder) / "models" / "model.pt", self._bundle(row, network))
+
+
+def _config_files(names: Sequence[str]) -> str:
+    """Write one config file, or a list of them, as ``python -m monai.bundle`` reads it."""
+    listed = ",".join(f"'{name}'" for name in names)
+    return names[0] if len(names) == 1 else f"[{listed}]"
 
 
 def _written(value: Any) -> str:

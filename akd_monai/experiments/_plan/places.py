@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The GPUs of each place where a cell runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from akd_monai.errors import InputError
+
+__all__ = ["grouped", "grouped_machine"]
+
+
+def grouped(gpus: Sequence[str], per_cell: int, where: str = "gpus") -> list[str]:
+    """Return the GPUs of each place, as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    Args:
+        gpus: one name for each GPU, or groups of ``per_cell`` names.
+        per_cell: GPUs of a cell.
+        where: what names them, for messages.
+
+    Raises:
+        InputError: if the names do not make groups of that size.
+
+    Example:
+        >>> grouped(["0", "1", "2", "3"], 2), grouped(["0,3", "1,2"], 2)
+        (['0,1', '2,3'], ['0,3', '1,2'])
+    """
+    if per_cell == 1:
+        return list(gpus)
+    are_groups = any("," in name for name in gpus)
+    groups = list(gpus)
+    if not are_groups:
+        groups = [",".join(gpus[start : start + per_cell]) for start in range(0, len(gpus), per_cell)]
+    for group in groups:
+        if len(group.split(",")) != per_cell:
+            raise InputError(
+                f"{list(gpus)} do not make groups of {per_cell}, as gpus_per_cell of the experiment asks",
+                where=where,
+                remedy="name a multiple of that many GPUs, or change gpus_per_cell",
+            )
+    return groups
+
+
+def grouped_machine(machine: Mapping[str, Any], per_cell: int) -> dict[str, Any]:
+    """Return the content of a machine file with its accelerators in groups of ``per_cell``.
+
+    Raises:
+        InputError: if they do not make such groups.
+    """
+    executor = dict(machine["executor"])
+    given = executor.get("available_accelerators")
+    # a value of another kind is refused where the file meets Parsl's classes
+    names = [str(number) for number in range(given)] if type(given) is int else given
+    if per_cell > 1 and isinstance(names, list) and all(isinstance(name, str) for name in names):
+        executor["available_accelerators"] = grouped(names, per_cell, "available_accelerators of the machine file")
+    return {**machine, "executor": executor}
