@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +18,13 @@ from akd_monai.handlers._mlflow_run import RUN_TAG, checked_uri, effective_uri, 
 from akd_monai.handlers._outage import limit_retries
 from akd_monai.handlers._sqlite import database_of, prepare_database
 
-__all__ = ["ExperimentRun"]
+__all__ = ["ExperimentRun", "tracked"]
 
 _EXPERIMENT_TAG = "akd_monai.experiment"
 _PARENT_TAG = "mlflow.parentRunId"
 _ROW = ("target", "seed", "role", "network", "method", "teacher", "fold")
+
+_Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ class ExperimentRun:
         """Find or make the run of the experiment."""
         self._attempt("RUNNING")
 
-    def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+    def close(self, status: _Status) -> None:
         """End the run of the experiment."""
         self._attempt(status)
 
@@ -102,6 +105,32 @@ class ExperimentRun:
             if _PARENT_TAG not in child.data.tags:
                 client.set_tag(child.info.run_id, _PARENT_TAG, self._parent)
         client.update_run(self._parent, status=status)
+
+
+@contextlib.contextmanager
+def tracked(cells: Sequence[Cell], folder: Path, name: str, uri: str | None) -> Iterator[Sequence[Cell]]:
+    """Give the cells as they are tracked while the block runs, whose end is that of the experiment's run.
+
+    Args:
+        cells: what is run.
+        folder: as for :class:`ExperimentRun`.
+        name: likewise.
+        uri: likewise; without one nothing is tracked.
+    """
+    if uri is None:
+        yield cells
+        return
+    run = ExperimentRun(folder, name, uri)
+    run.open()
+    status: _Status = "FAILED"
+    try:
+        yield run.tracked(cells)
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        run.close(status)
 
 
 def _children(client: Any, experiment: str, name: str) -> list[Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from akd_monai.errors import InputError
 from akd_monai.experiments import experiment_cells
 from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.matrix import read_matrix
-from akd_monai.experiments._tracking import ExperimentRun
+from akd_monai.experiments._tracking import ExperimentRun, tracked
 from akd_monai.files import sha256_of
 from akd_monai.prostate import make_phantom
 
@@ -96,6 +97,25 @@ def test_cells_are_nested_in_one_run_and_found_again(tmp_path, store, cells, mon
     assert runs(store)["2024"].info.status == "FINISHED"
 
 
+@pytest.mark.parametrize(
+    ("error", "status"), [(SystemExit, "FAILED"), (KeyboardInterrupt, "KILLED"), (None, "FINISHED")]
+)
+def test_the_run_of_the_experiment_ends_as_the_experiment_does(tmp_path, store, cells, error, status):
+    (tmp_path / "2024").mkdir(exist_ok=True)
+    outcome = contextlib.nullcontext() if error is None else pytest.raises(error)
+    with outcome, tracked(cells, tmp_path / "2024", "2024", store) as running:
+        assert [cell.name for cell in running] == [cell.name for cell in cells]
+        assert runs(store)["2024"].info.status == "RUNNING"
+        if error is not None:
+            raise error
+    assert runs(store)["2024"].info.status == status
+
+
+def test_without_a_place_nothing_is_tracked(tmp_path, cells):
+    with tracked(cells, tmp_path, "2024", None) as running:
+        assert running is cells
+
+
 def test_a_cell_that_began_without_the_parent_is_nested_at_the_end(tmp_path, store, cells, monkeypatch):
     experiment = tracking(tmp_path, store)
     run_cell(experiment.tracked(cells)[0], monkeypatch)
@@ -105,10 +125,10 @@ def test_a_cell_that_began_without_the_parent_is_nested_at_the_end(tmp_path, sto
 
 
 def test_where_a_cell_is_tracked_is_no_part_of_what_it_is(tmp_path, cells):
-    tracked = tracking(tmp_path, "http://127.0.0.1:9").tracked(cells)
-    assert [cell.identity() for cell in tracked] == [cell.identity() for cell in cells]
-    assert all("--tracking_uri=http://127.0.0.1:9" in cell.command for cell in tracked)
-    other = replace(tracked[0], command=(*tracked[0].command, "--epochs=9"))
+    followed = tracking(tmp_path, "http://127.0.0.1:9").tracked(cells)
+    assert [cell.identity() for cell in followed] == [cell.identity() for cell in cells]
+    assert all("--tracking_uri=http://127.0.0.1:9" in cell.command for cell in followed)
+    other = replace(followed[0], command=(*followed[0].command, "--epochs=9"))
     assert other.identity() != cells[0].identity()
 
 
