@@ -156,11 +156,9 @@ class WarmProcess:
 
     def close(self) -> None:
         """End it, and every cell that still runs."""
-        self._control.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
         self._process.kill()
         self._process.wait()
+        self._control.close()
 
     def _first_answer(self) -> str:
         try:

@@ -155,12 +155,20 @@ def become(request: Request) -> None:
         os.set_inheritable(descriptor, True)
     os.environ.update(request.variables)
     os.chdir(request.start_in)
+    if _has_touched_a_gpu():
+        os.execv(sys.executable, [sys.executable, *request.command])
     _refresh()
     importlib.invalidate_caches()
     if request.command[0] == "-m":
         _run_module(request.command[1], request.command[2:])
     else:
         _run_script(request.command)
+
+
+def _has_touched_a_gpu() -> bool:
+    """Return whether PyTorch has initialised CUDA before the fork, after which it no longer works."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda._is_in_bad_fork())
 
 
 def _refresh() -> None:

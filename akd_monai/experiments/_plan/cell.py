@@ -15,7 +15,7 @@ from typing import Any, Literal
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import read_json
 
-__all__ = ["Cell", "Kind", "Row", "chosen", "in_order", "is_done"]
+__all__ = ["Cell", "Kind", "Row", "check_environment", "chosen", "in_order", "is_done"]
 
 Kind = Literal["train", "distill", "test"]
 # how sums are divided among threads changes their last bits, so that the number of threads is part of what a cell is
@@ -133,10 +133,27 @@ def is_done(cell: Cell) -> bool:
     return True
 
 
+def check_environment(cells: Iterable[Cell]) -> None:
+    """Refuse to continue cells in another environment than that in which the first ones were run.
+
+    Raises:
+        InputError: naming the variable and both values.
+    """
+    for cell in cells:
+        if not cell.record.is_file():
+            continue
+        before = read_json(cell.record, remedy="delete the cell's folder").get("environment", {})
+        for name, value in cell.environment:
+            if before.get(name) != value:
+                raise InputError(
+                    f"cell {cell.name} was run with {name}={before.get(name)}, and this is {name}={value}, which changes "
+                    f"the last bits of the results; set the variable to that value, or choose another output_dir."
+                )
+
+
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Name what differs: an argument of the command, an id of the settings, or a variable of the environment."""
-    known = {**before.get("settings", {}), **before.get("environment", {})}
-    current = {**now["settings"], **now["environment"]}
+    """Name what differs: an argument of the command, or an id of the settings."""
+    known, current = before.get("settings", {}), now["settings"]
     names = [name for name in sorted({*known, *current}) if known.get(name) != current.get(name)]
     old, new = before.get("command", []), now["command"]
     arguments = {argument.split("=")[0] for argument in set(old) ^ set(new)}
