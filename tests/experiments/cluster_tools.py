@@ -153,7 +153,8 @@ def start_driver(folder: Path, machine: dict, environment: dict[str, str], secon
     file.write_text(json.dumps(machine))
     command = [sys.executable, fake_cells.__file__, "drive", str(folder), "0", str(seconds), str(file)]
     with open(folder / "driver.txt", "ab") as log:
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        # a group of its own, as a terminal gives it
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log, process_group=0)
 
 
 def wait_until(is_true: Callable[[], object], seconds: float) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from akd_monai.errors import InputError
 from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.matrix import read_matrix
-from akd_monai.experiments._plan.places import grouped, grouped_machine
+from akd_monai.experiments._plan.places import grouped, grouped_machine, machine_places
 from akd_monai.files import write_json
 
 FILE = {
@@ -84,6 +84,15 @@ def test_accelerators_of_a_cluster_are_grouped_likewise():
     with pytest.raises(InputError, match="available_accelerators of the machine file"):
         accelerators(3)
     assert grouped_machine({"executor": {}}, 2) == {"executor": {}}
+
+
+def test_the_time_left_on_a_cluster_counts_the_cells_of_every_job():
+    def places(executor, **options):
+        return machine_places({"options": options, "executor": executor})
+
+    assert places({"available_accelerators": ["0,1", "2,3"]}, max_blocks=3, nodes_per_block=2) == 12
+    assert places({"max_workers_per_node": 5}) == 5
+    assert places({}, max_blocks=4) == 4
 
 
 # loads the function without its package, whose imports take longer than the test

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import fake_cells
 import pytest
@@ -128,3 +130,38 @@ def test_a_lost_worker_is_replaced_and_a_failed_command_is_reported(tmp_path):
     assert f"t2: t2 ended with exit code 1 (this cell fails); see {tmp_path / 't2' / 'log.txt'}\n" in said
     assert "enet-t2: not run, for want of what it needs: t2 ended with exit code 1" in said
     assert json.loads((tmp_path / "t1" / "result.json").read_text()) == {"cell": "t1"}
+
+
+def processes_of(folder):
+    """Return the command lines of processes that have the folder in them."""
+    found = []
+    for entry in os.scandir("/proc"):
+        with contextlib.suppress(OSError):
+            line = Path(entry.path, "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if str(folder) in line:
+                found.append(line)
+    return found
+
+
+@pytest.mark.slow
+@LINUX
+@pytest.mark.fault(
+    "Experiments",
+    "Ctrl-C while pilot jobs run cells",
+    injected="SIGINT to the experiment's group of processes, as a terminal sends it",
+    outcome="running cells save, jobs are cancelled, and no process is left",
+)
+def test_ctrl_c_lets_cells_save_and_leaves_no_process(tmp_path):
+    machine = {
+        "provider": "LocalProvider",
+        "executor": {"available_accelerators": 2, "heartbeat_period": 1, "heartbeat_threshold": 5},
+    }
+    driver = start_driver(tmp_path, machine, dict(os.environ), 60.0)
+    try:
+        assert wait_until(lambda: len(counts(tmp_path, "start")) == 2 or driver.poll() is not None, 60)
+        os.killpg(driver.pid, signal.SIGINT)
+        assert driver.wait(timeout=60) != 0
+    finally:
+        driver.kill()
+    assert wait_until(lambda: not processes_of(tmp_path), 20), processes_of(tmp_path)
+    assert counts(tmp_path, "start") == counts(tmp_path, "stopped") == {"t1": 1, "t2": 1}

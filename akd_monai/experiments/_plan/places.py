@@ -8,7 +8,7 @@ from typing import Any
 
 from akd_monai.errors import InputError
 
-__all__ = ["grouped", "grouped_machine"]
+__all__ = ["grouped", "grouped_machine", "machine_places"]
 
 
 def grouped(gpus: Sequence[str], per_cell: int, where: str = "gpus") -> list[str]:
@@ -55,3 +55,17 @@ def grouped_machine(machine: Mapping[str, Any], per_cell: int) -> dict[str, Any]
     if per_cell > 1 and isinstance(names, list) and all(isinstance(name, str) for name in names):
         executor["available_accelerators"] = grouped(names, per_cell, "available_accelerators of the machine file")
     return {**machine, "executor": executor}
+
+
+def machine_places(machine: Mapping[str, Any]) -> int:
+    """Return how many cells run at the same time when every job that the machine file allows has started.
+
+    Example:
+        >>> machine_places({"options": {"max_blocks": 8}, "executor": {"available_accelerators": 4}})
+        32
+    """
+    options = machine["options"]
+    executor = machine["executor"]
+    accelerators = executor.get("available_accelerators", executor.get("max_workers_per_node", 1))
+    on_a_node = accelerators if isinstance(accelerators, int) else len(accelerators)
+    return max(1, on_a_node * options.get("nodes_per_block", 1) * options.get("max_blocks", 1))
