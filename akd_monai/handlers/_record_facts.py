@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ignite.distributed as idist
+import torch.distributed
 from monai.engines import Evaluator, SupervisedTrainer
 from monai.handlers import CheckpointLoader
 
@@ -61,7 +61,7 @@ def training_facts(trainer: SupervisedTrainer) -> dict[str, Any]:
         "epochs": trainer.state.epoch,
         "iterations": trainer.state.iteration,
         "batch_size": getattr(trainer.data_loader, "batch_size", None),
-        "processes": idist.get_world_size(),
+        "processes": _processes(),
         # the rate that the optimizer was made with: a schedule changes that of its groups
         "learning_rate": trainer.optimizer.defaults.get("lr"),
         "optimizer": type(trainer.optimizer).__qualname__,
@@ -85,6 +85,12 @@ def loaded_weights(evaluator: Evaluator) -> str | None:
         elif isinstance(handler, CheckpointLoader):
             found = handler.load_path
     return sha256_of(found) if found is not None and os.path.isfile(found) else None
+
+
+def _processes() -> int:
+    # Ignite's own question would wait for the other processes, which do not ask
+    is_one_of_several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if is_one_of_several else 1
 
 
 def _best(trainer: SupervisedTrainer) -> dict[str, Any]:

@@ -60,6 +60,15 @@ def test_a_training_says_what_its_trainer_had(tmp_path):
     assert trainer.optimizer.param_groups[0]["lr"] != 0.01
 
 
+def test_weights_are_those_of_a_training_without_a_record(tmp_path):
+    plain = build(tmp_path / "plain", epochs=2)
+    plain.run()
+    told = build(tmp_path / "told", epochs=2, first=[RunRecord(tmp_path / "told", {"seed": 5})])
+    told.run()
+    wanted = plain.network.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in told.network.state_dict().items())
+
+
 def test_a_resumed_training_writes_what_an_undisturbed_one_does(tmp_path):
     build(tmp_path / "once", handlers=[RunRecord(tmp_path / "once")]).run()
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from bundle_tools import small_bundle
 
+from akd_monai.files import sha256_of
 from akd_monai.networks.nets import ENet
 
 CONFIGS = "['configs/train.json','configs/multi_gpu_train.json','configs/distill.json','configs/look.json']"
@@ -52,5 +53,9 @@ def test_ranks_agree_and_one_writes(tmp_path, data_dir, teacher):
     ENet(2, 1, 2).load_state_dict(torch.load(root / "models" / "model.pt", weights_only=True), strict=True)
     history = (root / "eval" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in history] == [1, 2]
+    record = json.loads((root / "eval" / "training.json").read_text())
+    assert (record["processes"], record["epochs"], record["batch_size"]) == (2, 2, 3)
+    assert record["teacher_sha256"] == sha256_of(teacher / "models" / "model.pt")
+    assert record["weights_sha256"] == sha256_of(root / "models" / "model.pt")
     mlflow.set_tracking_uri(f"sqlite:///{root / 'eval' / 'mlruns.db'}")
     assert len(mlflow.search_runs(search_all_experiments=True)) == 1
