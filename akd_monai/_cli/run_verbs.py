@@ -20,6 +20,7 @@ def experiment(  # noqa: D417 - the public function documents the others
     gpus: Names = None,
     jobs: int = 1,
     machine: str | None = None,
+    tracking_uri: str | None = None,
 ) -> str:
     """Run the matrix of an experiment: teachers, students, methods and controls at every site.
 
@@ -45,7 +46,14 @@ def experiment(  # noqa: D417 - the public function documents the others
         lines = [f"{'done' if done else 'to do':6}{name}" for name, done in table]
         return "\n".join([*lines, f"{sum(done for _, done in table)} of {len(table)} cells are done"])
     folder = run_experiment(
-        file, output_dir, dataset_dir=dataset_dir, only=patterns, gpus=names(gpus), jobs=jobs, machine=machine
+        file,
+        output_dir,
+        dataset_dir=dataset_dir,
+        only=patterns,
+        gpus=names(gpus),
+        jobs=jobs,
+        machine=machine,
+        tracking_uri=tracking_uri,
     )
     return f"Written: {folder}"
 

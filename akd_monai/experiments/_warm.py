@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 _SERVER = "akd_monai.experiments._warm_server"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+# a launcher of several processes gains nothing by a fork
+_CELL = ("-m", "monai.bundle")
 # what the commands of cells import at some time or other; PyTorch's optimizers import the last
 MODULES = (
     "monai.bundle.scripts",
@@ -116,7 +118,8 @@ class WarmProcess:
     def takes(self, command: Sequence[str], variables: Mapping[str, str]) -> bool:
         """Return whether a command can be forked from it, after it has imported everything."""
         own = {name: value for name, value in variables.items() if name != _VISIBLE}
-        return not command[0].startswith("-c") and own == self._variables and not self.refusal()
+        is_cell = tuple(command[:2]) == _CELL or command[0].endswith(".py")
+        return is_cell and own == self._variables and not self.refusal()
 
     def refusal(self) -> str:
         """Return why it cannot fork, after it has imported everything; an empty string if it can."""

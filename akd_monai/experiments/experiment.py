@@ -3,26 +3,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from akd_monai.data.cases import read_cases
 from akd_monai.errors import InputError
 from akd_monai.experiments._cell_process import Devices
 from akd_monai.experiments._engine import run_cells
 from akd_monai.experiments._plan.bundles import put_bundle
-from akd_monai.experiments._plan.cell import Cell, chosen, is_done
+from akd_monai.experiments._plan.cell import Cell, check_environment, chosen, is_done
 from akd_monai.experiments._plan.checked import check_matrix
 from akd_monai.experiments._plan.commands import bundle_settings
 from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.machine import read_machine
 from akd_monai.experiments._plan.matrix import Matrix, read_matrix
+from akd_monai.experiments._plan.places import grouped, grouped_machine, machine_places
 from akd_monai.experiments._plan.shipped import experiment_file
 from akd_monai.experiments._progress import Progress
 from akd_monai.experiments._steps import say
-from akd_monai.files import FolderLock, as_path
+from akd_monai.experiments._tracking import tracked
+from akd_monai.experiments._warm import warm_process
+from akd_monai.files import FolderLock, as_path, read_json, write_json
 
 __all__ = ["experiment_cells", "experiment_table", "run_experiment"]
 
@@ -36,6 +41,7 @@ def run_experiment(
     gpus: Sequence[str] = (),
     jobs: int = 1,
     machine: str | os.PathLike[str] | None = None,
+    tracking_uri: str | None = None,
 ) -> Path:
     """Run the cells of an experiment that are not done, and return its folder.
 
@@ -55,6 +61,8 @@ def run_experiment(
             cell both.
         jobs: how many cells run at the same time where no GPUs are given.
         machine: JSON with a provider of Parsl and its options, for a cluster.
+        tracking_uri: SQLite or server URI of MLflow, where each cell has a run, nested in one of the experiment; by
+            default nothing is tracked.
 
     Raises:
         InputError: for a mistake in the file, the data or the arguments, or if the folder is in use or holds cells of
@@ -68,27 +76,41 @@ def run_experiment(
         raise InputError(f"jobs must be an integer of at least 1, got {jobs!r}.")
     if machine is not None and gpus:
         raise InputError("gpus are of this machine and cannot be given with a machine file; name them in that file.")
-    options = None if machine is None else read_machine(machine)
+    gpus = grouped(gpus, matrix.gpus_per_cell)
+    options = None if machine is None else grouped_machine(read_machine(machine), matrix.gpus_per_cell)
     read_cases(matrix.dataset_dir, list(matrix.sites))
     cells = chosen(expand(matrix, folder), only)
+    check_environment(cells)
     with FolderLock(folder, remedy="wait until that experiment ends, or choose another output_dir"):
         waiting = [cell for cell in cells if not is_done(cell)]
         say(f"{len(cells) - len(waiting)} of {len(cells)} cells were done before")
+        _write_file(matrix, folder, file)
         if waiting:
             _write_bundles(matrix, folder)
-            devices = Devices(folder, gpus, jobs)
-            progress = Progress(waiting, devices.count)
-            errors = run_cells(
-                waiting,
-                folder,
-                lambda cell, outcome: say(progress.ended(cell, outcome)),
-                devices=devices,
-                machine=options,
-            )
-            if errors:
-                say(f"{len(errors)} cells failed, or need one that did; the same command tries them again")
-                sys.exit(1)
+            with tracked(waiting, folder, matrix.name, tracking_uri) as told:
+                errors = _run(told, folder, gpus, jobs, options)
+                if errors:
+                    say(f"{len(errors)} cells failed, or need one that did; the same command tries them again")
+                    sys.exit(1)
     return folder
+
+
+def _run(
+    cells: Sequence[Cell], folder: Path, gpus: Sequence[str], jobs: int, machine: Mapping[str, Any] | None
+) -> dict[str, BaseException]:
+    """Run cells here or on a cluster, saying how far they are, and return the errors by name."""
+    # one cell imports everything no sooner in a fork
+    is_forked = machine is None and len(cells) > 1
+    with warm_process(folder, dict(cells[0].environment)) if is_forked else contextlib.nullcontext() as warm:
+        devices = Devices(folder, gpus, jobs, warm)
+        progress = Progress(cells, devices.count if machine is None else machine_places(machine))
+        return run_cells(
+            cells,
+            folder,
+            lambda cell, outcome: say(progress.ended(cell, outcome)),
+            devices=devices,
+            machine=machine,
+        )
 
 
 def experiment_cells(
@@ -149,6 +171,15 @@ def _opened(
     matrix = read_matrix(path, dataset_dir)
     check_matrix(matrix)
     return matrix, folder
+
+
+def _write_file(matrix: Matrix, folder: Path, file: str | os.PathLike[str]) -> None:
+    """Write the experiment's file beside its results, so that they can be read without the original."""
+    content = {**read_json(experiment_file(file)[0]), "name": matrix.name, "dataset_dir": str(matrix.dataset_dir)}
+    # a bundle of one's own may be named relative to the file
+    for role, networks in (("teachers", matrix.teachers), ("students", matrix.students)):
+        content[role] = {one.name: {"bundle": one.bundle, "settings": one.settings} for one in networks}
+    write_json(folder / "experiment.json", content)
 
 
 def _write_bundles(matrix: Matrix, folder: Path) -> None:

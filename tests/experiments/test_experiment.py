@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from akd_monai.__main__ import main
 from akd_monai.errors import InputError
 from akd_monai.experiments import experiment as module
 from akd_monai.experiments import experiment_cells, experiment_table, run_experiment
+from akd_monai.experiments._plan.matrix import read_matrix
 from akd_monai.files import write_json
 
 MATRIX = {
@@ -53,6 +55,7 @@ def ran(monkeypatch):
         return {}
 
     monkeypatch.setattr(module, "run_cells", run_cells)
+    monkeypatch.setattr(module, "warm_process", lambda *_: contextlib.nullcontext())
     return names
 
 
@@ -104,13 +107,29 @@ def test_other_settings_in_the_same_folder_are_refused(file, ran):
     assert len(ran) == COUNT + 2
 
 
+def test_the_file_in_the_folder_is_the_same_experiment(file, ran):
+    folder = run_experiment(file)
+    assert read_matrix(folder / "experiment.json") == read_matrix(file)
+
+
+def test_another_number_of_threads_is_refused_for_the_rest_of_the_cells(file, ran, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    run_experiment(file, only=["*/teacher_zero_shot/*"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with pytest.raises(InputError, match=r"run with OMP_NUM_THREADS=1, and this is OMP_NUM_THREADS=2, .* last bits"):
+        run_experiment(file)
+    # what is done can be listed and shown all the same
+    assert sum(done for _, done in experiment_table(file)) == 2
+    assert "OMP_NUM_THREADS=2 python" in experiment_cells(file)[0]
+
+
 def test_the_list_can_be_run_by_a_shell(file):
     lines = experiment_cells(file, only=["train/*"])
     assert len(lines) == 3
     words = shlex.split(lines[0].strip("()"))
     assert words[0] == "cd"
     assert (Path(words[1]) / "configs" / "train.json").is_file()
-    assert words[2:8] == ["&&", "python", "-m", "monai.bundle", "run", "--config_file"]
+    assert words[2:9] == ["&&", "OMP_NUM_THREADS=1", "python", "-m", "monai.bundle", "run", "--config_file"]
     assert "--sites=['RUNMC']" in words
 
 
@@ -124,6 +143,7 @@ def test_a_dry_run_writes_nothing(file, capsys):
 
 def test_a_failed_cell_ends_the_command_with_code_1(file, monkeypatch, capsys):
     monkeypatch.setattr(module, "run_cells", lambda cells, *_, **__: {cells[0].name: RuntimeError("no memory")})
+    monkeypatch.setattr(module, "warm_process", lambda *_: contextlib.nullcontext())
     with pytest.raises(SystemExit) as ending:
         run_experiment(file)
     assert ending.value.code == 1

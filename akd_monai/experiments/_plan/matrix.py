@@ -143,6 +143,7 @@ def read_matrix(path: str | os.PathLike[str], dataset_dir: str | os.PathLike[str
         controls=_controls(given["controls"], given["protocol"], where),
         settings=_object("settings", given["settings"], where),
         teacher_cache=_yes_or_no("teacher_cache", given["teacher_cache"], where),
+        gpus_per_cell=_integers("gpus_per_cell", [given["gpus_per_cell"]], 1, where)[0],
     )
 
 
