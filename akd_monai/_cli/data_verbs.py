@@ -111,7 +111,7 @@ def verify(
 
 @verb("akd_monai.experiments:rebuild_report")
 def report(results: str, output_dir: str | None = None) -> str:
-    """Write the report page again from a results.json.
+    """Write the report page again from a results.json, or the pages of an experiment from its folder.
 
     Example: python -m akd_monai report --results demo_output/report/results.json
     """

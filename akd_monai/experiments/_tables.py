@@ -18,6 +18,7 @@ __all__ = [
     "findings",
     "interval",
     "number",
+    "p_value",
     "profile_rows",
     "score_tables",
     "shown",
@@ -152,8 +153,8 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
                 "interval": interval(d.low, d.high, digits, signed=True) or d.note,
                 "median": number(d.median, digits, signed=True),
                 "n": f"{d.n}" + (f" ({d.undefined} undefined)" if d.undefined else ""),
-                "p": _p_value(d.wilcoxon_p),
-                "p_holm": _p_value(c.p_holm),
+                "p": p_value(d.wilcoxon_p),
+                "p_holm": p_value(c.p_holm),
                 "kind": c.outcome,
                 "finding": _VERDICTS[c.outcome],
             }
@@ -229,7 +230,13 @@ def _reference_ml(results: Results, case: str, class_name: str) -> float | None:
     return None
 
 
-def _p_value(p: float | None) -> str:
+def p_value(p: float | None) -> str:
+    """Format a p-value for a reader.
+
+    Example:
+        >>> p_value(0.04), p_value(1e-9), p_value(None)
+        ('0.040', '< 0.001', 'n/a')
+    """
     if p is None:
         return MISSING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

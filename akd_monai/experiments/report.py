@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from akd_monai._home import map_strings, without_home
+from akd_monai.errors import InputError
 from akd_monai.experiments import _tables as tables
 from akd_monai.experiments._comparison import FEW_CASES, METRICS, MIN_PAIRS, cautions, class_names, compare
 from akd_monai.experiments._figures import contour_figure, curves_figure
+from akd_monai.experiments._pages import is_experiment, write_study_report
 from akd_monai.experiments._pictures import MAX_CASES, contour_rows
 from akd_monai.experiments._protocols import PROTOCOLS
 from akd_monai.experiments._templates import data_uri, rendered
@@ -23,6 +25,7 @@ __all__ = ["rebuild_report", "render_page", "write_report"]
 _COMMANDS = ("commands", "mlflow")
 # paths of these are those of files, which are found again
 _FILES = ("systems", "images")
+
 
 def write_report(results: Results, output_dir: str | os.PathLike[str]) -> Path:
     """Write ``index.html`` and ``results.json``, from which the page can be rebuilt.
@@ -48,16 +51,23 @@ def write_report(results: Results, output_dir: str | os.PathLike[str]) -> Path:
 
 
 def rebuild_report(results: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Rebuild the report page from a written record.
+    """Rebuild the report page from a written record, or that of an experiment from its folder.
 
     Args:
-        results: ``results.json`` or its folder.
-        output_dir: folder of the page; by default that of the record.
+        results: ``results.json`` or its folder; or the folder of an experiment, whose pages are in ``report`` below it.
+        output_dir: folder of the page; by default that of the record. The pages of an experiment stay in its folder,
+            because they lead to tables there.
 
     Raises:
-        InputError: if there is no record.
+        InputError: if there is no record, or an experiment's tables would be wrong: a cell is missing, or cells are of
+            different data, splits or weights.
     """
     path = as_path(results, "results")
+    if is_experiment(path):
+        if output_dir is not None:
+            what = "the pages of an experiment lie in its folder, and output_dir cannot be given"
+            raise InputError(what, where=str(path), remedy="leave it out, and copy the folder 'report'")
+        return write_study_report(path)
     folder = path if path.is_dir() else path.parent
     return write_report(read_results(path), folder if output_dir is None else output_dir)
 

@@ -3,33 +3,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from akd_monai.experiments._pages.lines import Line, mean_by_target
 from akd_monai.experiments._plan.cell import Cell
-from akd_monai.experiments._tables import number
+from akd_monai.experiments._study.lines import Line
 
-__all__ = ["calibration_table", "reliability_panels"]
+__all__ = ["reliability_panels"]
 
 _FILE = "calibration.csv"
-
-
-def calibration_table(scores: pd.DataFrame, lines: Sequence[Line], targets: Sequence[str]) -> dict[str, Any] | None:
-    """Return the mean expected calibration error by row and target, in percentage points; None where there is none."""
-    if "ece" not in scores or scores["ece"].isna().all():
-        return None
-    rows = []
-    for line in lines:
-        means = mean_by_target(scores, line, targets, "ece")
-        defined = [m for m in means if not math.isnan(m)]
-        means.append(sum(defined) / len(defined) if defined else math.nan)
-        rows.append({"label": line.label, "cells": [number(100 * m, 2) for m in means]})
-    return {"columns": [*targets, "mean of the sites"], "rows": rows}
 
 
 def reliability_panels(

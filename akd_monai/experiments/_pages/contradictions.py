@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CONTRADICTIONS", "Contradiction", "setting"]
+__all__ = ["CONTRADICTIONS", "Contradiction", "resolved", "setting"]
 
 
 @dataclass(frozen=True)
@@ -146,3 +146,16 @@ def setting(config: Mapping[str, Any], name: str) -> Any:
             return None
         value = value[part]
     return value
+
+
+def resolved(config: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a config id, or of the id that it refers to; None for an expression.
+
+    Example:
+        >>> resolved({"layer": "@high", "high": "encoder.2"}, "layer"), resolved({"layer": "$1 + 1"}, "layer")
+        ('encoder.2', None)
+    """
+    value = setting(config, name)
+    if isinstance(value, str) and value.startswith("@"):
+        value = setting(config, value.removeprefix("@"))
+    return None if isinstance(value, str) and value.startswith("$") else value

@@ -10,8 +10,8 @@ from typing import Any
 from akd_monai.experiments._figures import curves_figure
 from akd_monai.experiments._pages.bands import mean_history
 from akd_monai.experiments._pages.figures import validation_figure
-from akd_monai.experiments._pages.lines import Line
 from akd_monai.experiments._plan.cell import Cell, Row
+from akd_monai.experiments._study.lines import Line
 from akd_monai.handlers import read_history
 
 __all__ = ["curve_groups"]

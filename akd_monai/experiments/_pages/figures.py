@@ -193,7 +193,10 @@ def reliability_figure(panels: Mapping[str, Mapping[str, Sequence[tuple[float, f
     """
     columns = min(len(panels), 3)
     lines = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(_WIDTH_INCHES, 3.9 * lines), dpi=_DPI, layout="constrained")
+    most = max(len(rows) for rows in panels.values())
+    # square panels, and below them a line of the legend for each row
+    height = lines * (_WIDTH_INCHES / 3 + 0.3 + 0.17 * most)
+    figure = Figure(figsize=(_WIDTH_INCHES, height), dpi=_DPI, layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False)
     for (network, rows), ax in zip(panels.items(), axes.flat, strict=False):
         _reliability(ax, network, rows)
@@ -212,7 +215,6 @@ def _reliability(ax: Axes, network: str, rows: Mapping[str, Sequence[tuple[float
     ax.set_title(network, fontsize=10, loc="left")
     ax.set_xlabel("probability given", fontsize=9)
     ax.set_ylabel("fraction in the reference", fontsize=9)
-    ax.set_box_aspect(1)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.tick_params(labelsize=8)
     ax.grid(alpha=0.25)

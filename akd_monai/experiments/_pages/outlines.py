@@ -11,10 +11,10 @@ from typing import Any
 from akd_monai.data.cases import read_cases
 from akd_monai.errors import InputError
 from akd_monai.experiments._figures import contour_figure
-from akd_monai.experiments._pages.lines import Line
 from akd_monai.experiments._pictures import contour_rows
 from akd_monai.experiments._plan.cell import Cell
 from akd_monai.experiments._plan.matrix import Matrix
+from akd_monai.experiments._study.lines import Line
 from akd_monai.experiments.results import CaseFiles, Results, Role, System, case_key, read_case_rows
 from akd_monai.names import stem_of
 

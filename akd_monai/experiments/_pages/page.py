@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the pages of an experiment: everything they show is in them, so that they open offline and can be passed on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from akd_monai._home import without_home
+from akd_monai.bundle._configs import load_config
+from akd_monai.errors import InputError
+from akd_monai.experiments._pages.content import report_content
+from akd_monai.experiments._pages.contradictions import CONTRADICTIONS, resolved
+from akd_monai.experiments._pages.paper import PAPER
+from akd_monai.experiments._plan.matrix import Matrix
+from akd_monai.experiments._study.study import read_study
+from akd_monai.experiments._tables import shown
+from akd_monai.experiments._templates import rendered
+from akd_monai.files import as_path, atomic_write
+
+__all__ = ["write_study_report"]
+
+
+def write_study_report(output_dir: str | os.PathLike[str]) -> Path:
+    """Write the report of an experiment's folder, ``report/index.html``, and ``report/paper.html``.
+
+    Equal results give equal bytes; what the networks cost is measured once and kept in ``report/costs.json``. The pages
+    have no link to the outside and run no script.
+
+    Args:
+        output_dir: of the experiment.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: if a table of the experiment would be wrong: a cell is missing, or cells are of different data, splits
+            or protocols. The page then says so in place of an earlier one.
+    """
+    folder = as_path(output_dir, "output_dir")
+    report = folder / "report"
+    try:
+        study = read_study(folder)
+    except InputError as error:
+        sentences = without_home(str(error)).splitlines()
+        refused = {"title": folder.resolve().name, "refusals": sentences, "kind": ""}
+        atomic_write(report / "index.html", rendered("experiment.html", refused))
+        raise
+    atomic_write(report / "paper.html", rendered("paper.html", _paper(study.matrix, folder)))
+    return atomic_write(report / "index.html", rendered("experiment.html", report_content(study, folder, report)))
+
+
+def _paper(matrix: Matrix, folder: Path) -> dict[str, Any]:
+    """Return what the page on the paper shows: each contradiction with the values in the configs that were run."""
+    config = _distillation(matrix, folder)
+    places = []
+    for one in CONTRADICTIONS:
+        found = [(name, resolved(config, name)) for name in one.ids]
+        values = [(name, shown(value)) for name, value in found if value is not None]
+        places.append({"title": one.title, "printed": one.printed, "reading": one.reading, "settings": values})
+    methods = []
+    for method in matrix.methods:
+        changes = [(name, shown(value)) for name, value in sorted(method.settings.items())]
+        methods.append({"name": method.name, "terms": shown(method.terms), "changes": changes})
+    return {"title": matrix.name, "paper": PAPER, "places": places, "methods": methods}
+
+
+def _distillation(matrix: Matrix, folder: Path) -> Mapping[str, Any]:
+    """Return the configs that the first student was trained with, one laid over the other."""
+    configs = folder / "bundles" / f"student-{matrix.students[0].name}" / "configs"
+    merged: dict[str, Any] = {}
+    for name in ("train.json", "distill.json"):
+        if (configs / name).is_file():
+            merged.update(load_config(configs / name))
+    return merged
