@@ -20,7 +20,8 @@ def rendered(template: str, content: Mapping[str, Any]) -> str:
     """Return a template of this package, filled; a name that is missing in ``content`` is an error."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8"),
-        autoescape=True,
+        # Markdown is no HTML
+        autoescape=template.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
