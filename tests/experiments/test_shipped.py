@@ -164,6 +164,15 @@ def test_settings_of_a_method_may_change_the_students_training(tmp_path):
     checked(tmp_path, methods={"other": {"settings": settings}})
 
 
+def test_a_term_of_ones_own_may_stand_alone(tmp_path):
+    term = {"distillation#terms#own": {"loss": {"_target_": "my_losses.MyLoss"}, "weight": 0.5}}
+    checked(tmp_path, methods={"own": {"terms": [], "settings": term}})
+    with pytest.raises(InputError, match=r"method 'own' has no term; name one of logits, gram, affinity"):
+        checked(tmp_path, methods={"own": {"terms": [], "settings": {"lambda_logits": 1.0}}})
+    with pytest.raises(UnknownNameError, match=r"unknown config id 'distillation#terms#lgits' in"):
+        checked(tmp_path, methods={"own": {"settings": {"distillation#terms#lgits": None}}})
+
+
 def test_a_network_of_ones_own_is_given_by_its_bundle(tmp_path):
     widths = {"features": [4, 4, 4, 4, 4, 4]}
     new_bundle("mine", "BasicUNet", bundles_dir=tmp_path, high="down_3", network_args=widths)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from akd_monai.bundle._settings import known_settings
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import read_json, sha256_of, write_json
 
-__all__ = ["check_ids", "check_values", "configs_of", "find_bundle", "put_bundle"]
+__all__ = ["check_ids", "check_values", "configs_of", "find_bundle", "is_new_term", "put_bundle"]
 
 # what an experiment says on the command line of its cells, by the config that must have it
 _NEEDED = {
@@ -93,6 +94,16 @@ def check_ids(where: str, ids: Iterable[str], configs: Configs) -> None:
         if not any(name in parser for parser in configs.values()):
             known = sorted({str(key) for parser in configs.values() for key in parser.get()})
             raise unknown_name("config id", name, known, where=f"in {where}")
+
+
+def is_new_term(name: str, value: Any) -> bool:
+    """Return whether a setting adds a term to those of a bundle, or replaces one.
+
+    Example:
+        >>> is_new_term("distillation#terms#sure", {"loss": {"_target_": "my_losses.ConfidenceLoss"}})
+        True
+    """
+    return re.fullmatch(r"distillation#terms#[^#]+", name) is not None and isinstance(value, dict) and "loss" in value
 
 
 def check_values(where: str, settings: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from akd_monai.errors import InputError
-from akd_monai.experiments._plan.bundles import Configs, check_ids, check_values, configs_of
+from akd_monai.experiments._plan.bundles import Configs, check_ids, check_values, configs_of, is_new_term
 from akd_monai.experiments._plan.matrix import Matrix, Method, Network
 
 __all__ = ["check_matrix"]
@@ -36,7 +36,7 @@ def _check_network(matrix: Matrix, network: Network, configs: Configs) -> None:
 def _check_method(method: Method, student: Network, configs: Configs) -> None:
     where = f"settings of method {method.name!r} with {student.name!r}"
     read = {name: configs[name] for name in ("train.json", "distill.json")}
-    check_ids(where, method.settings, read)
+    check_ids(where, (name for name, value in method.settings.items() if not is_new_term(name, value)), read)
     check_values(where, method.settings)
     for name in method.settings:
         term = name.removeprefix("lambda_")

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from akd_monai.data import SITES
 from akd_monai.data.protocols import Protocol
 from akd_monai.errors import InputError, check_choice, check_mapping, unknown_name
-from akd_monai.experiments._plan.bundles import find_bundle
+from akd_monai.experiments._plan.bundles import find_bundle, is_new_term
 from akd_monai.files import as_path, read_json
 
 __all__ = ["CONTROLS", "TERMS", "Matrix", "Method", "Network", "read_matrix"]
@@ -192,13 +192,16 @@ def _methods(given: Any, where: str) -> tuple[Method, ...]:
     methods = []
     for name, entry in _object("methods", given, where).items():
         values = check_mapping(f"method {name!r} of {where}", entry, ("terms", "settings"))
-        terms = _names("term", values.get("terms", list(TERMS)), where)
+        listed = values.get("terms", list(TERMS))
+        terms = () if listed == [] else _names("term", listed, where)
         for term in terms:
             if term not in TERMS:
                 raise unknown_name("term", term, TERMS, where=f"of method {name!r}")
         if name in ("without", *CONTROLS["cross_site"]):
             raise InputError(f"a method cannot be called {name!r}, which is a control", where=where)
         settings = _object(f"settings of {name!r}", values.get("settings", {}), where)
+        if not terms and not any(is_new_term(*entry) for entry in settings.items()):
+            raise InputError(f"method {name!r} has no term", where=where, remedy=f"name one of {', '.join(TERMS)}")
         methods.append(Method(_name("method", name, where), terms, settings))
     return tuple(methods)
 
