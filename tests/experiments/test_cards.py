@@ -117,6 +117,14 @@ def test_real_cases_and_one_seed(tmp_path):
     assert "| too few trainings or cases to tell |" in card
 
 
+def test_under_loso_the_card_says_that_the_target_was_never_seen(tmp_path):
+    out = made_up(tmp_path, protocol="loso", controls=[], run_folds=[0])
+    study = read_study(out)
+    card = write_cards(study, tmp_path / "cards", study_tables(study)[:1])[0].read_text()
+    assert "No image of the target site reached any training" in card
+    assert "At a site from which no labelled case was learned" not in card
+
+
 def test_a_small_size_is_a_limit(study, tables, tmp_path):
     small = {row: {**record, "spatial_size": [64, 64]} for row, record in study.trainings.items()}
     card = write_cards(replace(study, trainings=small), tmp_path, tables)[0].read_text()
