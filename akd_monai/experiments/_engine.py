@@ -15,7 +15,7 @@ from typing import Any
 
 from akd_monai.errors import InputError
 from akd_monai.experiments._cell_process import CellError, Devices, run_cell
-from akd_monai.experiments._pilots import pilots
+from akd_monai.experiments._pilots import check_passing, pilots
 from akd_monai.experiments._plan.cell import Cell
 from akd_monai.experiments._worker import run_on_worker
 
@@ -40,7 +40,7 @@ def run_cells(
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, when every running cell has saved and ended.
-        InputError: if the options do not fit Parsl's classes.
+        InputError: if the options do not fit Parsl's classes, or what passes cells to pilot jobs is lost.
         UnknownNameError: for a provider that Parsl does not have.
     """
     from parsl import python_app
@@ -49,14 +49,15 @@ def run_cells(
     # with a machine file its log is in a file below `folder`; a log of every state of every cell is not for the user
     logging.getLogger("parsl").propagate = False
     futures: dict[str, Future[float]] = {}
-    with DataFlowKernel(_config(folder, devices.count, machine)) as kernel:
+    pilot = None if machine is None else pilots(machine)
+    with DataFlowKernel(_config(folder, devices.count, pilot)) as kernel:
         app = python_app(run_cell if machine is None else run_on_worker, data_flow_kernel=kernel)
         try:
             for cell in cells:
                 # Parsl waits for futures in `inputs`, and for those in no other list
                 needed = [futures[name] for name in cell.needs if name in futures]
                 futures[cell.name] = app(cell, devices if machine is None else str(folder), inputs=needed)
-            _follow(cells, futures, report)
+            _follow(cells, futures, report, lambda: check_passing(pilot, kernel))
         except BaseException:
             devices.stop()
             raise
@@ -64,12 +65,15 @@ def run_cells(
     return {name: error for name, error in errors.items() if error is not None}
 
 
-def _follow(cells: Sequence[Cell], futures: Mapping[str, Future[float]], report: Report) -> None:
-    """Report every cell as it ends."""
+def _follow(
+    cells: Sequence[Cell], futures: Mapping[str, Future[float]], report: Report, check: Callable[[], None]
+) -> None:
+    """Report every cell as it ends, and check every second that the others can still end."""
     waiting = {futures[cell.name]: cell for cell in cells}
     while waiting:
         # not for ever at once, so that Ctrl-C is heard
         ended, _ = wait(waiting, timeout=1.0, return_when="FIRST_COMPLETED")
+        check()
         for future in ended:
             error = _error(future)
             report(waiting.pop(future), future.result() if error is None else error)
@@ -85,16 +89,16 @@ def _error(future: Future[float]) -> BaseException | None:
     return RuntimeError(f"not run, for want of what it needs: {error.__cause__}")
 
 
-def _config(folder: Path, places: int, machine: Mapping[str, Any] | None) -> Any:
+def _config(folder: Path, places: int, pilot: Any) -> Any:
     from parsl.config import Config
     from parsl.executors import ThreadPoolExecutor
 
     run_dir = str(folder / "parsl")
-    if machine is None:
+    if pilot is None:
         threads = ThreadPoolExecutor(max_threads=places)
         return Config(executors=[threads], run_dir=run_dir, strategy="none", initialize_logging=False)
     return Config(
-        executors=[pilots(machine)],
+        executors=[pilot],
         run_dir=run_dir,
         retries=_RETRIES,
         retry_handler=_cost,

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from akd_monai._faults import MACHINE_FAULT
 from akd_monai.errors import InputError, check_mapping, one_line
 from akd_monai.experiments._plan.machine import make_named, make_with
 
-__all__ = ["pilots"]
+__all__ = ["check_passing", "pilots"]
 
 # Linux: what passes tasks on ends with the experiment, and not by the Ctrl-C that the experiment itself answers
 _INTERCHANGE = ["setpriv", "--pdeathsig", "TERM", "setsid", "interchange.py"]
@@ -50,6 +51,29 @@ def pilots(machine: Mapping[str, Any]) -> Any:
         given["max_workers_per_node"] = 1
     own = {"interchange_launch_cmd": _bound_to_this()} if sys.platform == "linux" else {}
     return make_with(HighThroughputExecutor, given, provider=provider, block_error_handler=_no_pilot_starts, **own)
+
+
+def check_passing(executor: Any, kernel: Any) -> None:
+    """Check that the process is there that passes cells to pilot jobs; without it nothing would ever be heard of them.
+
+    Args:
+        executor: that of :func:`pilots`; ``None`` where cells run on this machine.
+        kernel: of Parsl, which is told not to wait for that process.
+
+    Raises:
+        InputError: if it has ended; the jobs have been cancelled then.
+    """
+    process = None if executor is None else executor.interchange_proc
+    if process is None or process.poll() is None:
+        return
+    executor.provider.cancel(list(executor.blocks_to_job_id.values()))
+    # its own cleanup would ask that process which jobs are idle, and wait for the answer for ever
+    kernel.config.exit_mode = "skip"
+    raise InputError(
+        f"the process that passes cells to pilot jobs has ended with exit code {process.returncode}",
+        remedy="start the same command again; if it is killed for its memory, do so on another machine",
+        code=MACHINE_FAULT,
+    )
 
 
 def _launcher(given: Any) -> Any:

@@ -143,6 +143,19 @@ def processes_of(folder):
     return found
 
 
+MACHINE = {
+    "provider": "LocalProvider",
+    "executor": {"available_accelerators": 2, "heartbeat_period": 1, "heartbeat_threshold": 5},
+}
+
+
+def running_driver(folder):
+    """Start an experiment of long cells and wait until two of them run."""
+    driver = start_driver(folder, MACHINE, dict(os.environ), 60.0)
+    assert wait_until(lambda: len(counts(folder, "start")) == 2 or driver.poll() is not None, 60)
+    return driver
+
+
 @pytest.mark.slow
 @LINUX
 @pytest.mark.fault(
@@ -152,16 +165,36 @@ def processes_of(folder):
     outcome="running cells save, jobs are cancelled, and no process is left",
 )
 def test_ctrl_c_lets_cells_save_and_leaves_no_process(tmp_path):
-    machine = {
-        "provider": "LocalProvider",
-        "executor": {"available_accelerators": 2, "heartbeat_period": 1, "heartbeat_threshold": 5},
-    }
-    driver = start_driver(tmp_path, machine, dict(os.environ), 60.0)
+    driver = running_driver(tmp_path)
     try:
-        assert wait_until(lambda: len(counts(tmp_path, "start")) == 2 or driver.poll() is not None, 60)
         os.killpg(driver.pid, signal.SIGINT)
         assert driver.wait(timeout=60) != 0
     finally:
         driver.kill()
     assert wait_until(lambda: not processes_of(tmp_path), 20), processes_of(tmp_path)
     assert counts(tmp_path, "start") == counts(tmp_path, "stopped") == {"t1": 1, "t2": 1}
+
+
+@pytest.mark.slow
+@LINUX
+@pytest.mark.fault(
+    "Experiments",
+    "the process that passes cells to pilot jobs is killed, for its memory for instance",
+    injected="kill -9 of it while cells run",
+    outcome="the experiment ends with one line and cancels its jobs, in place of waiting for ever",
+)
+def test_an_experiment_that_hears_nothing_of_its_jobs_ends(tmp_path):
+    driver = running_driver(tmp_path)
+    try:
+        children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
+        lines = {int(pid): Path("/proc", pid, "cmdline").read_bytes() for pid in children}
+        [passing] = [pid for pid, line in lines.items() if b"interchange" in line]
+        os.kill(passing, signal.SIGKILL)
+        assert driver.wait(timeout=30) == 1
+    finally:
+        driver.kill()
+    assert (
+        "InputError: the process that passes cells to pilot jobs has ended with exit code -9; start the same"
+        in (tmp_path / "driver.txt").read_text()
+    )
+    assert wait_until(lambda: not processes_of(tmp_path), 20), processes_of(tmp_path)
