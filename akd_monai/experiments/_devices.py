@@ -87,11 +87,11 @@ class Devices:
 
     def stop(self) -> None:
         """Ask every cell to save and leave, wait for them, and start no other."""
-        if self._warm is not None:
-            self._warm.stop_imports()
         with self._lock:
             self._stopped = True
             running = list(self._running)
+        if self._warm is not None:
+            self._warm.stop_imports()
         for child in running:
             child.send(signal.SIGTERM)
         give_up = time.monotonic() + GRACE

@@ -196,18 +196,21 @@ def _run_script(command: Sequence[str]) -> None:
 
 def refusal() -> str:
     """Return why this process must not fork; an empty string if it may."""
-    threads = [_name(thread) for thread in os.listdir("/proc/self/task")]
-    others = [name for name in threads[1:] if name not in _HARMLESS]
+    others = [name for name in _threads() if name not in _HARMLESS]
     if others:
         return f"importing them starts {len(others)} threads (OMP_NUM_THREADS above 1 does)"
     opened = [path for path in _opened() if path.startswith(_DEVICES)]
     return f"importing them opens {opened[0]}" if opened else ""
 
 
-def _name(thread: str) -> str:
-    with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as stream:
-        return stream.read().strip()
-    return ""
+def _threads() -> list[str]:
+    """Return the names of all threads but the main one, also of those that Python does not know."""
+    names = []
+    for thread in os.listdir("/proc/self/task"):
+        if thread != str(os.getpid()):
+            with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as stream:
+                names.append(stream.read().strip())
+    return names
 
 
 def _opened() -> list[str]:

@@ -9,6 +9,7 @@ cell may hold, and writes its result atomically.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -38,12 +39,13 @@ def cell(folder: Path, name: str, seconds: float, needs: list[str]) -> None:
     except BlockingIOError:
         note(folder, event="COLLISION", cell=name)
     missing = [need for need in needs if not (folder / need / "result.json").exists()]
+    known = "" if missing else "".join((folder / need / "result.json").read_text() for need in needs)
     note(folder, event="start" if not missing else "MISSING", cell=name)
     time.sleep(seconds)
     if (folder / f"fail-{name}").exists():
         sys.exit("this cell fails")
     temporary = folder / name / "half"
-    temporary.write_text(json.dumps({"cell": name}))
+    temporary.write_text(json.dumps({"cell": name, "value": hashlib.sha256(f"{name} {known}".encode()).hexdigest()}))
     # one system call apart: a kill between the two lines leaves a result without a note, never a note without a result
     os.replace(temporary, folder / name / "result.json")
     note(folder, event="end", cell=name)
@@ -65,7 +67,7 @@ def graph(folder: Path, seconds: float) -> list[Cell]:
 
 def drive(folder: Path, gpus: list[str], seconds: float, machine: str | None = None) -> None:
     """Be the experiment."""
-    from akd_monai.experiments._cell_process import Devices
+    from akd_monai.experiments._devices import Devices
     from akd_monai.experiments._engine import run_cells
     from akd_monai.experiments._plan.cell import is_done
     from akd_monai.experiments._plan.machine import read_machine

@@ -19,10 +19,13 @@ from akd_monai.errors import InputError
 from akd_monai.experiments._cell_process import CellError, Devices, StoppedError, run_cell
 from akd_monai.experiments._engine import _cost, run_cells
 from akd_monai.experiments._progress import Progress
+from akd_monai.experiments._warm import warm_process
 from akd_monai.files import FolderLock
 
 pytest.importorskip("parsl", reason="the engine of experiments is Parsl")
 GPUS = ["0", "1"]
+# of a cell that is killed
+SECONDS = 0.4
 NAMES = {*fake_cells.TEACHERS, *(f"{s}-{t}" for s in fake_cells.STUDENTS for t in fake_cells.TEACHERS)}
 
 
@@ -168,27 +171,59 @@ def is_zombie(pid):
         return True
 
 
+@pytest.fixture
+def drivers(tmp_path):
+    """Start drivers as forks, of a process that has imported the engine."""
+    modules = ("parsl", "parsl.config", "parsl.executors", "akd_monai.experiments._engine")
+    with warm_process(tmp_path / "drivers", {}, modules) as warm:
+        yield lambda folder, seconds: forked_driver(warm, folder, seconds)
+
+
+def wait_for_event(folder, before):
+    """Wait until a cell has done something, or there is none left to do anything."""
+    give_up = time.monotonic() + 2
+    while len(events(folder)) == before and time.monotonic() < give_up:
+        time.sleep(0.02)
+
+
+def forked_driver(warm, folder, seconds):
+    command = [fake_cells.__file__, "drive", str(folder), ",".join(GPUS), str(seconds)]
+    with open(folder / "driver.txt", "ab") as log:
+        return warm.start(command, str(folder), log, {}, [])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-def test_kills_at_random_moments_repeat_nothing_and_lose_nothing(tmp_path):
+@pytest.mark.fault(
+    "Experiments",
+    "the experiment is killed",
+    injected="SIGKILL at 20 random moments, with two cells at a time",
+    outcome="no cell is finished twice or lost, never two on a device; results of an undisturbed run",
+)
+def test_20_kills_at_random_moments_repeat_nothing_and_lose_nothing(tmp_path, drivers):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    assert drivers(whole, SECONDS).wait().code == 0
     chance = random.Random(14)
-    for _ in range(6):
-        driver = start_driver(tmp_path, 0.4)
-        before = sum(counts(tmp_path, "start").values())
-        wait_for(tmp_path, before + 1, driver)
-        time.sleep(chance.uniform(0.0, 0.5))
-        driver.kill()
+    for kill in range(20):
+        before = len(events(killed))
+        driver = drivers(killed, SECONDS)
+        # every fourth falls into the time before the first cell
+        if kill % 4:
+            wait_for_event(killed, before)
+        time.sleep(chance.uniform(0.0, 1.2 * SECONDS))
+        driver.send(signal.SIGKILL)
         driver.wait()
-        wait_until_gone({entry["pid"] for entry in events(tmp_path)})
-    last = start_driver(tmp_path, 0.0)
+        wait_until_gone({entry["pid"] for entry in events(killed)})
     # other seconds are another command, and are refused for what is done
-    assert last.wait(timeout=120) != 0
-    assert start_driver(tmp_path, 0.4).wait(timeout=120) == 0
-    results = {name for name in NAMES if json.loads((tmp_path / name / "result.json").read_text()) == {"cell": name}}
-    assert results == NAMES
-    assert max(counts(tmp_path, "end").values()) == 1
-    assert counts(tmp_path, "MISSING") == counts(tmp_path, "COLLISION") == {}
-    assert sum(counts(tmp_path, "start").values()) > len(NAMES), "no kill has hit a running cell"
+    assert drivers(killed, 0.0).wait().code != 0
+    assert drivers(killed, SECONDS).wait().code == 0
+    for name in NAMES:
+        assert (killed / name / "result.json").read_text() == (whole / name / "result.json").read_text()
+    assert max(counts(killed, "end").values()) == 1
+    assert counts(killed, "MISSING") == counts(killed, "COLLISION") == {}
+    assert sum(counts(killed, "start").values()) > 2 * len(NAMES), "hardly a kill has hit a running cell"
 
 
 @pytest.mark.slow
