@@ -132,6 +132,12 @@ def test_where_a_cell_is_tracked_is_no_part_of_what_it_is(tmp_path, cells):
     assert other.identity() != cells[0].identity()
 
 
+@pytest.mark.fault(
+    "Experiments",
+    "MLflow cannot be reached when an experiment is started",
+    injected="a port at which nothing answers",
+    outcome="one warning without the password, the cells are run all the same",
+)
 def test_a_server_that_is_away_stops_nothing(tmp_path, cells, caplog, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
