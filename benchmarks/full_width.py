@@ -2,7 +2,7 @@
 """What the paper's networks cost at full width: steps, memory, feeding and evaluation, by the bundles as they are.
 
     python -m benchmarks.full_width --dataset_dir phantom --device cuda --seconds 200 --output full_width.json
-    python -m benchmarks.hours full_width.json table2.json table4.json
+    python -m benchmarks.hours full_width.json table2 table4
 
 A step is one iteration of the trainer on 16 slices of 384 x 384 (forward, losses, backward, Adam), by automatic mixed
 precision on CUDA and with deterministic algorithms, as the bundles train: each network alone, and each student with the

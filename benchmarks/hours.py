@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hours that experiments take on one device, from what ``benchmarks.full_width`` measured there.
 
-    python -m benchmarks.hours full_width.json table2.json table4.json
+    python -m benchmarks.hours full_width.json table2 table4
 
 For each cell of an experiment: epochs and batches by its settings and those of the bundle, times the median step of its
 kind with the teacher run on every batch; validation after each epoch and the test, times the seconds a volume. Cases are
 counted as the real set has them, slices as a training keeps them on SYNTHETIC cases, whose glands fill about as many.
 Two totals: with slices fed by other processes while the device works, and fed in the process itself, as by default.
-Starts of processes and preparing volumes are not in it.
+Networks count as the bundles have them. Starts of processes and preparing volumes are not in it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from akd_monai.data import SITES, split_cases
 from akd_monai.experiments._plan.cell import Cell
 from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.matrix import Matrix, read_matrix
+from akd_monai.experiments._plan.shipped import experiment_file
 from akd_monai.prostate.phantom import make_case
 from akd_monai.tables import markdown_table
 from benchmarks.common import short
@@ -144,14 +145,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print one row an experiment."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hours", description="Hours of experiments.")
     parser.add_argument("measured", type=Path, help="what benchmarks.full_width wrote")
-    parser.add_argument("experiments", type=Path, nargs="+")
+    parser.add_argument("experiments", nargs="+", help="files, or names of experiments of the package")
     asked = parser.parse_args(argv)
     measured = json.loads(asked.measured.read_text(encoding="utf-8"))
     heads = ["cells", "iterations", "teachers", "students", "tests", "fed beside", "fed in the process"]
     rows = []
-    for file in asked.experiments:
-        found = hours(read_matrix(file), measured)
-        rows.append([file.stem, *(f"{found[head]:.0f}" for head in heads[:2]), *(short(found[h]) for h in heads[2:])])
+    for name in asked.experiments:
+        # no case is read, so any folder will do for those that come without data
+        matrix = read_matrix(experiment_file(name)[0], dataset_dir=".")
+        found = hours(matrix, measured)
+        rows.append([matrix.name, *(f"{found[head]:.0f}" for head in heads[:2]), *(short(found[h]) for h in heads[2:])])
     units = [*heads[:2], *(f"{head}, h" for head in heads[2:])]
     print(markdown_table(["experiment", *units], rows))
     return 0

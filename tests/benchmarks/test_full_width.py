@@ -108,3 +108,19 @@ def test_slices_without_gland_are_a_share_of_those_with():
     assert 0 < with_gland < 20
     assert hours.kept_slices("HK/Case00", 0.25) == with_gland + round(0.25 * with_gland)
     assert hours.kept_slices("HK/Case00", 100.0) == 20
+
+
+def test_experiments_of_the_package_go_by_name(tmp_path, capsys):
+    pairs = [f"{student} from {teacher}, online" for student in full_width.STUDENTS for teacher in full_width.TEACHERS]
+    names = [*full_width.STUDENTS, *full_width.TEACHERS]
+    measured = {
+        "steps": dict.fromkeys([*names, *pairs], STEP),
+        "feeding": {"0": {"batch_ms": 0.0}},
+        "evaluation": {name: {"validation": 0.0, "test": 0.0} for name in names},
+    }
+    (tmp_path / "full.json").write_text(json.dumps(measured))
+    assert hours.main([str(tmp_path / "full.json"), "table2"]) == 0
+    row = capsys.readouterr().out.splitlines()[2].strip("| ").split(" | ")
+    # every step takes 0.1 s and nothing else takes time
+    assert row[0] == "table2"
+    assert float(row[6]) == float(row[7]) == pytest.approx(int(row[2]) * 0.1 / 3600, rel=5e-3)
