@@ -17,7 +17,7 @@ import ast
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -113,7 +113,7 @@ def _cases(values: dict[str, Any], part: str, sites: Sequence[str]) -> list[Any]
     return found
 
 
-def seconds(what: Amount, measured: dict[str, Any], feeding_ms: float) -> float:
+def seconds(what: Amount, measured: Mapping[str, Any], feeding_ms: float) -> float:
     """Return the seconds of a cell.
 
     Raises:
@@ -126,7 +126,7 @@ def seconds(what: Amount, measured: dict[str, Any], feeding_ms: float) -> float:
     return total + what.validated * evaluation["validation"] + what.tested * evaluation["test"]
 
 
-def hours(matrix: Matrix, measured: dict[str, Any]) -> dict[str, Any]:
+def hours(matrix: Matrix, measured: Mapping[str, Any]) -> dict[str, Any]:
     """Return cells, iterations and hours of an experiment: by role, and with slices fed in the process."""
     in_process = measured["feeding"]["0"]["batch_ms"]
     found: dict[str, Any] = defaultdict(float)
@@ -141,22 +141,30 @@ def hours(matrix: Matrix, measured: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def hours_table(experiments: Sequence[str], measured: Mapping[str, Any]) -> str:
+    """Return a row for each experiment as Markdown."""
+    heads = ["cells", "iterations", "teachers", "students", "tests", "fed beside", "fed in the process"]
+    rows = []
+    for name in experiments:
+        # no case is read, so any folder will do for those that come without data
+        matrix = read_matrix(experiment_file(name)[0], dataset_dir=".")
+        try:
+            found = hours(matrix, measured)
+        except KeyError as missing:
+            rows.append([f"{matrix.name}: {missing.args[0]} was not measured", *[""] * len(heads)])
+            continue
+        counts = [f"{found[head]:.0f}" for head in heads[:2]]
+        rows.append([matrix.name, *counts, *(short(found[head]) for head in heads[2:])])
+    return markdown_table(["experiment", *heads[:2], *(f"{head}, h" for head in heads[2:])], rows)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one row an experiment."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hours", description="Hours of experiments.")
     parser.add_argument("measured", type=Path, help="what benchmarks.full_width wrote")
     parser.add_argument("experiments", nargs="+", help="files, or names of experiments of the package")
     asked = parser.parse_args(argv)
-    measured = json.loads(asked.measured.read_text(encoding="utf-8"))
-    heads = ["cells", "iterations", "teachers", "students", "tests", "fed beside", "fed in the process"]
-    rows = []
-    for name in asked.experiments:
-        # no case is read, so any folder will do for those that come without data
-        matrix = read_matrix(experiment_file(name)[0], dataset_dir=".")
-        found = hours(matrix, measured)
-        rows.append([matrix.name, *(f"{found[head]:.0f}" for head in heads[:2]), *(short(found[h]) for h in heads[2:])])
-    units = [*heads[:2], *(f"{head}, h" for head in heads[2:])]
-    print(markdown_table(["experiment", *units], rows))
+    print(hours_table(asked.experiments, json.loads(asked.measured.read_text(encoding="utf-8"))))
     return 0
 
 

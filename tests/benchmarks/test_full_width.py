@@ -15,7 +15,7 @@ from akd_monai.prostate.phantom import make_phantom
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 from akd_monai.experiments._plan.matrix import read_matrix  # noqa: E402
-from benchmarks import full_width, hours, volumes  # noqa: E402
+from benchmarks import full_width, full_width_page, hours, volumes  # noqa: E402
 
 STEP = {"ms": 100.0}
 MEASURED = {
@@ -124,3 +124,34 @@ def test_experiments_of_the_package_go_by_name(tmp_path, capsys):
     # every step takes 0.1 s and nothing else takes time
     assert row[0] == "table2"
     assert float(row[6]) == float(row[7]) == pytest.approx(int(row[2]) * 0.1 / 3600, rel=5e-3)
+
+
+def test_the_page_holds_what_was_measured_and_says_what_was_not():
+    timed = {"ms": 123.4, "low": 120.0, "high": 130.0, "steps": 30, "peak_bytes": 3 * 2**29}
+    measured = {
+        "size": 384,
+        "batch": 16,
+        "device": "cuda",
+        "machine": {"gpu": "A card", "torch": "2.0"},
+        "steps": {"ENet": timed, "UNet++": {"error": "OutOfMemoryError: no room"}},
+        "evaluation": {"ENet": {"cases": ["HK/Case00"], "validation": 0.25, "test": 1.5}},
+        "feeding": {"0": {"volume_seconds": 0.5, "batch_ms": 40.0}, "8": {"volume_seconds": 0.4, "batch_ms": 6.0}},
+        "not_measured": ["ENet from UNet++, cached"],
+    }
+    text = full_width_page.page(measured, [])
+    assert "384 x 384 in batches of 16" in text
+    assert "**synthetic**" in text
+    assert "Measured on: gpu A card, torch 2.0." in text
+    assert "| ENet | 123 | 120 to 130 | 30 | 1.50 |" in text
+    assert "| ENet | 0.25 | 1.5 |" in text
+    assert "Cases: HK/Case00." in text
+    assert "| 8 | 6 |" in text
+    assert "once a run, took 0.4 s" in text
+    assert text.endswith(
+        "Not measured:\n\n- steps, UNet++: OutOfMemoryError: no room\n- ENet from UNet++, cached: the time was over\n"
+    )
+
+
+def test_an_experiment_with_steps_that_were_not_measured_has_no_hours():
+    measured = {**MEASURED, "evaluation": {}}
+    assert "| table2: UNet++ was not measured |  |" in hours.hours_table(["table2"], measured)
