@@ -154,4 +154,4 @@ def test_the_page_holds_what_was_measured_and_says_what_was_not():
 
 def test_an_experiment_with_steps_that_were_not_measured_has_no_hours():
     measured = {**MEASURED, "evaluation": {}}
-    assert "| table2: UNet++ was not measured |  |" in hours.hours_table(["table2"], measured)
+    assert "| table2: DeepLabV3+ was not measured |  |" in hours.hours_table(["table2"], measured)
