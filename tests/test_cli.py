@@ -73,7 +73,7 @@ def parameters(function):
 OWN = {
     "distill": {"dataset_dir", "student_layer", "teacher_layer", "teacher_cache", "trust_teacher"},
     "evaluate": {"dataset_dir", "sites"},
-    "experiment": {"dry_run", "list"},
+    "experiment": {"dry_run", "list", "show"},
     "profile": {"json"},
 }
 

@@ -30,10 +30,10 @@ def experiment(  # noqa: D417 - the public function documents the others
 
     Args:
         list: print the commands, one a line, and run nothing.
-        dry_run: print the cells and which are done, and run nothing.
+        dry_run: print the cells, which are done, and what the others take by their measure; run nothing.
         show: print the experiment's file, for instance to start one of your own, and run nothing.
     """
-    from akd_monai.experiments import experiment_cells, experiment_table, run_experiment
+    from akd_monai.experiments import experiment_cells, experiment_estimate, experiment_table, run_experiment
     from akd_monai.experiments._plan.shipped import experiment_file
 
     if show:
@@ -44,7 +44,16 @@ def experiment(  # noqa: D417 - the public function documents the others
     if dry_run:
         table = experiment_table(file, output_dir, dataset_dir=dataset_dir, only=patterns)
         lines = [f"{'done' if done else 'to do':6}{name}" for name, done in table]
-        return "\n".join([*lines, f"{sum(done for _, done in table)} of {len(table)} cells are done"])
+        estimate = experiment_estimate(
+            file,
+            output_dir,
+            dataset_dir=dataset_dir,
+            only=patterns,
+            gpus=names(gpus),
+            jobs=jobs,
+            machine=machine,
+        )
+        return "\n".join([*lines, estimate])
     folder = run_experiment(
         file,
         output_dir,

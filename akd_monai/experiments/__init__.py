@@ -11,20 +11,36 @@ from typing import TYPE_CHECKING
 from akd_monai._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from akd_monai.experiments.crossed import CrossedSummary, crossed_summary
     from akd_monai.experiments.demo import run_demo
-    from akd_monai.experiments.experiment import experiment_cells, experiment_table, run_experiment
+    from akd_monai.experiments.experiment import (
+        experiment_cells,
+        experiment_estimate,
+        experiment_table,
+        run_experiment,
+    )
     from akd_monai.experiments.report import rebuild_report, render_page, write_report
     from akd_monai.experiments.results import Results, case_key, read_case_rows, read_results, write_results
     from akd_monai.experiments.settings import DemoSettings
-    from akd_monai.experiments.statistics import PairedDifference, Summary, holm, paired_difference, summarize
+    from akd_monai.experiments.statistics import (
+        PairedDifference,
+        Summary,
+        holm,
+        paired_difference,
+        signed_rank_p,
+        summarize,
+    )
 
 __all__ = [
+    "CrossedSummary",
     "DemoSettings",
     "PairedDifference",
     "Results",
     "Summary",
     "case_key",
+    "crossed_summary",
     "experiment_cells",
+    "experiment_estimate",
     "experiment_table",
     "holm",
     "paired_difference",
@@ -34,18 +50,22 @@ __all__ = [
     "render_page",
     "run_demo",
     "run_experiment",
+    "signed_rank_p",
     "summarize",
     "write_report",
     "write_results",
 ]
 
 _HOMES = {
+    "CrossedSummary": "crossed",
     "DemoSettings": "settings",
     "PairedDifference": "statistics",
     "Results": "results",
     "Summary": "statistics",
     "case_key": "results",
+    "crossed_summary": "crossed",
     "experiment_cells": "experiment",
+    "experiment_estimate": "experiment",
     "experiment_table": "experiment",
     "holm": "statistics",
     "paired_difference": "statistics",
@@ -55,6 +75,7 @@ _HOMES = {
     "render_page": "report",
     "run_demo": "demo",
     "run_experiment": "experiment",
+    "signed_rank_p": "statistics",
     "summarize": "statistics",
     "write_report": "report",
     "write_results": "results",

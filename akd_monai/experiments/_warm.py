@@ -49,7 +49,7 @@ MODULES = (
 )
 
 
-class WarmChild:
+class _WarmChild:
     """A command that the warm process runs in a fork of itself."""
 
     def __init__(self, warm: WarmProcess, answers: socket.socket) -> None:
@@ -100,7 +100,8 @@ class WarmProcess:
         self._variables = dict(variables)
         self._lock = threading.Lock()
         self._refused: str | None = None
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = ours
         place = Path(folder).resolve() / "devices"
         place.mkdir(parents=True, exist_ok=True)
         with theirs, open(place / "warm.txt", "wb") as log:
@@ -132,7 +133,7 @@ class WarmProcess:
 
     def start(
         self, command: Sequence[str], start_in: str, log: IO[bytes], variables: Mapping[str, str], held: Sequence[int]
-    ) -> WarmChild:
+    ) -> _WarmChild:
         """Start a command, as :func:`~akd_monai.experiments._child.start_plain` does.
 
         Raises:
@@ -146,7 +147,7 @@ class WarmProcess:
             except OSError as error:
                 ours.close()
                 raise LostError("the process that forks cells is gone") from error
-        return WarmChild(self, ours)
+        return _WarmChild(self, ours)
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Send a request."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["PairedDifference", "Summary", "holm", "paired_difference", "summarize"]
+__all__ = ["PairedDifference", "Summary", "holm", "paired_difference", "signed_rank_p", "summarize"]
 
 _CONFIDENCE = 0.95
 
@@ -136,7 +136,7 @@ def paired_difference(
     every = minuend - subtrahend
     defined = every[~np.isnan(every)]
     low, high = _interval(defined, seed, resamples)
-    p_value = _signed_rank_p(defined)
+    p_value = signed_rank_p(defined)
     note = _note(len(defined))
     if not note and p_value is None:
         note = "no p-value: all pairs are equal"
@@ -151,6 +151,34 @@ def paired_difference(
         wilcoxon_p=p_value,
         note=note,
     )
+
+
+def signed_rank_p(differences: Iterable[float]) -> float | None:
+    """Return the two-sided p-value of Wilcoxon's signed-rank test of paired differences against zero.
+
+    Args:
+        differences: one a case; NaN means undefined, and is left out.
+
+    Returns:
+        The p-value, or None where there is nothing to rank: fewer than two differences, or none but zeros.
+
+    Raises:
+        ValueError: if a difference is infinite.
+
+    Example:
+        Of the 32 patterns of signs of five differences, two have ranks as one-sided as these:
+
+        >>> signed_rank_p([0.1, 0.2, 0.3, 0.4, 0.5]), signed_rank_p([0.0, 0.0])
+        (0.0625, None)
+
+    Source: F. Wilcoxon, Individual comparisons by ranking methods, Biometrics Bulletin 1 (1945).
+    """
+    every = _floats(differences)
+    # Rounded, so that equal differences tie although they were subtracted from different figures.
+    defined = np.round(every[~np.isnan(every)], 9)
+    if len(defined) < 2 or not defined.any():
+        return None
+    return float(stats.wilcoxon(defined).pvalue)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -190,14 +218,6 @@ def _interval(values: npt.NDArray[np.float64], seed: int, resamples: int) -> tup
         (values,), np.mean, n_resamples=resamples, confidence_level=_CONFIDENCE, rng=np.random.default_rng(seed)
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
-
-
-def _signed_rank_p(differences: npt.NDArray[np.float64]) -> float | None:
-    # Rounded, so that equal differences tie although they were subtracted from different figures.
-    differences = np.round(differences, 9)
-    if len(differences) < 2 or not differences.any():
-        return None
-    return float(stats.wilcoxon(differences).pvalue)
 
 
 def _note(n: int) -> str:

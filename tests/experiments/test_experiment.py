@@ -21,6 +21,7 @@ MATRIX = {
     "dataset_dir": "data",
     "sites": ["RUNMC", "HK"],
     "targets": ["HK"],
+    "folds": 2,
     "run_folds": [0],
     "teachers": {"light": {"bundle": "unetplusplus", "settings": {"network_def#features": [4, 4, 8, 8, 8]}}},
     "students": ["enet"],

@@ -11,11 +11,13 @@ from typing import Any
 from akd_monai._home import without_home
 from akd_monai.bundle._configs import load_config
 from akd_monai.errors import InputError
+from akd_monai.experiments._cards.cards import write_cards
 from akd_monai.experiments._pages.content import report_content
 from akd_monai.experiments._pages.contradictions import CONTRADICTIONS, resolved
 from akd_monai.experiments._pages.paper import PAPER
 from akd_monai.experiments._plan.matrix import Matrix
 from akd_monai.experiments._study.study import read_study
+from akd_monai.experiments._study.written import write_tables
 from akd_monai.experiments._tables import shown
 from akd_monai.experiments._templates import rendered
 from akd_monai.files import as_path, atomic_write
@@ -24,7 +26,7 @@ __all__ = ["write_study_report"]
 
 
 def write_study_report(output_dir: str | os.PathLike[str]) -> Path:
-    """Write the report of an experiment's folder, ``report/index.html``, and ``report/paper.html``.
+    """Write the report of an experiment's folder: in ``report`` ``index.html``, ``paper.html``, ``tables`` and ``cards``.
 
     Equal results give equal bytes; what the networks cost is measured once and kept in ``report/costs.json``. The pages
     have no link to the outside and run no script.
@@ -48,6 +50,8 @@ def write_study_report(output_dir: str | os.PathLike[str]) -> Path:
         refused = {"title": folder.resolve().name, "refusals": sentences, "kind": ""}
         atomic_write(report / "index.html", rendered("experiment.html", refused))
         raise
+    write_tables(study, report)
+    write_cards(study, report / "cards")
     atomic_write(report / "paper.html", rendered("paper.html", _paper(study.matrix, folder)))
     return atomic_write(report / "index.html", rendered("experiment.html", report_content(study, folder, report)))
 

@@ -44,7 +44,7 @@ def table_content(study: Study, tables: Sequence[Table]) -> list[dict[str, Any]]
             {
                 "heading": _heading(table),
                 "caption": table.caption,
-                "paper_note": paper_note(study) if has_paper else "",
+                "paper_note": _paper_note(study) if has_paper else "",
                 "columns": list(table.columns),
                 "rows": rows,
                 "notes": list(table.notes),
@@ -79,7 +79,7 @@ def comparison_content(tables: Sequence[Table]) -> list[dict[str, Any]]:
     return shown
 
 
-def paper_note(study: Study) -> str:
+def _paper_note(study: Study) -> str:
     """Return how the paper's numbers and ours differ in data and protocol."""
     size = study.matrix.settings.get("spatial_size", (384, 384))
     data = "a synthetic phantom" if study.data_kind == "synthetic" else "real cases"
@@ -107,7 +107,7 @@ def _row(matrix: Matrix, table: Table, row: TableRow, is_dice: bool) -> dict[str
     return {
         "label": row.line.label,
         "notes": _gains(row, digits),
-        "kind": "group" if starts_group else "",
+        "kind": "starts" if starts_group else "",
         "cells": cells,
     }
 

@@ -68,4 +68,5 @@ def machine_places(machine: Mapping[str, Any]) -> int:
     executor = machine["executor"]
     accelerators = executor.get("available_accelerators", executor.get("max_workers_per_node", 1))
     on_a_node = accelerators if isinstance(accelerators, int) else len(accelerators)
-    return max(1, on_a_node * options.get("nodes_per_block", 1) * options.get("max_blocks", 1))
+    nodes = int(options.get("nodes_per_block", 1)) * int(options.get("max_blocks", 1))
+    return max(1, on_a_node * nodes)

@@ -1,29 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Did distillation help: each method against the plain student and against the control, with what the trainings vary."""
+"""Did distillation help: each method against the plain student and against the control, with how much the runs vary."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from akd_monai.experiments._comparison import MIN_PAIRS, Metric
-from akd_monai.experiments._study.blocks import Block, by_case, differences
+from akd_monai.experiments._study.blocks import difference_of, mean_by_case
 from akd_monai.experiments._study.lines import Line, lines_of
 from akd_monai.experiments._study.study import Study
 from akd_monai.experiments.crossed import CrossedSummary, crossed_summary
-from akd_monai.experiments.statistics import holm, paired_difference
+from akd_monai.experiments.statistics import holm, signed_rank_p
 
-__all__ = ["CONTROL", "MIN_RUNS", "PLAIN", "Finding", "Outcome", "class_scores", "compare_rows"]
+__all__ = ["CONTROL", "MIN_RUNS", "PLAIN", "Finding", "Outcome", "class_scores", "compare_rows", "too_few"]
 
 Outcome = Literal["above", "below", "none", "few"]
 PLAIN = "without"
 CONTROL = "pretrained"
-# from a single training nothing is known of what another one would give
+# a single run does not show what another training would give
 MIN_RUNS = 2
 _LEVEL = 0.05
 
@@ -36,8 +34,8 @@ class Finding:
         line: the method, or the control.
         other: the plain student, or the control.
         difference: of the metric, a mean over sites with its two intervals.
-        runs_above: trainings whose mean over their cases is on the better side of the other row's.
-        runs: trainings that were compared: sites times folds times seeds.
+        runs_above: runs whose mean over their cases is on the better side of the other row's.
+        runs: runs that were compared: a seed at a site, with all its folds.
         p_value: of Wilcoxon's signed-rank test over cases, each a mean over seeds; ``None`` where it has nothing to rank.
         p_holm: adjusted for all comparisons of the table.
         outcome: ``"above"`` or ``"below"`` (better or worse by the metric) if the adjusted p-value is below 0.05 and the
@@ -89,27 +87,21 @@ def _pairs(lines: Sequence[Line]) -> list[tuple[Line, Line]]:
 
 
 def _finding(scores: pd.DataFrame, targets: Sequence[str], line: Line, other: Line, metric: Metric) -> Finding:
-    sites = {target: differences(scores, line, other, target, metric.key) for target in targets}
-    cases = by_case(sites)
-    # the test is that of a sample and zero; its p-value does not depend on the sign
-    test = paired_difference(cases, dict.fromkeys(cases, 0.0), resamples=1)
+    sites = {target: difference_of(scores, line, other, target, metric.key) for target in targets}
+    # a case counts once, not once a seed
+    cases = [mean for block in sites.values() for mean in mean_by_case(block).values()]
     sign = 1 if metric.higher_is_better else -1
-    means = [_mean(run) for folds in sites.values() for fold in folds for run in fold]
+    means = [mean for block in sites.values() for mean in block.mean(axis=1)]
     return Finding(
         line=line,
         other=other,
-        difference=crossed_summary(list(sites.values())),
+        difference=crossed_summary([block.to_numpy() for block in sites.values()]),
         runs_above=sum(mean * sign > 0 for mean in means),
         runs=len(means),
-        p_value=test.wilcoxon_p,
+        p_value=signed_rank_p(cases),
         p_holm=None,
         outcome="none",
     )
-
-
-def _mean(values: Block) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
 
 
 def _with_outcome(finding: Finding, metric: Metric) -> Finding:
@@ -122,3 +114,15 @@ def _with_outcome(finding: Finding, metric: Metric) -> Finding:
         return finding
     is_better = (low > 0) == metric.higher_is_better
     return replace(finding, outcome="above" if is_better else "below")
+
+
+def too_few(cases: int, runs: int) -> str:
+    """Return why a difference is no claim.
+
+    Example:
+        >>> too_few(1, 1)
+        '1 test case and 1 seed are no claim, which takes at least 6 cases and 2 seeds'
+    """
+    said_cases = f"{cases} test {'case' if cases == 1 else 'cases'}"
+    said_seeds = f"{runs} {'seed' if runs == 1 else 'seeds'}"
+    return f"{said_cases} and {said_seeds} are no claim, which takes at least {MIN_PAIRS} cases and {MIN_RUNS} seeds"

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from akd_monai.experiments._comparison import METRICS, Metric
-from akd_monai.experiments._study.blocks import blocks_of
-from akd_monai.experiments._study.comparisons import CONTROL, PLAIN, Finding, compare_rows
+from akd_monai.experiments._comparison import METRICS, MIN_PAIRS, Metric
+from akd_monai.experiments._study.blocks import block_of
+from akd_monai.experiments._study.comparisons import CONTROL, MIN_RUNS, PLAIN, Finding, compare_rows, too_few
+from akd_monai.experiments._study.facts import study_facts
 from akd_monai.experiments._study.lines import Line, lines_of, own_site_lines
 from akd_monai.experiments._study.study import Study
 from akd_monai.experiments.crossed import CrossedSummary, crossed_summary
@@ -17,6 +18,8 @@ from akd_monai.experiments.crossed import CrossedSummary, crossed_summary
 __all__ = ["CALIBRATION", "MEAN", "Table", "TableRow", "study_tables"]
 
 MEAN = "mean"
+OWN_SITES = "teacher_own_sites"
+# expected calibration error, from 0 to 1
 CALIBRATION = Metric("ece", "ECE", "", 3, False)
 
 
@@ -76,7 +79,7 @@ def _table(study: Study, metric: Metric, class_name: str) -> Table:
     scores = study.scores[study.scores["class"] == class_name]
     rows = []
     for line in [*lines_of(study.matrix), *own_site_lines(study.matrix)]:
-        sites = [blocks_of(scores, line, target, metric.key) for target in targets]
+        sites = [block_of(scores, line, target, metric.key).to_numpy() for target in targets]
         cells = [crossed_summary([site]) for site in sites]
         against = {finding.other.method: finding for finding in findings if finding.line == line}
         rows.append(TableRow(line, (*cells, crossed_summary(sites)), against.get(PLAIN), against.get(CONTROL)))
@@ -85,24 +88,21 @@ def _table(study: Study, metric: Metric, class_name: str) -> Table:
         class_name=class_name,
         columns=(*targets, MEAN),
         rows=tuple(rows),
-        caption=_caption(study, metric, class_name, rows),
+        caption=_caption(study, metric, class_name),
         notes=_notes(study, metric, rows),
     )
 
 
-def _caption(study: Study, metric: Metric, class_name: str, rows: Sequence[TableRow]) -> str:
-    matrix = study.matrix
-    data = "SYNTHETIC phantom, no patients" if study.data_kind == "synthetic" else "real cases"
-    cases = rows[0].cells[-1].cases + rows[0].cells[-1].undefined // max(rows[0].cells[-1].runs, 1)
+def _caption(study: Study, metric: Metric, class_name: str) -> str:
     unit = f" in {metric.unit}" if metric.unit else ""
     named = f", class {class_name}" if class_name else ""
-    folds = "one fold" if matrix.folds == 1 else f"{len(matrix.run_folds)} of {matrix.folds} folds"
-    seeds = f"{len(matrix.seeds)} {'seed' if len(matrix.seeds) == 1 else 'seeds'}"
+    given = dict(study_facts(study))
     return (
-        f"{metric.label}{unit}{named}. {data}; protocol {matrix.protocol}, {cases} test cases at {len(matrix.targets)} "
-        f"target sites, {folds}, {seeds}. Mean over cases and seeds with the 95 % interval over cases and, after the bar, "
-        "over trainings and cases; the last column is the mean over sites. Bold: better than w/o by Wilcoxon's test over "
-        "cases, adjusted by Holm for all comparisons of this table, and by the interval over trainings and cases."
+        f"{metric.label}{unit}{named}. {given['data']}; {given['protocol']}; {given['cases']}; {given['folds']}; "
+        f"{given['seeds']}. Mean over cases and seeds with the 95 % interval over cases and, after the bar, over runs and "
+        "cases; a run is a seed at a site. The last column is the mean over sites. Bold: better than w/o by Wilcoxon's "
+        "test over cases, each a mean over seeds, adjusted by Holm for all comparisons of this table, and by the interval "
+        "of the difference over runs and cases."
     )
 
 
@@ -110,23 +110,42 @@ def _notes(study: Study, metric: Metric, rows: Sequence[TableRow]) -> tuple[str,
     notes = []
     for student in study.matrix.students:
         methods = [row for row in rows if row.line.network == student.name and row.line.teacher is not None]
-        if not methods:
-            continue
-        plain = [row.against_plain for row in methods]
-        notes.append(_counted(student.name, "w/o", plain, metric))
-        control = [row.against_control for row in methods]
-        if any(finding is not None for finding in control):
+        plain = [row.against_plain for row in methods if row.against_plain is not None]
+        control = [row.against_control for row in methods if row.against_control is not None]
+        if plain:
+            notes.append(_counted(student.name, "w/o", plain, metric))
+        if control:
             notes.append(_counted(student.name, "the control pre-trained at the sources", control, metric))
-    return tuple(notes)
+    return (*notes, *_cautions(metric, rows))
 
 
-def _counted(student: str, other: str, findings: Sequence[Finding | None], metric: Metric) -> str:
-    known = [finding for finding in findings if finding is not None]
+def _counted(student: str, other: str, findings: Sequence[Finding], metric: Metric) -> str:
     sign = 1 if metric.higher_is_better else -1
-    higher = sum(finding.difference.mean * sign > 0 for finding in known)
-    shown = Counter(finding.outcome for finding in known)
-    total = len(known)
+    better = sum(finding.difference.mean * sign > 0 for finding in findings)
+    shown = Counter(finding.outcome for finding in findings)
+    word, worse = ("above", "below") if metric.higher_is_better else ("better than", "worse")
     return (
-        f"{student}: {higher} of {total} methods above {other} by the mean; shown by test and interval: {shown['above']} "
-        f"above, {shown['below']} below."
+        f"{student}: {better} of {len(findings)} methods {word} {other} by the mean; shown by test and interval: "
+        f"{shown['above']} {word.removesuffix(' than')}, {shown['below']} {worse}."
     )
+
+
+def _cautions(metric: Metric, rows: Sequence[TableRow]) -> list[str]:
+    findings = [finding for row in rows for finding in (row.against_plain, row.against_control) if finding is not None]
+    said = []
+    fewest = min((finding.difference.cases for finding in findings), default=MIN_PAIRS)
+    runs = min((finding.difference.runs for finding in findings), default=MIN_RUNS)
+    if fewest < MIN_PAIRS or runs < MIN_RUNS:
+        said.append(f"No row is called better or worse: {too_few(fewest, runs)}.")
+    undefined = sum(row.cells[-1].undefined for row in rows)
+    if undefined:
+        values = "value is" if undefined == 1 else "values are"
+        said.append(
+            f"{undefined} {values} undefined, as for an empty prediction, and left out of means and differences: a row "
+            "with more of them is compared on its easier cases."
+        )
+    if any(row.line.method == OWN_SITES for row in rows):
+        said.append(
+            "Teachers at their own sites: a column names the target that the teacher has not seen; other cases."
+        )
+    return said

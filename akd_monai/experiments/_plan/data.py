@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the cases at hand can be split as an experiment's file says, found before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from akd_monai.data import split_summary
+from akd_monai.data.cases import Case, read_cases
+from akd_monai.errors import InputError
+from akd_monai.experiments._plan.matrix import Matrix
+
+__all__ = ["check_data"]
+
+
+def check_data(matrix: Matrix) -> list[str]:
+    """Refuse data of which a cell could make no training or no test; return what else has to be said of the splits.
+
+    Raises:
+        InputError: if there are no data, or a target has fewer cases than folds, naming site and numbers.
+    """
+    cases = read_cases(matrix.dataset_dir, list(matrix.sites))
+    for target in matrix.targets:
+        _check_sources(matrix, target, cases)
+    if matrix.protocol == "loso":
+        # every case of a target is a test case, and `read_cases` has found some
+        return []
+    cautions = []
+    for target in matrix.targets:
+        summary = _target_split(matrix, target, [case for case in cases if case["site"] == target])
+        if summary:
+            cautions.append(summary)
+    return cautions
+
+
+def _target_split(matrix: Matrix, target: str, cases: Sequence[Case]) -> str:
+    """Return a caution about the split of a target, or an empty string."""
+    where = f"experiment {matrix.name!r}"
+    seed = matrix.settings.get("split_seed", 0)
+    spared = []
+    for fold in matrix.run_folds:
+        # a fold that a smaller site does not have is refused below, with its number of cases
+        first = min(fold, 1)
+        counts = split_summary(cases, seed=seed, fold=first, folds=matrix.folds)["sites"][target]
+        if counts["folds"] < matrix.folds:
+            raise InputError(
+                f"target {target} has {counts['patients']} cases, which cannot be split into {matrix.folds} folds",
+                where=where,
+                remedy=f"set folds to {counts['folds']} or fewer, or take {target} out of the targets",
+            )
+        counts = split_summary(cases, seed=seed, fold=fold, folds=matrix.folds)["sites"][target]
+        if not counts["validation"]:
+            spared.append(f"{counts['training']} in fold {fold}")
+    if not spared:
+        return ""
+    return (
+        f"Target {target} has {len(cases)} cases and spares none for validation: its training cases ({', '.join(spared)}) "
+        "serve as validation cases, so that the best epoch is not chosen independently."
+    )
+
+
+def _check_sources(matrix: Matrix, target: str, cases: Sequence[Case]) -> None:
+    """Refuse what a teacher with folds of its own cannot split, and a target that leaves no source."""
+    sources = [case for case in cases if case["site"] in matrix.sources and case["site"] != target]
+    if not sources:
+        raise InputError(f"target {target} leaves no site to learn from", where=f"experiment {matrix.name!r}")
+    for teacher in matrix.teachers:
+        split_summary(sources, seed=matrix.settings.get("split_seed", 0), folds=teacher.settings.get("folds"))
