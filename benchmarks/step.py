@@ -125,7 +125,7 @@ class TrainerStep:
         amp: bool = False,
     ) -> None:
         torch.manual_seed(0)
-        student = NETWORKS[name](spatial_dims=2, in_channels=1, out_channels=2)
+        student = NETWORKS[name](spatial_dims=2, in_channels=1, out_channels=2).to(device)
         shared: dict[str, Any] = {
             "device": torch.device(device),
             "max_epochs": 1,

@@ -198,7 +198,7 @@ def refusal() -> str:
     """Return why this process must not fork; an empty string if it may."""
     others = [name for name in _threads() if name not in _HARMLESS]
     if others:
-        return f"importing them starts {len(others)} threads (OMP_NUM_THREADS above 1 does)"
+        return f"importing them starts other threads, {len(others)} here; OMP_NUM_THREADS above 1 does so, too"
     opened = [path for path in _opened() if path.startswith(_DEVICES)]
     return f"importing them opens {opened[0]}" if opened else ""
 
