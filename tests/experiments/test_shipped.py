@@ -108,6 +108,11 @@ def test_a_file_of_the_user_goes_before_a_shipped_one(tmp_path, monkeypatch):
     file, folder = experiment_file("table2-small")
     assert file.parent.name == "shipped"
     assert folder == tmp_path / "table2-small"
+    assert experiment_file("table2-small.json") == (file, folder)
+    # the second call finds the results of the first
+    folder.mkdir()
+    assert experiment_file("table2-small") == (file, folder)
+    folder.rmdir()
     Path("table2-small").write_text("{}")
     assert experiment_file("table2-small")[0] == tmp_path / "table2-small"
     mine = tmp_path / "sub" / "mine.json"
@@ -116,7 +121,7 @@ def test_a_file_of_the_user_goes_before_a_shipped_one(tmp_path, monkeypatch):
     assert experiment_file("sub/mine.json") == (mine, tmp_path / "sub" / "mine")
 
 
-@pytest.mark.parametrize("name", ["table2-smal", "table2_small", "table2.json"])
+@pytest.mark.parametrize("name", ["table2-smal", "table2_small", "table3.json"])
 def test_an_unknown_name_lists_the_known_ones(name):
     with pytest.raises(UnknownNameError, match=r"unknown experiment .*Did you mean 'table2.*Known: readings, .*path"):
         experiment_file(name)

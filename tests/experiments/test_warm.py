@@ -141,7 +141,7 @@ def test_a_process_with_threads_is_not_forked(tmp_path, caplog):
     (tmp_path / "devices" / "pool.py").write_text(f"import threading, time\n{start}")
     with caplog.at_level("INFO"), warm_process(tmp_path, THREADS, ("pool",)) as process:
         assert not process.takes(["cell.py"], THREADS)
-    assert "Each cell imports everything by itself: importing them starts 1 threads" in caplog.text
+    assert "Each cell imports everything by itself: importing them starts other threads, 1 here" in caplog.text
 
 
 def test_a_process_that_has_opened_a_gpu_is_not_forked(monkeypatch):

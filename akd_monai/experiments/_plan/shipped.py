@@ -23,7 +23,7 @@ def experiment_file(file: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Return the file of an experiment, and the folder in which it writes by default.
 
     Args:
-        file: a path, or the name of an experiment of the package; a file of that name goes first. What a file beside the
+        file: a path, or the name of an experiment of the package, with or without ``.json``; a file of that name goes first. What a file beside the
             data says is written beside it, what the package brings is written in the current folder.
 
     Raises:
@@ -35,9 +35,12 @@ def experiment_file(file: str | os.PathLike[str]) -> tuple[Path, Path]:
         ('table2-small.json', 'table2-small')
     """
     path = as_path(file, "file")
-    if path.exists():
+    name = str(path).removesuffix(".json")
+    is_shipped = name in shipped_names()
+    # a folder of that name holds the results of an earlier call
+    if path.is_file() or (path.exists() and not is_shipped):
         path = path.resolve()
         return path, path.with_suffix("")
-    if str(path) not in shipped_names():
+    if not is_shipped:
         raise unknown_name("experiment", str(path), shipped_names(), remedy="Give one of these, or the path of a file")
-    return _FOLDER / f"{path}.json", Path(str(path)).resolve()
+    return _FOLDER / f"{name}.json", Path(name).resolve()
