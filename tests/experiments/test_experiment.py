@@ -12,8 +12,9 @@ import pytest
 
 from akd_monai.__main__ import main
 from akd_monai.errors import InputError
+from akd_monai.experiments import _pages as pages
 from akd_monai.experiments import experiment as module
-from akd_monai.experiments import experiment_cells, experiment_table, run_experiment
+from akd_monai.experiments import experiment_cells, experiment_estimate, experiment_table, run_experiment
 from akd_monai.experiments._plan.matrix import read_matrix
 from akd_monai.files import write_json
 
@@ -29,12 +30,14 @@ MATRIX = {
 }
 # teacher, zero-shot; plain student and distilled one, each trained and tested
 COUNT = 6
+# of each site
+CASES = 4
 
 
 @pytest.fixture
 def file(tmp_path):
     for site in MATRIX["sites"]:
-        for number in range(2):
+        for number in range(CASES):
             for suffix in ("", "_segmentation"):
                 path = tmp_path / "data" / site / f"Case{number:02}{suffix}.nii.gz"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +141,7 @@ def test_a_dry_run_writes_nothing(file, capsys):
     main(["experiment", str(file), "--dry_run"])
     shown = capsys.readouterr().out
     assert shown.count("to do ") == COUNT
-    assert "0 of 6 cells are done" in shown
+    assert "0 of 6 cells are done; there is no estimate" in shown
     assert not file.with_suffix("").exists()
 
 
@@ -162,6 +165,80 @@ def test_a_mistake_is_said_before_anything_is_written(file, options, message):
     with pytest.raises(InputError, match=message):
         run_experiment(file, **options)
     assert not file.with_suffix("").exists()
+
+
+def remove_cases(file, site, left):
+    for path in (file.parent / "data" / site).iterdir():
+        if int(path.name[4:6]) >= left:
+            path.unlink()
+
+
+SPLITS = {
+    "folds": (
+        3,
+        {"folds": 4},
+        r"experiment 'small': target HK has 3 cases, which cannot be split into 4 folds; set folds to 3 or",
+    ),
+    "one case": (1, {}, r"site HK has one case \(HK/Case00\)"),
+    "folds of a teacher": (
+        4,
+        {"teachers": {"unetplusplus": {"settings": {"folds": 4}}}, "sites": ["RUNMC", "HK"]},
+        r"site RUNMC has one case",
+    ),
+}
+
+
+@pytest.mark.parametrize(("left", "changes", "message"), SPLITS.values(), ids=SPLITS)
+def test_data_that_cannot_be_split_are_said_before_anything_is_written(file, left, changes, message):
+    remove_cases(file, "HK", left)
+    if "teachers" in changes:
+        remove_cases(file, "RUNMC", 1)
+    write_json(file, {**MATRIX, **changes})
+    with pytest.raises(InputError, match=message):
+        run_experiment(file)
+    assert not file.with_suffix("").exists()
+
+
+def test_a_target_without_validation_cases_is_said(file, ran, capsys):
+    remove_cases(file, "HK", 3)
+    write_json(file, {**MATRIX, "folds": 3})
+    run_experiment(file, only=["*/teacher_zero_shot/*"])
+    shown = capsys.readouterr().out
+    assert "Target HK has 3 cases and spares none for validation: its training cases (2 in fold 0) serve as" in shown
+
+
+def test_a_complete_experiment_has_a_report_and_another_says_what_is_missing(file, ran, monkeypatch, capsys):
+    written = []
+    monkeypatch.setattr(pages, "write_study_report", lambda folder: written.append(folder) or folder / "index.html")
+    run_experiment(file, only=["*/teacher_zero_shot/*"])
+    assert written == []
+    missing = "No report yet: 4 of 6 cells of the experiment are missing (train/HK/fold-0/student-enet/without/seed-0, "
+    assert missing in capsys.readouterr().out
+    folder = run_experiment(file)
+    assert written == [folder]
+
+
+def test_a_report_that_fails_undoes_nothing(file, ran, monkeypatch, caplog):
+    monkeypatch.setattr(pages, "write_study_report", lambda folder: 1 / 0)
+    run_experiment(file)
+    assert "The report could not be written (division by zero)" in caplog.text
+    assert all(done for _, done in experiment_table(file))
+
+
+def test_a_dry_run_estimates_from_the_cells_that_are_done(file, ran):
+    nothing = "0 of 6 cells are done; there is no estimate of time, memory and disk before the first ones are"
+    assert experiment_estimate(file) == nothing
+    folder = run_experiment(file, only=["*/teacher_zero_shot/*"])
+    used = {"cell": "", "seconds": 600.0, "peak_memory_bytes": 10**9, "disk_bytes": 10**6, "starts": 1}
+    write_json(folder / "cells" / ran[0] / "result.json", used)
+    write_json(folder / "cells" / ran[1] / "result.json", {**used, "seconds": 60.0, "peak_memory_bytes": 10**8})
+    # left: a training (600 s) and a distillation (mean of the two kinds, 330 s), each with a test (60 s)
+    assert experiment_estimate(file) == (
+        "2 of 6 cells are done; by their measure, the rest takes about 18 min with 1 at a time, "
+        "up to 1.0 GB of memory at once, 4.0 MB of disk"
+    )
+    # at two places no sooner than the longer chain, 660 s; the two largest at once: 1000 MB and 550 MB
+    assert "about 11 min with 2 at a time, up to 1.6 GB of memory" in experiment_estimate(file, jobs=2)
 
 
 def test_data_that_are_not_there_are_said_before_anything_is_written(file):

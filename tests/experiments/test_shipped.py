@@ -123,7 +123,7 @@ def test_a_file_of_the_user_goes_before_a_shipped_one(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["table2-smal", "table2_small", "table3.json"])
 def test_an_unknown_name_lists_the_known_ones(name):
-    with pytest.raises(UnknownNameError, match=r"unknown experiment .*Did you mean 'table2.*Known: readings, .*path"):
+    with pytest.raises(UnknownNameError, match=r"unknown experiment .*Did you mean 'table.*Known: readings, .*path"):
         experiment_file(name)
 
 

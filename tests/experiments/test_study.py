@@ -15,6 +15,8 @@ from akd_monai.experiments._study.study import read_study
 from akd_monai.files import write_json
 
 DISTILLED = "HK/fold-0/student-enet/distilled/unetplusplus/seed-1"
+OWN = "HK/teacher-unetplusplus/teacher_own_sites/seed-0"
+PRETRAINED = "HK/fold-0/student-enet/pretrained/seed-0"
 PLAIN = "HK/fold-0/student-enet/without/seed-0"
 
 
@@ -56,6 +58,13 @@ def repeat_a_case(out):
     path = out / "cells" / "test" / PLAIN / "eval" / "per_case.csv"
     frame = pd.read_csv(path)
     frame.loc[1, "case_id"] = frame.loc[0, "case_id"]
+    frame.to_csv(path, index=False)
+
+
+def put_figure(out, column, value):
+    path = out / "cells" / "test" / PLAIN / "eval" / "per_case.csv"
+    frame = pd.read_csv(path).astype({column: object})
+    frame.loc[1, column] = value
     frame.to_csv(path, index=False)
 
 
@@ -108,6 +117,28 @@ FAULTS = {
         ),
         r"were trained on different cases|was tested on HK/Case03, which train/HK/teacher-unetplusplus",
     ),
+    "other first weights": (
+        lambda out: change(out, f"train/{PRETRAINED}", "training.json", initial_weights_sha256="0"),
+        rf"cell train/{PRETRAINED} started from other weights than train/HK/student-enet/sources/seed-0 has made",
+    ),
+    "chosen by other cases": (
+        lambda out: change(out, f"train/{DISTILLED}", "training.json", validation_cases="other"),
+        rf"cells train/\S+ and train/{DISTILLED} were chosen by different cases",
+    ),
+    "cases of another site": (
+        lambda out: change(out, f"test/{PLAIN}", "evaluation.json", sites=["BMC", "HK"]),
+        rf"cell test/{PLAIN} evaluated cases of BMC, HK in place of HK",
+    ),
+    "target among a teacher's own sites": (
+        lambda out: change(out, f"test/{OWN}", "evaluation.json", sites=["BMC", "HK"]),
+        rf"cell test/{OWN} evaluated cases of BMC, HK in place of sites other than HK",
+    ),
+    "infinite distance": (
+        lambda out: put_figure(out, "hd95_mm", "inf"),
+        rf"test/{PLAIN} has hd95_mm = inf for case HK/Case01, which it cannot be; what is undefined is nan",
+    ),
+    "Dice above one": (lambda out: put_figure(out, "dice", 1.2), rf"test/{PLAIN} has dice = 1.2 for case HK/Case01"),
+    "no figure": (lambda out: put_figure(out, "asd_mm", "far"), rf"test/{PLAIN} has asd_mm = far for case HK/Case01"),
     "no record": (
         lambda out: (out / "cells" / "train" / PLAIN / "eval" / "training.json").unlink(),
         rf"cell train/{PLAIN} has no training.json",
@@ -121,3 +152,18 @@ def test_what_would_make_a_wrong_table_is_refused_by_name(out, injected, message
     injected(out)
     with pytest.raises(InputError, match=message):
         read_study(out)
+
+
+def test_a_case_in_two_folds_is_refused(tmp_path):
+    # the made-up cells of both folds are tested on the same cases
+    out = make_study(tmp_path, run_folds=[0, 1])
+    with pytest.raises(
+        InputError, match=r"case BMC/Case00 was tested in two folds: test/BMC/fold-0/\S+ and test/BMC/fold-1/"
+    ):
+        read_study(out)
+
+
+def test_undefined_figures_are_no_fault(out):
+    put_figure(out, "hd95_mm", "nan")
+    study = read_study(out)
+    assert study.scores["hd95_mm"].isna().sum() == 1

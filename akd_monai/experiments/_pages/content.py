@@ -27,7 +27,7 @@ from akd_monai.experiments._study.answer import study_answers
 from akd_monai.experiments._study.comparisons import MIN_RUNS
 from akd_monai.experiments._study.lines import Line, dice_by_case, lines_of, mean_by_target
 from akd_monai.experiments._study.study import Study
-from akd_monai.experiments._study.table import study_tables
+from akd_monai.experiments._study.table import Table
 from akd_monai.experiments._tables import number, shown
 from akd_monai.experiments._templates import data_uri
 
@@ -36,18 +36,18 @@ __all__ = ["report_content"]
 _PAPER_SIZE = [384, 384]
 
 
-def report_content(study: Study, folder: Path, report: Path) -> dict[str, Any]:
+def report_content(study: Study, tables: Sequence[Table], folder: Path, report: Path) -> dict[str, Any]:
     """Return what the template of the report needs.
 
     Args:
         study: the experiment's results, complete and of one kind.
+        tables: of the experiment.
         folder: of the experiment.
         report: folder of the page, which keeps what the networks cost.
     """
     matrix = study.matrix
     cells = study.cells
     lines = lines_of(matrix)
-    tables = study_tables(study)
     scores = _first_class(study.scores)
     costs = _costs(matrix, folder, report)
     pictures, skipped = picture_groups(matrix, cells, data_uri)
@@ -61,7 +61,8 @@ def report_content(study: Study, folder: Path, report: Path) -> dict[str, Any]:
         "cautions": map_strings([*_cautions(study), *skipped], without_home),
         "tables": table_content(study, tables),
         "comparisons": comparison_content(tables),
-        "files": sorted(f"tables/{path.name}" for path in (report / "tables").glob("*.*")),
+        "files": _files(report, "tables"),
+        "cards": _files(report, "cards"),
         "beside": _beside(matrix.targets),
         "boxes": data_uri(box_figure(_boxes(scores, lines, matrix.targets))),
         **_cost_content(scores, lines, matrix, costs),
@@ -87,6 +88,11 @@ def _first_class(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the scores of the first class, which figures show; tables have all."""
     first = sorted(scores["class"].unique())[0]
     return pd.DataFrame(scores[scores["class"] == first])
+
+
+def _files(report: Path, name: str) -> list[str]:
+    """Return the files of a folder beside the page, as the page links them."""
+    return sorted(f"{name}/{path.name}" for path in (report / name).glob("*.*"))
 
 
 def _cautions(study: Study) -> list[str]:
@@ -159,8 +165,10 @@ def _cost_content(
         for key, shown_as in kinds.items():
             panels[shown_as].append(Point(line.label, line.network, measured[key], sum(means) / len(means)))
     rows = []
-    for name, measured in costs["networks"].items():
-        role, _, network = name.partition("-")
+    # in the order of the experiment, whatever that of the record is
+    networks = [("student", n.name) for n in matrix.students] + [("teacher", n.name) for n in matrix.teachers]
+    for role, network in networks:
+        measured = costs["networks"][f"{role}-{network}"]
         rows.append(
             {
                 "label": f"{network} ({role})",

@@ -12,11 +12,13 @@ from akd_monai._home import without_home
 from akd_monai.bundle._configs import load_config
 from akd_monai.errors import InputError
 from akd_monai.experiments._cards.cards import write_cards
+from akd_monai.experiments._pages import is_experiment
 from akd_monai.experiments._pages.content import report_content
 from akd_monai.experiments._pages.contradictions import CONTRADICTIONS, resolved
 from akd_monai.experiments._pages.paper import PAPER
 from akd_monai.experiments._plan.matrix import Matrix
 from akd_monai.experiments._study.study import read_study
+from akd_monai.experiments._study.table import study_tables
 from akd_monai.experiments._study.written import write_tables
 from akd_monai.experiments._tables import shown
 from akd_monai.experiments._templates import rendered
@@ -46,14 +48,26 @@ def write_study_report(output_dir: str | os.PathLike[str]) -> Path:
     try:
         study = read_study(folder)
     except InputError as error:
-        sentences = without_home(str(error)).splitlines()
-        refused = {"title": folder.resolve().name, "refusals": sentences, "kind": ""}
-        atomic_write(report / "index.html", rendered("experiment.html", refused))
+        _refuse(folder, report, error)
         raise
-    write_tables(study, report)
+    tables = study_tables(study)
+    write_tables(study, report, tables)
     write_cards(study, report / "cards")
     atomic_write(report / "paper.html", rendered("paper.html", _paper(study.matrix, folder)))
-    return atomic_write(report / "index.html", rendered("experiment.html", report_content(study, folder, report)))
+    return atomic_write(
+        report / "index.html", rendered("experiment.html", report_content(study, tables, folder, report))
+    )
+
+
+def _refuse(folder: Path, report: Path, error: InputError) -> None:
+    """Put the reason in the place of an earlier report, if the folder is that of an experiment."""
+    if not is_experiment(folder):
+        return
+    sentences = without_home(str(error)).splitlines()
+    if (report / "tables").is_dir() or (report / "cards").is_dir():
+        sentences.append("Tables, model cards and other pages beside this one are of an earlier state of the experiment.")
+    content = {"title": folder.resolve().name, "refusals": sentences, "kind": ""}
+    atomic_write(report / "index.html", rendered("experiment.html", content))
 
 
 def _paper(matrix: Matrix, folder: Path) -> dict[str, Any]:

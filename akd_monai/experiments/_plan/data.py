@@ -37,17 +37,15 @@ def _target_split(matrix: Matrix, target: str, cases: Sequence[Case]) -> str:
     """Return a caution about the split of a target, or an empty string."""
     where = f"experiment {matrix.name!r}"
     seed = matrix.settings.get("split_seed", 0)
+    count = split_summary(cases, seed=seed, folds=matrix.folds)["sites"][target]["folds"]
+    if count < matrix.folds:
+        raise InputError(
+            f"target {target} has {count} cases, which cannot be split into {matrix.folds} folds",
+            where=where,
+            remedy=f"set folds to {count} or fewer, or take {target} out of the targets",
+        )
     spared = []
     for fold in matrix.run_folds:
-        # a fold that a smaller site does not have is refused below, with its number of cases
-        first = min(fold, 1)
-        counts = split_summary(cases, seed=seed, fold=first, folds=matrix.folds)["sites"][target]
-        if counts["folds"] < matrix.folds:
-            raise InputError(
-                f"target {target} has {counts['patients']} cases, which cannot be split into {matrix.folds} folds",
-                where=where,
-                remedy=f"set folds to {counts['folds']} or fewer, or take {target} out of the targets",
-            )
         counts = split_summary(cases, seed=seed, fold=fold, folds=matrix.folds)["sites"][target]
         if not counts["validation"]:
             spared.append(f"{counts['training']} in fold {fold}")

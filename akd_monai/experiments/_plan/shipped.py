@@ -23,8 +23,9 @@ def experiment_file(file: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Return the file of an experiment, and the folder in which it writes by default.
 
     Args:
-        file: a path, or the name of an experiment of the package, with or without ``.json``; a file of that name goes first. What a file beside the
-            data says is written beside it, what the package brings is written in the current folder.
+        file: a path, or the name of an experiment of the package, with or without ``.json``; a file of that name goes
+            first. What a file beside the data says is written beside it, what the package brings is written in the
+            current folder.
 
     Raises:
         UnknownNameError: if there is neither such a file nor such an experiment.

@@ -10,14 +10,12 @@ import pandas as pd
 
 from akd_monai.errors import InputError
 from akd_monai.experiments._plan.cell import Cell, Row
+from akd_monai.experiments._study.check_scores import REMEDY, WHERE, check_scores
 
 __all__ = ["check_records"]
 
 Record = Mapping[str, Any]
 Records = Mapping[Row, Record]
-_COLUMNS = ["target", "fold", "seed", "role", "network", "method", "teacher"]
-_WHERE = "results of an experiment"
-_REMEDY = "delete the folders of the cells named and run the experiment again"
 
 
 def check_records(cells: Sequence[Cell], trainings: Records, evaluations: Records, scores: pd.DataFrame) -> None:
@@ -31,11 +29,12 @@ def check_records(cells: Sequence[Cell], trainings: Records, evaluations: Record
 
     Raises:
         InputError: naming the cells, for evaluations of one target and fold on different cases, or of different files;
-            trainings at one place from different cases; a table of cases that is not of its evaluation; weights that are
-            not those of the training; a teacher that is another one's; test cases among those learned from.
+            trainings at one place from different cases, or chosen by different ones; a table of cases that is not of its
+            evaluation; weights that are not those of the training; a teacher, or first weights, that are another one's;
+            test cases among those learned from.
     """
     _check_same_cases(cells, trainings, evaluations)
-    _check_tables(evaluations, scores)
+    check_scores(evaluations, scores)
     by_name = {cell.name: cell for cell in cells}
     for cell in cells:
         needed = [by_name[name] for name in cell.needs]
@@ -44,6 +43,8 @@ def check_records(cells: Sequence[Cell], trainings: Records, evaluations: Record
             _check_unseen(cell, evaluations[cell.row], _learned_from(needed[0], by_name), trainings)
         elif cell.kind == "distill":
             _check_teacher(cell, trainings[cell.row], needed[0], trainings[needed[0].row])
+        elif needed:
+            _check_start(cell, trainings[cell.row], needed[0], trainings[needed[0].row])
 
 
 def _check_same_cases(cells: Sequence[Cell], trainings: Records, evaluations: Records) -> None:
@@ -51,7 +52,8 @@ def _check_same_cases(cells: Sequence[Cell], trainings: Records, evaluations: Re
     _check_equal(tests, lambda cell: (cell.row.target, cell.row.fold), evaluations, "cases", "evaluated on")
     # what is trained at several sites at once is a group of its own
     students = [cell for cell in cells if cell.kind != "test" and cell.row.method not in ("sources", "joint")]
-    _check_equal(students, lambda cell: (cell.row.target, cell.row.fold), trainings, "cases", "trained on")
+    for key, what in (("cases", "trained on"), ("validation_cases", "chosen by")):
+        _check_equal(students, lambda cell: (cell.row.target, cell.row.fold), trainings, key, what)
     sources = [cell for cell in cells if cell.kind != "test" and cell.row.method == "sources"]
     _check_equal(sources, lambda cell: (cell.row.target, cell.row.role), trainings, "cases", "trained on")
 
@@ -63,49 +65,29 @@ def _check_equal(cells: Iterable[Cell], group: Callable[[Cell], Any], records: R
         if records[cell.row].get(key) != records[other.row].get(key) or records[cell.row].get(key) is None:
             raise InputError(
                 f"cells {other.name} and {cell.name} were {what} different cases, or do not say on which",
-                where=_WHERE,
-                remedy=_REMEDY,
+                where=WHERE,
+                remedy=REMEDY,
             )
-
-
-def _check_tables(evaluations: Records, scores: pd.DataFrame) -> None:
-    found = {Row(**_row(values)): part for values, part in scores.groupby(_COLUMNS, dropna=False, sort=False)}
-    classes = sorted(scores["class"].unique())
-    for row, record in evaluations.items():
-        part = found[row]
-        wanted = [(case, name) for case in record.get("case_ids") or () for name in classes]
-        listed = list(zip(part["case_id"], part["class"], strict=True))
-        if sorted(listed) != sorted(wanted):
-            raise InputError(
-                f"the table of cases of test/{row.name()} does not hold each of its {len(record.get('case_ids') or ())} "
-                f"cases once for each class ({', '.join(classes)})",
-                where=_WHERE,
-                remedy=_REMEDY,
-            )
-
-
-def _row(values: Sequence[Any]) -> dict[str, Any]:
-    """Return what a row is made from; tables of pandas have floats where some rows have no fold."""
-    given: dict[str, Any] = {}
-    for name, value in zip(_COLUMNS, values, strict=True):
-        if pd.isna(value):
-            given[name] = None
-        else:
-            given[name] = int(value) if name in ("fold", "seed") else value
-    return given
 
 
 def _check_weights(cell: Cell, evaluation: Record, trained: Cell, training: Record) -> None:
     if evaluation.get("weights_sha256") != training.get("weights_sha256") or not training.get("weights_sha256"):
         raise InputError(
-            f"cell {cell.name} evaluated other weights than {trained.name} has made", where=_WHERE, remedy=_REMEDY
+            f"cell {cell.name} evaluated other weights than {trained.name} has made", where=WHERE, remedy=REMEDY
         )
 
 
 def _check_teacher(cell: Cell, training: Record, teaching: Cell, teacher: Record) -> None:
     if training.get("teacher_sha256") != teacher.get("weights_sha256"):
         raise InputError(
-            f"cell {cell.name} had another teacher than {teaching.name} has made", where=_WHERE, remedy=_REMEDY
+            f"cell {cell.name} had another teacher than {teaching.name} has made", where=WHERE, remedy=REMEDY
+        )
+
+
+def _check_start(cell: Cell, training: Record, earlier: Cell, started: Record) -> None:
+    if training.get("initial_weights_sha256") != started.get("weights_sha256"):
+        raise InputError(
+            f"cell {cell.name} started from other weights than {earlier.name} has made", where=WHERE, remedy=REMEDY
         )
 
 
@@ -124,6 +106,6 @@ def _check_unseen(cell: Cell, evaluation: Record, trained: Sequence[Cell], train
             if seen:
                 raise InputError(
                     f"cell {cell.name} was tested on {seen[0]}, which {training.name} has learned from",
-                    where=_WHERE,
-                    remedy=_REMEDY,
+                    where=WHERE,
+                    remedy=REMEDY,
                 )

@@ -73,7 +73,7 @@ def latex_table(
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
-        r"\centering",
+        r"\centering\footnotesize",
         rf"\caption{{{latex_string(caption)}}}",
         rf"\label{{tab:{label}}}",
         rf"\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}",
