@@ -39,7 +39,7 @@ print("to the other stream", file=sys.stderr)
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):
-    with warm_process(tmp_path_factory.mktemp("warm"), THREADS, ("json", "numpy")) as process:
+    with warm_process(tmp_path_factory.mktemp("warm"), THREADS, ("json", "numpy.random")) as process:
         assert process.refusal() == ""
         yield process
 
