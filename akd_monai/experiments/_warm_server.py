@@ -154,7 +154,7 @@ def become(request: Request) -> None:
     for descriptor in held:
         os.set_inheritable(descriptor, True)
     os.environ.update(request.variables)
-    pass
+    os.chdir(request.start_in)
     if _has_touched_a_gpu():
         os.execv(sys.executable, [sys.executable, *request.command])
     _refresh()
