@@ -46,13 +46,18 @@ def digest(*words: object) -> str:
 def make_study(folder: Path, dice: Dice = level, *, cases: int = CASES, synthetic: bool = True, **changes) -> Path:
     """Write an experiment to ``folder / "out"`` and return it; ``changes`` go into its file."""
     content = {**MATRIX, "dataset_dir": str(folder / "data"), **changes}
-    make_data(folder / "data", content["sites"], 2 * cases, synthetic=synthetic)
+    make_data(folder / "data", content["sites"], total(cases), synthetic=synthetic)
     out = folder / "out"
     put_json(out / "experiment.json", content)
     matrix = read_matrix(out / "experiment.json")
     for cell in expand(matrix, out):
         write_cell(cell, matrix, dice, cases)
     return out
+
+
+def total(cases: int) -> int:
+    """Return how many cases a site has: those that are tested, at least one to learn from, and two for validation."""
+    return max(2 * cases, cases + 3)
 
 
 def put_json(path: str | Path, content: object) -> None:
@@ -97,8 +102,8 @@ def write_training(cell: Cell, sources, cases: int) -> None:
     row = cell.row
     sites = sources if row.method == "sources" else [row.target]
     # test cases are the first ones, validation cases the last two
-    learned = case_ids(sites, range(cases, 2 * cases - 2))
-    validation = case_ids(sites, range(2 * cases - 2, 2 * cases))
+    learned = case_ids(sites, range(cases, total(cases) - 2))
+    validation = case_ids(sites, range(total(cases) - 2, total(cases)))
     is_distilled = row.teacher is not None
     teacher = Row(row.target, row.seed, "teacher", str(row.teacher), "sources")
     is_started = cell.kind == "train" and cell.needs
@@ -124,7 +129,9 @@ def write_training(cell: Cell, sources, cases: int) -> None:
 def write_evaluation(cell: Cell, sources, dice: Dice, cases: int) -> None:
     row = cell.row
     is_own = row.method == "teacher_own_sites"
-    tested = case_ids(sources, range(2 * cases - 2, 2 * cases)) if is_own else case_ids([row.target], range(cases))
+    tested = (
+        case_ids(sources, range(total(cases) - 2, total(cases))) if is_own else case_ids([row.target], range(cases))
+    )
     trained = cell.needs[0].removeprefix("train/")
     output = Path(cell.folder) / "eval"
     put_json(
@@ -138,4 +145,4 @@ def write_evaluation(cell: Cell, sources, dice: Dice, cases: int) -> None:
         rows.append({"case_id": name, "site": name.split("/")[0], "class": "prostate", "dice": value,
                      "hd95_mm": 10 - 8 * value, "asd_mm": 3 - 2 * value, "reference_ml": 40.0, "predicted_ml": 39.0,
                      "ece": 0.1 * (1 - value)})  # fmt: skip
-    pd.DataFrame(rows).to_csv(output / "per_case.csv", index=False)
+    pd.DataFrame(rows).to_csv(output / "per_case.csv", index=False, na_rep="nan")
