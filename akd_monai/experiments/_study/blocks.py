@@ -29,8 +29,8 @@ def block_of(scores: pd.DataFrame, line: Line, target: str, metric: str) -> pd.D
     found = found[found["target"] == target]
     if metric not in found:
         found = found.assign(**{metric: math.nan})
-    block = found.pivot(index="seed", columns="case_id", values=metric)
-    return block.sort_index(axis=0).sort_index(axis=1).astype(np.float64)
+    # a pivot sorts both
+    return found.pivot(index="seed", columns="case_id", values=metric).astype(np.float64)
 
 
 def difference_of(scores: pd.DataFrame, line: Line, other: Line, target: str, metric: str) -> pd.DataFrame:

@@ -116,7 +116,7 @@ def _notes(study: Study, metric: Metric, rows: Sequence[TableRow]) -> tuple[str,
             notes.append(_counted(student.name, "w/o", plain, metric))
         if control:
             notes.append(_counted(student.name, "the control pre-trained at the sources", control, metric))
-    return (*notes, *_cautions(metric, rows))
+    return (*notes, *_cautions(metric, rows), *_own_sites(study))
 
 
 def _counted(student: str, other: str, findings: Sequence[Finding], metric: Metric) -> str:
@@ -144,8 +144,16 @@ def _cautions(metric: Metric, rows: Sequence[TableRow]) -> list[str]:
             f"{undefined} {values} undefined, as for an empty prediction, and left out of means and differences: a row "
             "with more of them is compared on its easier cases."
         )
-    if any(row.line.method == OWN_SITES for row in rows):
-        said.append(
-            "Teachers at their own sites: a column names the target that the teacher has not seen; other cases."
-        )
     return said
+
+
+def _own_sites(study: Study) -> list[str]:
+    records = [record for row, record in study.evaluations.items() if row.method == OWN_SITES]
+    if not records:
+        return []
+    said = (
+        "Teachers at their own sites are tested on other cases; a column names the site that the teacher has not seen."
+    )
+    if any(record.get("part") == "validation" for record in records):
+        said += " These are the validation cases that chose its weights, and so too good."
+    return [said]
