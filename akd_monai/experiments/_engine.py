@@ -22,6 +22,8 @@ from akd_monai.experiments._worker import run_on_worker
 __all__ = ["run_cells"]
 
 _RETRIES = 20
+# seconds: no cell runs any more
+_PATIENCE = 60.0
 
 Report = Callable[[Cell, float | BaseException], None]
 
@@ -60,6 +62,9 @@ def run_cells(
             _follow(cells, futures, report, lambda: check_passing(pilot, kernel))
         except BaseException:
             devices.stop()
+            if pilot is None:
+                # cells that have not begun end at once; Parsl logs those that end after it, each with its traceback
+                wait(list(futures.values()), timeout=_PATIENCE)
             raise
     errors = {name: _error(future) for name, future in futures.items()}
     return {name: error for name, error in errors.items() if error is not None}
