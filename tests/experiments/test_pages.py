@@ -59,7 +59,7 @@ def test_a_refused_report_stands_in_place_of_the_earlier_one(out, tmp_path):
     folder = make_pages_study(tmp_path)
     write_study_report(folder)
     (folder / "cells" / "test" / "HK" / "fold-0" / "student-enet" / "without" / "seed-0" / "result.json").unlink()
-    with pytest.raises(InputError, match="1 of .* cells are not done: test/HK"):
+    with pytest.raises(InputError, match=r"1 of .* cells are not done: test/HK"):
         write_study_report(folder)
     page = (folder / "report" / "index.html").read_text()
     assert "cells are not done" in page
