@@ -16,9 +16,10 @@ from made_up_study import make_study
 from akd_monai.errors import InputError
 from akd_monai.experiments import rebuild_report
 from akd_monai.experiments import report as pages
-from akd_monai.experiments._pages import content, write_study_report
+from akd_monai.experiments._pages import content, outlines, write_study_report
 from akd_monai.experiments._plan.cell import Row
 from akd_monai.experiments._study import comparisons, table
+from akd_monai.experiments._study.study import read_study
 from akd_monai.experiments.crossed import crossed_summary
 
 COSTS = {"parameters": 353_545, "gflops": 0.059, "cpu_seconds": 0.25}
@@ -177,7 +178,7 @@ def test_the_page_on_the_paper_shows_what_was_run(out, page):
 
 
 @pytest.mark.fault(
-    "experiment", "a cell is missing when the report is written", injected="a result deleted",
+    "Experiments", "a cell is missing when the report is written", injected="a result deleted",
     outcome="refused by the cell's name, on the page too, in place of the earlier tables",
 )  # fmt: skip
 def test_a_refusal_takes_the_place_of_the_report(tmp_path):
@@ -215,3 +216,15 @@ def test_one_seed_of_real_cases_under_loso_at_another_site_without_outputs(tmp_p
     assert "In italics" not in page.text
     assert "Leave one site out" in page.text
     assert page.row("enet (student)")[1] == "353,545"
+
+
+def test_pictures_end_where_the_page_would_grow_too_large(out, monkeypatch):
+    study = read_study(out)
+    one = outlines.picture_groups(study.matrix, study.cells, lambda png: "x" * 100)
+    assert [len(group["pictures"]) for group in one[0]] == [6]
+    titles = [picture["title"].split(":")[0] for picture in one[0][0]["pictures"]]
+    assert titles == ["worst", "median", "best"] * 2
+    monkeypatch.setattr(outlines, "MOST_CHARACTERS", 350)
+    groups, said = outlines.picture_groups(study.matrix, study.cells, lambda png: "x" * 100)
+    assert [len(group["pictures"]) for group in groups] == [3]
+    assert said == ["Outlines of enet at HK are left out to keep the page small."]

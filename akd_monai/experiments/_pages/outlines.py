@@ -10,7 +10,7 @@ from typing import Any
 
 from akd_monai.data.cases import read_cases
 from akd_monai.errors import InputError
-from akd_monai.experiments._figures import contour_figure
+from akd_monai.experiments._figures import ContourRow, contour_figure
 from akd_monai.experiments._pictures import contour_rows
 from akd_monai.experiments._plan.cell import Cell
 from akd_monai.experiments._plan.matrix import Matrix
@@ -18,15 +18,15 @@ from akd_monai.experiments._study.lines import Line
 from akd_monai.experiments.results import CaseFiles, Results, Role, System, case_key, read_case_rows
 from akd_monai.names import stem_of
 
-__all__ = ["PICTURE_RULE", "picture_groups"]
+__all__ = ["MOST_CHARACTERS", "PICTURE_RULE", "picture_groups"]
 
 PICTURE_RULE = (
     "For each target the worst, the median and the best case by the Dice of the first method from the first teacher, at the "
     "first seed: the order in the experiment's file decides, not the outcome. One slice a case, that with the largest "
     "reference area; Dice is that of the complete case in 3D. The patient's right is at the left."
 )
-# more pictures would make a page of many megabytes; a student's take about 20 with six sites
-_MOST_PICTURES = 40
+# of all pictures together, as they stand in the page, which is to stay below 5 million
+MOST_CHARACTERS = 3_000_000
 _RANKS = ("worst", "median", "best")
 
 
@@ -46,25 +46,35 @@ def picture_groups(
         return [], [f"The outlines are missing: {error}"]
     groups: list[dict[str, Any]] = []
     skipped: list[str] = []
-    drawn = 0
+    room = MOST_CHARACTERS
     for student in matrix.students:
-        if drawn and drawn + len(_RANKS) * len(matrix.targets) > _MOST_PICTURES:
-            skipped.append(f"The outlines of {student.name} are left out to keep the page small.")
-            continue
-        pictures = []
+        pictures: list[dict[str, str]] = []
+        left_out = []
         for target in matrix.targets:
-            record = _record(matrix, cells, student.name, target, cases)
-            rows, unread = contour_rows(record, ".", limit=len(_RANKS))
+            rows, unread = contour_rows(_record(matrix, cells, student.name, target, cases), ".", limit=len(_RANKS))
             skipped += unread
-            names = _RANKS if len(rows) == len(_RANKS) else [""] * len(rows)
-            for rank, row in zip(names, rows, strict=True):
-                titled = dataclasses.replace(row, title=f"{rank}: {row.title}" if rank else row.title)
-                picture = as_uri(contour_figure([titled], legend=False))
-                pictures.append({"title": f"{rank} {row.title.splitlines()[0]}".strip(), "uri": picture})
-        drawn += len(pictures)
+            found = [_picture(rank, row, as_uri) for rank, row in zip(_ranks(len(rows)), rows, strict=True)]
+            size = sum(len(picture["uri"]) for picture in found)
+            if size > room:
+                left_out.append(target)
+                continue
+            room -= size
+            pictures += found
+        if left_out:
+            skipped.append(f"Outlines of {student.name} at {', '.join(left_out)} are left out to keep the page small.")
         if pictures:
             groups.append({"heading": student.name, "pictures": pictures})
     return groups, list(dict.fromkeys(skipped))
+
+
+def _ranks(count: int) -> Sequence[str]:
+    """Return what the cases are called, from the worst to the best; nothing where there are fewer than three."""
+    return _RANKS if count == len(_RANKS) else [""] * count
+
+
+def _picture(rank: str, row: ContourRow, as_uri: Callable[[bytes], str]) -> dict[str, str]:
+    titled = dataclasses.replace(row, title=f"{rank}: {row.title}" if rank else row.title)
+    return {"title": titled.title.splitlines()[0], "uri": as_uri(contour_figure([titled], legend=False))}
 
 
 def _record(

@@ -65,7 +65,9 @@ def _refuse(folder: Path, report: Path, error: InputError) -> None:
         return
     sentences = without_home(str(error)).splitlines()
     if (report / "tables").is_dir() or (report / "cards").is_dir():
-        sentences.append("Tables, model cards and other pages beside this one are of an earlier state of the experiment.")
+        sentences.append(
+            "Tables, model cards and other pages beside this one are of an earlier state of the experiment."
+        )
     content = {"title": folder.resolve().name, "refusals": sentences, "kind": ""}
     atomic_write(report / "index.html", rendered("experiment.html", content))
 
