@@ -18,8 +18,11 @@ from akd_monai.networks import Head
 __all__ = ["PairOutputs"]
 
 _OUTPUT = "teacher_output"
-# losses on logits that know both kinds
-_LOSSES = ("LogitsKLLoss", "AdaptiveAffinityLoss", "logits", "affinity")
+# losses that know both kinds, and DIST, which refuses the second one
+_LOSSES = (
+    *("LogitsKLLoss", "AdaptiveAffinityLoss", "RegionAffinityLoss", "IntraClassVariationLoss", "DISTLoss"),
+    *("logits", "affinity", "region_affinity", "intra_class_variation", "dist"),
+)
 
 
 @dataclass(frozen=True)

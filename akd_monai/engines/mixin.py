@@ -170,7 +170,7 @@ class DistillationMixin(_Trainer):
             return task
         if not isinstance(task, torch.Tensor):
             raise self._unfit(f"its loss returns a {type(task).__name__}, wanted a tensor")
-        terms = {"task": task.mean(), **self._distillation_terms(prediction)}
+        terms = {"task": task.mean(), **self._distillation_terms(prediction, *label)}
         self.state.loss_terms = {name: value.detach() for name, value in terms.items()}
         total = torch.stack([value.float() for value in terms.values()]).sum()
         if total.requires_grad:
@@ -180,7 +180,7 @@ class DistillationMixin(_Trainer):
     def _propagated(self, _: torch.Tensor) -> None:
         self._was_propagated = True
 
-    def _distillation_terms(self, prediction: Any) -> dict[str, torch.Tensor]:
+    def _distillation_terms(self, prediction: Any, label: Any = None, *_: Any) -> dict[str, torch.Tensor]:
         if self._has_loss:
             raise self._unfit("its step calls engine.loss_function several times a batch, wanted once")
         self._has_loss = True
@@ -190,7 +190,11 @@ class DistillationMixin(_Trainer):
         )
         teacher_logits, teacher_features = self.teacher_source(_plain(image), self.state.batch)
         features = self._student_features()
-        terms: dict[str, torch.Tensor] = self.distillation(_plain(logits), teacher_logits, features, teacher_features)
+        # a criterion of one's own may know no labels
+        ground_truth = {"labels": _plain(label)} if getattr(self.distillation, "needs_labels", False) else {}
+        terms: dict[str, torch.Tensor] = self.distillation(
+            _plain(logits), teacher_logits, features, teacher_features, **ground_truth
+        )
         return terms
 
     def _image(self) -> torch.Tensor:
@@ -234,6 +238,6 @@ def _check_parts(trainer: Any) -> None:
         )
 
 
-def _plain(value: torch.Tensor) -> torch.Tensor:
+def _plain(value: Any) -> Any:
     """Return a tensor without metadata, which the losses do not use and which would slow each operation."""
     return value.as_tensor() if isinstance(value, MetaTensor) else value

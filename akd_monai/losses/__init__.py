@@ -1,9 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distillation losses: pure functions, the three modules of the method, and the criterion that combines them."""
+"""Distillation losses: the three modules of the method, those of other methods, and the criterion that combines them."""
 
 from __future__ import annotations
 
 from akd_monai.losses.affinity import AdaptiveAffinityLoss
+from akd_monai.losses.compared import (
+    AttentionTransferLoss,
+    ChannelWiseLoss,
+    CrossImageRelationLoss,
+    DISTLoss,
+    ImportanceMapLoss,
+    IntraClassVariationLoss,
+    MSKDStyleFilterLoss,
+    MSKDStyleGraphLoss,
+    PairwiseStructureLoss,
+    RegionAffinityLoss,
+    SimilarityPreservingLoss,
+)
 from akd_monai.losses.criterion import DistillationCriterion
 from akd_monai.losses.functional import affinity_loss, affinity_terms, gram_loss, logits_kl
 from akd_monai.losses.gram import GramKernelLoss
@@ -16,11 +29,22 @@ __all__ = [
     "LOSSES",
     "Activation",
     "AdaptiveAffinityLoss",
+    "AttentionTransferLoss",
+    "ChannelWiseLoss",
+    "CrossImageRelationLoss",
+    "DISTLoss",
     "DistillationCriterion",
     "DistillationLoss",
     "DistillationTerm",
     "GramKernelLoss",
+    "ImportanceMapLoss",
+    "IntraClassVariationLoss",
     "LogitsKLLoss",
+    "MSKDStyleFilterLoss",
+    "MSKDStyleGraphLoss",
+    "PairwiseStructureLoss",
+    "RegionAffinityLoss",
+    "SimilarityPreservingLoss",
     "TeacherNeeds",
     "affinity_loss",
     "affinity_terms",

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from akd_monai.errors import InputError
 
-__all__ = ["check_map", "check_pair", "full_precision", "plain", "wide"]
+__all__ = ["check_integer", "check_map", "check_pair", "full_precision", "plain", "wide"]
+
+
+def check_integer(what: str, value: object, at_least: int) -> None:
+    """Raise ``InputError`` unless ``value`` is an integer of at least ``at_least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise InputError(f"{what} must be an integer of at least {at_least}, got {value!r}.")
 
 
 def check_map(what: str, value: object) -> None:

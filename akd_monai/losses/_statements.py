@@ -8,10 +8,10 @@ from typing import get_args
 
 from torch import Tensor, nn
 
-from akd_monai.errors import check_choice
+from akd_monai.errors import InputError, check_choice
 from akd_monai.losses.interface import TeacherNeeds
 
-__all__ = ["adapter_path", "is_altered", "stated_needs"]
+__all__ = ["adapter_path", "is_altered", "needs_labels", "stated_needs"]
 
 _TEACHER_NEEDS = get_args(TeacherNeeds)
 # Methods that do not change what a loss computes from its maps, and what Python itself puts into a class.
@@ -37,6 +37,18 @@ def adapter_path(loss: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor |
         return None
     method: Callable[[Tensor, Tensor, Tensor], Tensor | None] = loss.forward_with_adapter  # type: ignore[assignment]
     return method
+
+
+def needs_labels(loss: nn.Module) -> bool:
+    """Return whether a loss takes the labels of the task as a third argument.
+
+    Raises:
+        InputError: if ``needs_labels`` is neither true nor false.
+    """
+    stated = getattr(loss, "needs_labels", False)
+    if not isinstance(stated, bool):
+        raise InputError(f"needs_labels of {type(loss).__name__} must be True or False, got {stated!r}.")
+    return stated
 
 
 def is_altered(module: nn.Module) -> bool:

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.keys import random_key
 from akd_monai.losses._adapters import conv1x1, plain_weight
-from akd_monai.losses._statements import adapter_path
+from akd_monai.losses._regions import required_labels
+from akd_monai.losses._statements import adapter_path, needs_labels
 from akd_monai.losses.terms import DistillationTerm, _named_entry, _naming_term, _read_term
 
 __all__ = ["DistillationCriterion"]
@@ -38,6 +39,7 @@ class DistillationCriterion(nn.Module):
         teacher_layers: the same for the teacher.
         adapters: the modules applied to the student's maps, by name of the term. They train with the student.
         losses: the loss modules, by name of the term.
+        needs_labels: whether a term compares regions of the ground truth.
 
     Raises:
         InputError: if names repeat, or an entry of a term is wrong.
@@ -66,6 +68,7 @@ class DistillationCriterion(nn.Module):
         self.active = _read_terms(terms)
         self.student_layers = sorted({t.student_layer for t in self.active if t.student_layer is not None})
         self.teacher_layers = sorted({t.teacher_layer for t in self.active if t.teacher_layer is not None})
+        self.needs_labels = any(needs_labels(t.loss) for t in self.active)
         self.losses = nn.ModuleDict({t.name: t.loss for t in self.active})
         self.adapters = nn.ModuleDict({t.name: t.adapter for t in self.active if isinstance(t.adapter, nn.Module)})
 
@@ -104,6 +107,7 @@ class DistillationCriterion(nn.Module):
         teacher_logits: Tensor,
         student_features: Mapping[str, Tensor],
         teacher_features: Mapping[str, Tensor],
+        labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return ``{name: weight * loss}`` of the active terms, scalars to be added to the segmentation loss.
 
@@ -112,9 +116,11 @@ class DistillationCriterion(nn.Module):
             teacher_logits: ``[B, K, *spatial]`` on the same images. No gradient reaches the teacher's tensors.
             student_features: maps by module path; at least :attr:`student_layers`.
             teacher_features: maps by module path; at least :attr:`teacher_layers`.
+            labels: ground truth of the task for the same images, for losses that state that they need it.
 
         Raises:
-            InputError: if adapters were not built, or a loss refuses its maps; the message names the term.
+            InputError: if adapters were not built, labels are missing that a loss needs, or a loss refuses its maps; the
+                message names the term.
             UnknownNameError: if a feature is missing.
         """
         values = {}
@@ -122,17 +128,18 @@ class DistillationCriterion(nn.Module):
             with _naming_term(term.name):
                 student = _pick("features of the student", term.student_layer, student_logits, student_features)
                 teacher = _pick("features of the teacher", term.teacher_layer, teacher_logits, teacher_features)
-                value = self._compare(term, student, teacher.detach())
+                value = self._compare(term, student, teacher.detach(), labels)
             values[term.name] = term.weight * value
         return values
 
-    def _compare(self, term: DistillationTerm, student: Tensor, teacher: Tensor) -> Tensor:
+    def _compare(self, term: DistillationTerm, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
         loss = self.losses[term.name]
         adapter = self._adapter(term)
         value = None if adapter is None else _with_weight(term, loss, adapter, student, teacher)
         if value is None:
             adapted = student if adapter is None else adapter(student)
-            value = loss(*_of_one_size(term, adapted, teacher))
+            maps = _of_one_size(term, adapted, teacher)
+            value = loss(*maps, required_labels(labels)) if needs_labels(loss) else loss(*maps)
         return _scalar(value)
 
     def _adapter(self, term: DistillationTerm) -> nn.Module | None:

@@ -18,17 +18,18 @@ TeacherNeeds = Literal["logits", "differences", "labels"]
 
 
 class DistillationLoss(nn.Module):
-    """Base class for a loss called as ``loss(student, teacher)``, with two optional statements about it.
+    """Base class for a loss called as ``loss(student, teacher)``, with optional statements about it.
 
     Any module with such a ``forward`` that returns a scalar can be used in a term. One that makes a statement, by
-    deriving from this class or by merely having an attribute or method of that name, is computed faster:
+    deriving from this class or by merely having an attribute or method of that name, is computed faster or is given more:
 
     * :attr:`teacher_needs` lets a teacher cache store and read less than the complete logits;
-    * :meth:`forward_with_adapter` computes the loss without the adapted student map.
+    * :meth:`forward_with_adapter` computes the loss without the adapted student map;
+    * :attr:`needs_labels` has the loss called as ``loss(student, teacher, labels)``.
 
-    A statement describes what ``forward`` computes. It therefore holds for the class that makes it, and for subclasses
+    The first two describe what ``forward`` computes. They therefore hold for the class that makes them, and for subclasses
     that define no method except ``__init__`` and ``extra_repr``. A subclass that defines another one, such as
-    ``forward``, must repeat the statement; until then it is given the complete logits and an adapted map.
+    ``forward``, must repeat them; until then it is given the complete logits and an adapted map.
 
     Attributes:
         teacher_needs: what the loss reads of the teacher's logits ``[B, K, *spatial]``. ``"logits"``: every number, the
@@ -37,6 +38,8 @@ class DistillationLoss(nn.Module):
             alone or, of one channel, whether it is above 0. A class attribute or a property. Feature maps are always
             given as they are. Of sigmoid channels the last two mean each logit, perhaps in half precision, and its sign;
             they hold for a loss whose attribute ``activation`` is ``"sigmoid"``, any other is given every number.
+        needs_labels: whether ``forward`` takes the ground truth of the task as a third argument, as the task's own loss is
+            given it, of the image's size. Unlike the others, subclasses inherit it. Training without labels is then refused.
 
     Example:
         >>> import torch
@@ -51,6 +54,7 @@ class DistillationLoss(nn.Module):
     """
 
     teacher_needs: ClassVar[TeacherNeeds] = "logits"
+    needs_labels: ClassVar[bool] = False
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the loss, a scalar.

@@ -20,6 +20,7 @@ from monai.utils import ComponentStore
 from torch import nn
 
 from akd_monai.errors import InputError, unknown_name
+from akd_monai.losses import compared
 from akd_monai.losses.affinity import AdaptiveAffinityLoss
 from akd_monai.losses.gram import GramKernelLoss
 from akd_monai.losses.logits import LogitsKLLoss
@@ -35,6 +36,18 @@ LOSSES = ComponentStore("Distillation losses", "Classes whose instances compare 
 LOSSES.add("affinity", "Neighbouring pixels follow the borders the teacher sees.", AdaptiveAffinityLoss)
 LOSSES.add("gram", "Similarities of samples, channels or pixels follow the teacher's.", GramKernelLoss)
 LOSSES.add("logits", "Class probabilities follow the teacher's.", LogitsKLLoss)
+# losses of other methods, see the module
+LOSSES.add("attention_transfer", "Energy of all channels at each pixel, AT.", compared.AttentionTransferLoss)
+LOSSES.add("channel_wise", "Distribution of each channel over pixels, CWD.", compared.ChannelWiseLoss)
+LOSSES.add("cross_image_relation", "Pixels across a batch, CIRKD without its memory.", compared.CrossImageRelationLoss)
+LOSSES.add("dist", "Correlation of class probabilities, DIST.", compared.DISTLoss)
+LOSSES.add("importance_map", "Attention transfer with a fourth power, of EMKD.", compared.ImportanceMapLoss)
+LOSSES.add("intra_class_variation", "Pixels and the mean of their class, IFVD.", compared.IntraClassVariationLoss)
+LOSSES.add("mskd_style_filter", "Our reading of MSKD's abstract, filtered maps.", compared.MSKDStyleFilterLoss)
+LOSSES.add("mskd_style_graph", "Our reading of MSKD's abstract, graph of patches.", compared.MSKDStyleGraphLoss)
+LOSSES.add("pairwise_structure", "Similarities of pooled nodes, SKD.", compared.PairwiseStructureLoss)
+LOSSES.add("region_affinity", "Similarities of labelled regions, of EMKD.", compared.RegionAffinityLoss)
+LOSSES.add("similarity_preserving", "Similarities of the images of a batch.", compared.SimilarityPreservingLoss)
 
 
 def loss_names() -> list[str]:

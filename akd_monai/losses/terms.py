@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from akd_monai.errors import InputError, UnknownNameError, check_choice, check_mapping, check_number
-from akd_monai.losses._statements import stated_needs
+from akd_monai.losses._statements import needs_labels, stated_needs
 from akd_monai.losses.interface import TeacherNeeds
 from akd_monai.losses.registry import _check_loss_name, get_loss
 
@@ -60,6 +60,7 @@ class DistillationTerm:
             raise InputError(f"term {self.name!r}: loss must be a module, got {type(self.loss).__name__}.")
         with _naming_term(self.name):
             stated_needs(self.loss)
+            needs_labels(self.loss)
 
     @property
     def teacher_needs(self) -> TeacherNeeds | None:
