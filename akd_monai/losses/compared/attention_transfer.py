@@ -39,7 +39,8 @@ class AttentionTransferLoss(MatchingLoss):
         >>> AttentionTransferLoss()(student, teacher).item(), AttentionTransferLoss()(9 * student, student).item()
         (1.0, 0.0)
 
-    Source: Zagoruyko and Komodakis, 2017, arXiv:1612.03928, equation 2 and the sum of powers above it.
+    Source: Zagoruyko and Komodakis, 2017, arXiv:1612.03928, activation-based transfer; their public code
+    (``at_loss``) has p = 2, the mean and weight 1000.
     """
 
     def __init__(self, power: float = 2.0, reduction: PositionReduction = "mean") -> None:

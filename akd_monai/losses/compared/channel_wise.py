@@ -38,7 +38,8 @@ class ChannelWiseLoss(MatchingLoss):
         >>> ChannelWiseLoss()(teacher + 5, teacher).item()
         0.0
 
-    Source: Shu et al., 2021, arXiv:2011.13256, equations 3 and 4; T = 4, and weight 3 on logits, in the authors' code.
+    Source: Shu et al., 2021, arXiv:2011.13256, as in the authors' public code (``CriterionCWD`` of TorchDistiller),
+    which has T = 4 and weight 3 on logits.
     """
 
     _same_channels: ClassVar[bool] = True

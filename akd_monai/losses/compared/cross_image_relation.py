@@ -46,8 +46,8 @@ class CrossImageRelationLoss(MatchingLoss):
         >>> round(CrossImageRelationLoss()(student, teacher).item(), 4)  # softmax of (1, 0) and of (1, 1)
         0.1109
 
-    Source: Yang et al., 2022, arXiv:2204.06986, mini-batch part of section 3.2; temperature 1 and weight 1 in the
-    public code, which averages windows of 4 for maps of 256 x 256 and more.
+    Source: Yang et al., 2022, arXiv:2204.06986, mini-batch-based pixel-to-pixel distillation; temperature 1 and weight 1
+    in the public code, which averages windows of 4 for maps of 256 x 256 and more.
     """
 
     def __init__(self, temperature: float = 1.0, pooling: int = 1) -> None:

@@ -46,7 +46,8 @@ class DISTLoss(MatchingLoss):
         >>> abs(DISTLoss()(softer.log(), probabilities.log()).item() - 1 / 3) < 1e-5  # the second class is constant
         True
 
-    Source: Huang et al., 2022, arXiv:2205.10536, equations 7 to 10; beta = gamma = 1 and weight 1 in the authors' code.
+    Source: Huang et al., 2022, arXiv:2205.10536, as in the authors' public code for segmentation (``DIST`` of DIST_KD),
+    which has no temperature, beta = gamma = 1 and weight 1.
     """
 
     teacher_needs: ClassVar[TeacherNeeds] = "differences"

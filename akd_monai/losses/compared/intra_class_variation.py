@@ -36,8 +36,8 @@ class IntraClassVariationLoss(RegionLoss):
         >>> round(IntraClassVariationLoss()(student, teacher, labels).item(), 4)  # cosines 1 and sqrt(1/2)
         0.0858
 
-    Source: Wang et al., 2020, ECCV, "Intra-class feature variation distillation for semantic segmentation", equations 1
-    to 3; weight 200 in the public code of TorchDistiller.
+    Source: Wang et al., 2020, ECCV, "Intra-class feature variation distillation for semantic segmentation", as in
+    public code (``CriterionIFV`` of TorchDistiller), which has weight 200.
     """
 
     def _distance(self, student: Tensor, teacher: Tensor, masks: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ class PairwiseStructureLoss(MatchingLoss):
         >>> PairwiseStructureLoss()(student, teacher).item()  # 6 of 16 similarities are -1 in place of 1
         1.5
 
-    Source: Liu et al., 2019, arXiv:1903.04197, equation 2; weight 1, or 0.5 in a script, in the authors' code.
+    Source: Liu et al., 2019, arXiv:1903.04197, pair-wise distillation, as in the authors' public code
+    (``sim_dis_compute``), which has weight 1, and 0.5 in a script.
     """
 
     _same_size: ClassVar[bool] = False

@@ -35,7 +35,8 @@ class SimilarityPreservingLoss(MatchingLoss):
         >>> round(SimilarityPreservingLoss()(student, teacher).item(), 4)  # rows (1, 1) / sqrt(2), and (1, 0), (0, 1)
         0.2929
 
-    Source: Tung and Mori, 2019, arXiv:1907.09682, equations 1 to 4; weight 3000 for the last layers in the paper.
+    Source: Tung and Mori, 2019, arXiv:1907.09682, as in public code (``Similarity`` of RepDistiller), whose
+    script has weight 3000.
     """
 
     _same_size: ClassVar[bool] = False
