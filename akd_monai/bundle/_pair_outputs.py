@@ -19,10 +19,8 @@ __all__ = ["PairOutputs"]
 
 _OUTPUT = "teacher_output"
 # losses that know both kinds, and DIST, which refuses the second one
-_LOSSES = (
-    *("LogitsKLLoss", "AdaptiveAffinityLoss", "RegionAffinityLoss", "IntraClassVariationLoss", "DISTLoss"),
-    *("logits", "affinity", "region_affinity", "intra_class_variation", "dist"),
-)
+_CLASSES = ("LogitsKLLoss", "AdaptiveAffinityLoss", "RegionAffinityLoss", "IntraClassVariationLoss", "DISTLoss")
+_NAMES = ("logits", "affinity", "region_affinity", "intra_class_variation", "dist")
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class PairOutputs:
         output = {"head": self.teacher_head, "classes": found.get("classes"), "activation": activation}
         values: dict[str, Any] = {name: value for name, value in given.items() if has_id(parser, name)}
         if activation != "softmax":
-            set_option(parser, _LOSSES, "activation", activation)
+            set_option(parser, (*_CLASSES, *_NAMES), "activation", activation)
         if any(value is not None for value in (self.teacher_head, output["classes"])) or activation != "softmax":
             values[f"{trainer}#{_OUTPUT}"] = output
         if self.student_head is not None:
