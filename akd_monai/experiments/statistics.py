@@ -156,11 +156,10 @@ def paired_difference(
 def signed_rank_p(differences: Iterable[float]) -> float | None:
     """Return the two-sided p-value of Wilcoxon's signed-rank test of paired differences against zero.
 
+    It is None where there is nothing to rank: fewer than two differences, or none but zeros.
+
     Args:
         differences: one a case; NaN means undefined, and is left out.
-
-    Returns:
-        The p-value, or None where there is nothing to rank: fewer than two differences, or none but zeros.
 
     Raises:
         ValueError: if a difference is infinite.

@@ -125,7 +125,9 @@ def test_what_a_fork_has_used_is_known(warm, tmp_path):
     for start in (start_plain, warm.start):
         ended, _ = ran(start, tmp_path, ["cell.py"])
         assert 0.4 < ended.cpu_seconds < 5
-        assert 300 << 20 < ended.peak_memory_bytes < 900 << 20
+        assert ended.peak_memory_bytes > 300 << 20
+    # of a plain command the system counts the process that started it, too, which is that of the tests here
+    assert ended.peak_memory_bytes < 900 << 20
 
 
 def test_what_cannot_be_forked_is_refused(warm):
