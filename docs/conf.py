@@ -32,7 +32,10 @@ nitpick_ignore_regex = [
     ),
     # what signatures call by its last name alone, and the types of choices, which are strings to a user
     (r"py:class", r"(.*\.)?_?(Compose|Evaluator|Item|KeysCollection|Path|Result|pd\.DataFrame)"),
-    (r"py:class", r"(AffinityAlgorithm|CacheDtype|Gram(Mode|Normalize|Reduction)|KLDirection|PositionReduction|Resume)"),
+    (
+        r"py:class",
+        r"(AffinityAlgorithm|CacheDtype|Gram(Mode|Normalize|Reduction)|KLDirection|PositionReduction|Resume)",
+    ),
 ]
 
 autodoc_typehints = "description"
