@@ -27,7 +27,7 @@ from benchmarks.page import goals, page  # noqa: E402
 def benchmarks(*words):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     command = [sys.executable, "-m", "benchmarks", *words]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550)
 
 
 def test_a_quick_run_writes_nothing(tmp_path):
