@@ -22,7 +22,7 @@ NAMES = (
     *("torchdistill", "matrix"),
 )
 ROOT = Path(__file__).parent
-PAGE = ROOT.parent / "docs" / "benchmarks.md"
+PAGES = {"cpu": ROOT.parent / "docs" / "benchmarks.md", "cuda": ROOT.parent / "docs" / "benchmarks-gpu.md"}
 
 
 def known_names() -> list[str]:
@@ -40,8 +40,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--public", type=Path, help="folder of a clone of github.com/CoinCheung/pytorch-loss")
     parser.add_argument("--compiled", action="store_true", help="also measure torch.compile; its start takes minutes")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of the JSON files")
-    parser.add_argument("--page", type=Path, default=PAGE, help="page to write")
+    parser.add_argument("--page", type=Path, help="page to write; that of the device below docs by default")
     found = parser.parse_args(argv)
+    found.page = found.page or PAGES[found.device]
     for name in found.names:
         if name not in known_names():
             parser.error(f"there is no benchmark {name!r}; there is {', '.join(known_names())}.")

@@ -91,7 +91,7 @@ def _measure(result: Result, channels: int, radius: int) -> None:
 
 def _not_run() -> list[Goal]:
     bound, faster, than_compiled = CUDA_GOALS
-    why = "there is no GPU here; `--device cuda` measures it"
+    why = "there is no GPU in this machine; the page of a GPU, benchmarks-gpu.md, has what one gave"
     return [
         Goal("GPU, Triton: affinity over two reads and one write of the map", bound, None, at_most=True, floor=why),
         Goal("GPU, Triton: affinity, times faster than naive", faster, None, floor=why),

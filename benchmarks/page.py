@@ -8,8 +8,7 @@ from typing import Any
 
 from akd_monai.tables import markdown_table
 
-HEAD = """# Benchmarks
-
+HEAD = """
 How fast the parts of akd_monai are beside other ways to do the same, and how far they reach the goals set for them.
 This page is written by `python -m benchmarks`; do not edit it.
 
@@ -18,6 +17,7 @@ python -m benchmarks                      # every table, then this page
 python -m benchmarks affinity pipeline    # some tables; the others stay as they are
 python -m benchmarks --public FOLDER      # also a clone of https://github.com/CoinCheung/pytorch-loss
 python -m benchmarks --compiled           # also torch.compile
+python -m benchmarks --device cuda        # on a GPU, which has a page of its own: benchmarks-gpu.md
 python -m benchmarks --quick              # smallest sizes, one round: does everything run? Nothing is written
 ```
 
@@ -63,4 +63,6 @@ def _verdict(goal: Mapping[str, Any]) -> str:
 
 def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the whole page."""
-    return "\n\n".join([HEAD.strip(), goals(results), *(section(result) for result in results.values())]) + "\n"
+    is_gpu = any(result["device"] == "cuda" for result in results.values())
+    title = "# Benchmarks on a GPU" if is_gpu else "# Benchmarks"
+    return "\n\n".join([title, HEAD.strip(), goals(results), *(section(result) for result in results.values())]) + "\n"
