@@ -78,9 +78,9 @@ def page(study: Study, folder: Path, data: str, file: str | None = None, notes: 
         READING,
     ]
     for stem, title in TABLES:
-        file = tables / f"{stem}.md"
-        if file.is_file():
-            parts += [f"## {title}", _without_signature(file.read_text(encoding="utf-8"))]
+        table = tables / f"{stem}.md"
+        if table.is_file():
+            parts += [f"## {title}", _without_signature(table.read_text(encoding="utf-8"))]
     splits = split_rows(study)
     parts += ["## How it was run", markdown_table(splits["columns"], splits["rows"])]
     pairs = [*matrix_pairs(study.matrix), *training_pairs(study), *time_pairs(study), *machine_pairs(study)]
