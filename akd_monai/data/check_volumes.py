@@ -19,10 +19,8 @@ from akd_monai.data.gate import (
     check_classes,
     check_grids,
     check_share,
-    check_voxels,
     class_counts,
-    constant_value,
-    poor_contrast,
+    image_warnings,
     rounded,
 )
 from akd_monai.errors import InputError
@@ -109,15 +107,8 @@ class CheckVolumesd(MapTransform):
 
 
 def _check_image(values: NDArray[Any], place: str) -> None:
-    check_voxels(values)
-    for channel in values:
-        constant = constant_value(channel)
-        if constant is not None:
-            logger.warning("%s is constant: every voxel is %g.", place, constant)
-            continue
-        contrast = poor_contrast(channel)
-        if contrast:
-            logger.warning("%s %s: is it the right image?", place, contrast)
+    for warning in image_warnings(values):
+        logger.warning("%s %s", place, warning if warning.endswith("?") else f"{warning}.")
 
 
 def _voxels(volume: Any, channels: int) -> NDArray[Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "check_voxels",
     "class_counts",
     "constant_value",
+    "image_warnings",
     "poor_contrast",
     "rounded",
 ]
@@ -97,6 +98,31 @@ def poor_contrast(values: NDArray[Any]) -> str:
     if is_either.all() and ((flat == low) | (flat == high)).all():
         return f"holds two values only ({low:g} and {high:g}), as a mask does"
     return ""
+
+
+def image_warnings(values: NDArray[Any]) -> list[str]:
+    """Return what is odd about an image that is accepted, in words that follow the name of its file.
+
+    Args:
+        values: voxels ``[C, X, Y, Z]``; each channel is checked alone.
+
+    Raises:
+        FileError: for voxels that :func:`check_voxels` refuses.
+
+    Example:
+        >>> image_warnings(np.zeros((1, 4, 4, 2)))
+        ['is constant: every voxel is 0']
+    """
+    check_voxels(values)
+    found = []
+    for channel in values:
+        constant = constant_value(channel)
+        contrast = "" if constant is not None else poor_contrast(channel)
+        if constant is not None:
+            found.append(f"is constant: every voxel is {constant:g}")
+        elif contrast:
+            found.append(f"{contrast}: is it the right image?")
+    return found
 
 
 def rounded(values: NDArray[Any]) -> NDArray[Any]:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -11,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akd_monai.data.geometry import GRID_TOLERANCE_MM, Array, corner_distance_mm
+from akd_monai.files import atomic_write
 from akd_monai.names import is_nifti
 
-__all__ = ["nifti_like"]
+__all__ = ["nifti_like", "write_mask"]
 
 # Programs differ in which of qform and sform they use, and what they take for a missing one.
 _FIELDS = (
@@ -30,6 +33,8 @@ _FIELDS = (
     "srow_z",
     "xyzt_units",
 )
+# masks are mostly zero, so a higher level gains little
+_LEVEL = 1
 _MM_OF_UNIT = {1: 1000.0, 3: 0.001}
 
 
@@ -50,6 +55,25 @@ def nifti_like(array: NDArray[Any], affine: Array, image_path: str | os.PathLike
     """
     header = None if image_path is None else _header_of(image_path, array.shape, affine)
     return _placed(array, affine, header)
+
+
+def write_mask(path: str | os.PathLike[str], image: nib.Nifti1Image) -> Path:
+    """Write an image of :func:`nifti_like`, completely or not at all; a name that ends in ``.gz`` is compressed.
+
+    Equal masks give equal bytes.
+
+    Raises:
+        InputError: if the folder cannot be made or written to.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_mask(f"{folder}/a.nii.gz", nifti_like(np.ones((4, 4, 2), np.uint8), np.eye(4), None)).name
+        'a.nii.gz'
+    """
+    data = image.to_bytes()
+    is_gzip = os.fspath(path).lower().endswith(".gz")
+    return atomic_write(path, gzip.compress(data, _LEVEL, mtime=0) if is_gzip else data)
 
 
 def _placed(array: NDArray[Any], affine: Array, header: Any | None) -> nib.Nifti1Image:

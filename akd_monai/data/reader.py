@@ -14,9 +14,8 @@ import numpy as np
 from monai.data import ImageReader, NibabelReader
 from numpy.typing import NDArray
 
-from akd_monai.data._streams import FileError
-from akd_monai.data.gate import check_voxels
-from akd_monai.data.volume_file import VolumeFile, read_volume_file
+from akd_monai.data.checked_volume import checked_volume
+from akd_monai.data.volume_file import VolumeFile
 from akd_monai.names import is_volume
 
 __all__ = ["CheckedReader"]
@@ -85,21 +84,10 @@ def _listed(paths: Sequence[_Path] | _Path) -> Sequence[_Path]:
 
 
 def _checked(path: Path, channels: int) -> VolumeFile:
-    try:
-        volume = read_volume_file(path, several=channels > 1)
-        _check_channels(volume.array, channels)
-        check_voxels(volume.array)
-    except FileError as error:
-        raise FileError(error.what, where=str(path), remedy=error.remedy, code=error.code) from None
+    volume = checked_volume(path, channels=channels)
     for warning in volume.warnings:
         logger.warning("%s: %s.", path, warning)
     return volume
-
-
-def _check_channels(array: NDArray[Any], channels: int) -> None:
-    if array.ndim == 4 and array.shape[3] != channels:
-        what = f"has {array.shape[3]} volumes along its fourth axis, expected {channels}"
-        raise FileError(what, remedy="give the sequences that the network was built for", code="dimensions")
 
 
 def _as_nifti(volume: VolumeFile) -> Any:

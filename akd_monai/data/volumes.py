@@ -46,7 +46,11 @@ def input_volumes(path: str | os.PathLike[str], *, output_dir: str | os.PathLike
 
 
 def require_volumes(
-    volumes: Sequence[str], path: str | os.PathLike[str], *, output_dir: str | os.PathLike[str] | None = None
+    volumes: Sequence[str],
+    path: str | os.PathLike[str],
+    *,
+    output_dir: str | os.PathLike[str] | None = None,
+    flag: str = "--dataset_dir",
 ) -> None:
     """Log in one line each which files are skipped as masks, and what else may hold images and is not read.
 
@@ -56,6 +60,7 @@ def require_volumes(
         volumes: of :func:`input_volumes`.
         path: as given there.
         output_dir: as given there.
+        flag: how messages call the argument that names ``path``.
 
     Raises:
         InputError: when there is nothing to segment.
@@ -84,7 +89,7 @@ def require_volumes(
         what = f"holds no volume but masks or predictions, by their names ({names})"
     if unread:
         what += f"; not read: {unread}"
-    raise InputError(f"{str(path)!r} {what}; give a volume or a folder with --dataset_dir.")
+    raise InputError(f"{str(path)!r} {what}; give a volume or a folder with {flag}.")
 
 
 def _volume_files(root: Path, output_dir: str | os.PathLike[str] | None) -> Iterator[Path]:

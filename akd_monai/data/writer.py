@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import os
 from collections.abc import Mapping
@@ -13,16 +12,12 @@ import numpy as np
 from monai.config import DtypeLike, NdarrayOrTensor
 from monai.data import ImageWriter, NibabelWriter
 
-from akd_monai.data.placement import nifti_like
-from akd_monai.files import atomic_write
+from akd_monai.data.placement import nifti_like, write_mask
 from akd_monai.names import is_nifti
 
 __all__ = ["VolumeWriter"]
 
 logger = logging.getLogger(__name__)
-
-# masks are mostly zero, so a higher level gains little
-_LEVEL = 1
 
 
 class VolumeWriter(NibabelWriter):
@@ -75,9 +70,4 @@ class VolumeWriter(NibabelWriter):
         if not array.any():
             logger.warning("%s: the mask is empty, no voxel is marked.", self.image_path or filename)
         self.data_obj = nifti_like(array, image.affine, self.image_path)
-        data = self.data_obj.to_bytes()
-        atomic_write(filename, gzip.compress(data, _LEVEL, mtime=0) if _is_gzip(filename) else data)
-
-
-def _is_gzip(filename: str | os.PathLike[str]) -> bool:
-    return os.fspath(filename).lower().endswith(".gz")
+        write_mask(filename, self.data_obj)
