@@ -3,17 +3,26 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import akd_monai
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "akd_monai"
 copyright = "the developers of akd_monai"
 author = "the developers of akd_monai"
 release = akd_monai.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-exclude_patterns = ["_build"]
-html_theme = "alabaster"
-html_theme_options = {"description": "Light segmentation students from large teachers", "page_width": "1100px"}
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "mathml"]
+html_math_renderer = "mathml"
+exclude_patterns = ["_build", "_extensions"]
+html_theme = "furo"
+html_title = f"akd_monai {release}"
+# prompts and the output of examples are not copied with the commands
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
