@@ -9,7 +9,7 @@ from typing import Any
 from akd_monai._cli.door import Names, names, verb
 from akd_monai.errors import BundleError, InputError
 
-__all__ = ["assemble", "check", "distill", "evaluate", "label", "new_bundle", "profile"]
+__all__ = ["assemble", "check", "distill", "evaluate", "label", "new_bundle", "profile", "recipes"]
 
 _NO_WEIGHTS = (
     "No weights were written in this run: none of the student's handlers saved any. Weights that lie in its folder are "
@@ -28,6 +28,7 @@ def distill(  # noqa: D417 - the public function documents the others
     teacher_weights: str | None = None,
     teacher_cache: str | None = None,
     overlay: str | None = None,
+    recipe: str | None = None,
     tracking: str | None = None,
     trust_teacher: bool = False,
     run_id: str | None = None,
@@ -67,6 +68,7 @@ def distill(  # noqa: D417 - the public function documents the others
             student,
             terms=None if terms is None else names(terms),
             overlay=overlay,
+            recipe=recipe,
             teacher_weights=teacher_weights,
             tracking=tracking,
             run_id=run_id,
@@ -81,6 +83,20 @@ def distill(  # noqa: D417 - the public function documents the others
         # the text of an exit goes to stderr, with code 1
         raise SystemExit(f"akd_monai: {error}") from error
     return _NO_WEIGHTS if weights is None else f"Student: {weights}"
+
+
+@verb("akd_monai.bundle:list_recipes")
+def recipes() -> str:
+    """List the recipes of distill: sets of terms and settings with a name, each with one sentence.
+
+    Example: python -m akd_monai distill --recipe careful --teacher bundles/prostate_mri_unetplusplus
+    --student bundles/prostate_mri_enet
+    """
+    from akd_monai.bundle import list_recipes
+
+    found = list_recipes()
+    width = max(map(len, found))
+    return "\n".join(f"{name:<{width}}  {sentence}" for name, sentence in found.items())
 
 
 @verb("akd_monai.bundle:evaluate_bundle")

@@ -18,7 +18,7 @@ _WIDTH = 110
 _GROUPS = {
     "Try it": ("demo", "experiment", "report"),
     "Data": ("phantom", "prepare", "verify"),
-    "Bundles": ("distill", "evaluate", "send", "profile", "check", "label", "new_bundle", "assemble"),
+    "Bundles": ("distill", "recipes", "evaluate", "send", "profile", "check", "label", "new_bundle", "assemble"),
 }
 _EMPTY = inspect.Parameter.empty
 

@@ -23,6 +23,7 @@ from akd_monai.bundle.metadata import (
 from akd_monai.bundle.outputs import output_activation
 from akd_monai.bundle.profiles import profile_bundles
 from akd_monai.bundle.publish import publish_results
+from akd_monai.bundle.recipe import list_recipes, recipe_path
 from akd_monai.bundle.workflow import DistillationWorkflow, distillation_configs
 
 __all__ = [
@@ -43,12 +44,14 @@ __all__ = [
     "find_code",
     "find_problems",
     "input_shape",
+    "list_recipes",
     "load_network",
     "new_bundle",
     "output_activation",
     "profile_bundles",
     "publish_results",
     "read_metadata",
+    "recipe_path",
     "teacher_classes",
     "weights_path",
     "weights_sha256",

@@ -16,20 +16,30 @@ from akd_monai.errors import unknown_name
 __all__ = ["left_out_terms", "name_terms", "set_option", "with_named_terms"]
 
 _LAMBDA = "lambda_"
+# weights of what is no term of the criterion
+_NO_TERMS = ("task", "unlabelled")
 _TERMS = "distillation#terms"
 _NUMBERED = re.compile(r"distillation(?:#|::)terms(?:#|::)\d")
 _TARGET = "_target_"
 
 
-def left_out_terms(parser: ConfigParser, terms: str | Sequence[str] | None) -> dict[str, float]:
+def left_out_terms(
+    parser: ConfigParser, terms: str | Sequence[str] | None, without: Sequence[str] = ()
+) -> dict[str, float]:
     """Return a weight of 0 for each term that is not wanted.
+
+    Args:
+        parser: the configs, merged.
+        terms: names of those that are wanted; all by default.
+        without: terms that a recipe has turned off.
 
     Raises:
         UnknownNameError: for a term that the overlay does not have.
     """
     if terms is None:
         return {}
-    known = [name.removeprefix(_LAMBDA) for name in parser.get() if name.startswith(_LAMBDA)]
+    named = [name.removeprefix(_LAMBDA) for name in parser.get() if name.startswith(_LAMBDA)]
+    known = [name for name in named if name not in (*_NO_TERMS, *without)]
     names = terms.split(",") if isinstance(terms, str) else terms
     wanted = [str(name).strip() for name in names]
     for name in wanted:

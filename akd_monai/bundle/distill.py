@@ -20,6 +20,7 @@ def distill_bundle(
     *,
     terms: str | Sequence[str] | None = None,
     overlay: str | Path | None = None,
+    recipe: str | Path | None = None,
     teacher_weights: str | Path | None = None,
     tracking: str | dict[str, Any] | None = None,
     run_id: str | None = None,
@@ -37,6 +38,8 @@ def distill_bundle(
         student: folder of the student bundle.
         terms: which of the overlay's terms to keep (logits, gram, affinity), the others get weight 0; all by default.
         overlay: a ``distill.json`` of your own.
+        recipe: a set of terms and settings by name, such as paper, careful or emkd, or a file of config ids of your own;
+            the verb recipes lists them. Other arguments win over it.
         teacher_weights: other weights than the teacher's ``models/model.pt``.
         tracking: mlflow, or a file with tracking settings.
         run_id: id of the expressions that start the student's training; found by default.
@@ -68,6 +71,7 @@ def distill_bundle(
         student,
         terms=terms,
         overlay=overlay,
+        recipe=recipe,
         teacher_weights=teacher_weights,
         tracking=tracking,
         run_id=run_id,

@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 _LAYERS_KEY = "distillation_layers"
+# how the ids of an overlay end that give a layer by its path
+_FLAGS = {"low": "low_layer", "high": "layer"}
 
 # stands for a side of any size, and is the least for one given as a multiple
 _SIDE = 64
@@ -168,8 +170,8 @@ def distillation_layer(bundle_dir: str | Path, name: str, *, missing_ok: bool = 
     if missing_ok:
         return None
     remedy = (
-        "Give the module path yourself, with student_layer or teacher_layer, or leave out the terms that compare "
-        "features (terms=logits)"
+        f"Give the module path yourself, with student_{_FLAGS.get(name, name)} or teacher_{_FLAGS.get(name, name)}, or "
+        "leave out the terms that compare features (terms=logits)"
     )
     where = f"under {_LAYERS_KEY!r} in configs/metadata.json of bundle {str(bundle_dir)!r}"
     raise unknown_name("layer", name, layers, where=where, remedy=remedy)

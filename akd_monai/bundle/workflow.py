@@ -17,6 +17,7 @@ from akd_monai.bundle._failures import bundle_failures
 from akd_monai.bundle._old_ids import with_new_ids
 from akd_monai.bundle._overlay import keep_one_checkpoint, merge_overlay
 from akd_monai.bundle._pair_outputs import PairOutputs
+from akd_monai.bundle._recipes import Recipe
 from akd_monai.bundle._saved_weights import SavedWeights
 from akd_monai.bundle._scripts import bundle_on_path
 from akd_monai.bundle._student import find_handlers, find_run
@@ -26,6 +27,7 @@ from akd_monai.bundle.compare import compare_bundles
 from akd_monai.bundle.load import weights_of
 from akd_monai.bundle.metadata import bundle_path, read_metadata
 from akd_monai.bundle.outputs import output_activation
+from akd_monai.bundle.recipe import recipe_path
 from akd_monai.errors import InputError
 from akd_monai.losses import Activation
 from akd_monai.networks import Head
@@ -63,6 +65,8 @@ class DistillationWorkflow(CheckedWorkflow):
         terms: names of the overlay's terms to keep, the others get weight 0; all of them by default. A string is split
             at commas.
         overlay: an overlay of your own in place of the two above.
+        recipe: a name of :func:`~akd_monai.bundle.list_recipes`, or a file of config ids of your own, which change what the
+            overlay says; ``override`` changes what the recipe says.
         teacher_weights: other weights than the teacher's ``models/model.pt``.
         tracking: as in :class:`monai.bundle.ConfigWorkflow`: ``"mlflow"``, or a file with tracking settings.
         run_id: id of the expressions that start the training; by default ``run``, else the only ones that run the trainer.
@@ -95,6 +99,7 @@ class DistillationWorkflow(CheckedWorkflow):
         *,
         terms: str | Sequence[str] | None = None,
         overlay: str | Path | None = None,
+        recipe: str | Path | None = None,
         teacher_weights: str | Path | None = None,
         tracking: str | dict[str, Any] | None = None,
         run_id: str | None = None,
@@ -106,8 +111,14 @@ class DistillationWorkflow(CheckedWorkflow):
         **override: Any,
     ) -> None:
         outputs = PairOutputs(activation, teacher_head, student_head, classes)
+        recipe_ids = Recipe(None if recipe is None else recipe_path(recipe))
         pair = compare_bundles(
-            teacher_bundle, student_bundle, activation=activation, classes=classes, allow=allow, override=override
+            teacher_bundle,
+            student_bundle,
+            activation=activation,
+            classes=classes,
+            allow=allow,
+            override={**recipe_ids.ids, **override},
         )
         for warning in pair:
             logger.warning("%s.", warning)
@@ -124,16 +135,24 @@ class DistillationWorkflow(CheckedWorkflow):
         if self._is_generic:
             keep_one_checkpoint(self.parser, find_handlers(self.parser, self._trainer_id))
         self.run_id = find_run(self.parser, self._trainer_id, run_id)
+        self._merge_recipe(recipe_ids, override)
         override = with_named_terms(self.parser, with_new_ids(self.parser, override))
         values = {
             "teacher_bundle": str(Path(teacher_bundle).resolve()),
             "teacher_weights": weights,
-            **left_out_terms(self.parser, terms),
+            **left_out_terms(self.parser, terms, recipe_ids.left_out),
             **self._outputs(outputs),
             **({"allow": self._allowed} if self._allowed and "allow" in self.parser else {}),
         }
-        self._override({**values, **self._unused_layers(values, override)}, override)
+        self._override({**values, **self._unused_layers(values, {**recipe_ids.ids, **override})}, override)
         self._track(tracking)
+
+    def _merge_recipe(self, recipe: Recipe, given: Mapping[str, Any]) -> None:
+        if recipe.path is None:
+            return
+        recipe.check_needs(given)
+        recipe.merge(self.parser, self._trainer_id, find_handlers(self.parser, self._trainer_id), self._bundle_dir)
+        logger.info("recipe %s: %s", recipe.path.stem, recipe.sentence)
 
     def _outputs(self, outputs: PairOutputs) -> dict[str, Any]:
         found = {} if "teacher_output" in self.parser else self._said_outputs(outputs)
