@@ -22,7 +22,7 @@ __all__ = ["ExperimentRun", "tracked"]
 
 _EXPERIMENT_TAG = "akd_monai.experiment"
 _PARENT_TAG = "mlflow.parentRunId"
-_ROW = ("target", "seed", "role", "network", "method", "teacher", "fold")
+_ROW = ("target", "seed", "role", "network", "method", "teacher", "fold", "labelled")
 
 _Status = Literal["FINISHED", "FAILED", "KILLED"]
 

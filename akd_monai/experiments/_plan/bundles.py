@@ -34,7 +34,20 @@ _NEEDED = {
     ),
 }
 # these are the experiment's own, and would be overruled
-_RESERVED = ("dataset_dir", "ckpt_dir", "output_dir", "seed", "sites", "fold", "part", "ckpt_path", "initial_weights")
+_RESERVED = (
+    "dataset_dir",
+    "ckpt_dir",
+    "output_dir",
+    "seed",
+    "sites",
+    "fold",
+    "part",
+    "ckpt_path",
+    "initial_weights",
+    "labelled_cases",
+    "teacher_bundle",
+    "teacher_weights",
+)
 _LEFT_OUT = ("models", "eval", "data", ".*", "__pycache__")
 
 Configs = Mapping[str, ConfigParser]

@@ -38,9 +38,11 @@ class Row:
         seed: of its trainings.
         role: ``"teacher"`` or ``"student"``.
         network: name of the network in the experiment.
-        method: name of a method, a control, ``"without"``, or ``"sources"`` for what learns at the sources for others.
+        method: name of a method, a control, ``"without"``, or ``"sources"`` for what learns at the sources for others, and
+            ``"alone"`` for what learns at the single site ``target`` for other targets.
         teacher: name of the teacher of a distilled student.
         fold: of the target's cases; ``None`` for what is the same in every fold.
+        labelled: how many of the training cases have labels; ``None`` for all, or for what learns from none of them.
     """
 
     target: str
@@ -50,6 +52,7 @@ class Row:
     method: str
     teacher: str | None = None
     fold: int | None = None
+    labelled: int | None = None
 
     def name(self) -> str:
         """Return the row as a path.
@@ -59,8 +62,10 @@ class Row:
             'HK/fold-1/student-enet/distilled/unetplusplus/seed-0'
         """
         fold = [] if self.fold is None else [f"fold-{self.fold}"]
+        labelled = [] if self.labelled is None else [f"labelled-{self.labelled}"]
         teacher = [] if self.teacher is None else [self.teacher]
-        return "/".join([self.target, *fold, f"{self.role}-{self.network}", self.method, *teacher, f"seed-{self.seed}"])
+        network = f"{self.role}-{self.network}"
+        return "/".join([self.target, *fold, *labelled, network, self.method, *teacher, f"seed-{self.seed}"])
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
-from akd_monai.errors import InputError
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from akd_monai.errors import InputError, unknown_name
 from akd_monai.experiments._plan.bundles import Configs, check_ids, check_values, configs_of, is_new_term
-from akd_monai.experiments._plan.matrix import Matrix, Method, Network
+from akd_monai.experiments._plan.layers import Layer, layer_of
+from akd_monai.experiments._plan.matrix import Matrix, Network
+from akd_monai.experiments._plan.methods import Method
 
 __all__ = ["check_matrix"]
 
@@ -18,27 +25,101 @@ def check_matrix(matrix: Matrix) -> None:
         UnknownNameError: for an id that does not exist.
     """
     for teacher in matrix.teachers:
-        _check_network(matrix, teacher, configs_of(teacher.bundle, student=False))
+        configs = configs_of(teacher.bundle, student=False)
+        _check_network(matrix, teacher, configs)
+        is_adapted = any(matrix.has_adapted(labelled) for labelled in matrix.labelled_cases)
+        _check_start(teacher, configs, is_adapted)
+        if is_adapted or "teacher_at_target" in matrix.controls:
+            _check_labelled(matrix, teacher, configs)
     for student in matrix.students:
         configs = configs_of(student.bundle, student=True)
         _check_network(matrix, student, configs)
+        _check_start(student, configs, matrix.has_pretrained)
+        _check_labelled(matrix, student, configs)
         for method in matrix.methods:
             _check_method(method, student, configs)
 
 
 def _check_network(matrix: Matrix, network: Network, configs: Configs) -> None:
-    for where, settings in (("settings", matrix.settings), (f"settings of {network.name!r}", network.settings)):
-        where = f"{where} of experiment {matrix.name!r}"
+    given = (
+        ("settings", matrix.settings),
+        (f"settings of {network.name!r}", network.settings),
+        (f"adapt of {network.name!r}", network.adapt),
+    )
+    for what, settings in given:
+        where = f"{what} of experiment {matrix.name!r}"
         check_ids(where, settings, configs)
         check_values(where, settings)
 
 
+def _check_start(network: Network, configs: Configs, is_used: bool) -> None:
+    """Check that a network which starts from the sources can, and that nothing is said of another one."""
+    if network.adapt and not is_used:
+        raise InputError(
+            f"'adapt' of {network.name!r} has no effect: no row of it starts from weights of the sources",
+            remedy='take it away, or add the control \'pretrained\', a method with "initial": "sources", or for a '
+            'teacher one with "teacher": "adapted"',
+        )
+    if is_used:
+        _check_has(network, configs, "initial_weights", "starts from weights of the sources")
+
+
+def _check_labelled(matrix: Matrix, network: Network, configs: Configs) -> None:
+    if matrix.labelled_cases != (None,):
+        _check_has(network, configs, "labelled_cases", "learns from a number of labelled cases")
+
+
+def _check_has(network: Network, configs: Configs, name: str, reason: str) -> None:
+    if name not in configs["train.json"]:
+        raise InputError(
+            f"bundle {network.bundle!r} cannot be in this experiment, where it {reason}: its train.json has no {name}",
+            remedy="python -m akd_monai new_bundle writes bundles of any network that have it",
+        )
+
+
 def _check_method(method: Method, student: Network, configs: Configs) -> None:
     where = f"settings of method {method.name!r} with {student.name!r}"
-    read = {name: configs[name] for name in ("train.json", "distill.json")}
+    files = ("train.json", "distill.json") if method.is_distilled else ("train.json",)
+    read = {name: configs[name] for name in files}
+    layer = layer_of(method)
+    if layer is not None:
+        _check_layer(layer, method, read)
+        read["method"] = ConfigParser(layer.content)
     check_ids(where, (name for name, value in method.settings.items() if not is_new_term(name, value)), read)
     check_values(where, method.settings)
+    if layer is None:
+        _check_weights(method, where)
+
+
+def _check_weights(method: Method, where: str) -> None:
     for name in method.settings:
         term = name.removeprefix("lambda_")
         if term != name and term not in method.terms:
             raise InputError(f"{name!r} is the weight of a term that the method leaves out", where=where)
+
+
+def _check_layer(layer: Layer, method: Method, configs: Configs) -> None:
+    """Refuse a recipe whose ids have no effect or are the experiment's own, or that needs what is not given."""
+    named = method.recipe or method.generalise
+    where = f"recipe {named!r} of method {method.name!r}"
+    missing = [f"{name!r} ({what})" for name, what in layer.needs.items() if name not in method.settings]
+    if missing:
+        raise InputError(f"needs {', '.join(missing)}", where=where, remedy="add it to the settings of the method")
+    check_ids(where, _known(layer, configs), configs)
+    unknown = sorted(_effective(layer) - set(_known(layer, configs)))
+    if unknown and method.recipe is not None:
+        known = sorted({str(key) for parser in configs.values() for key in parser.get()})
+        raise unknown_name("config id", unknown[0], known, where=f"in {where}")
+
+
+def _known(layer: Layer, configs: Configs) -> list[str]:
+    """Return the ids of a config file that the configs have."""
+    plain = [name.removeprefix("+") for name in layer.content]
+    return [name for name in plain if any(name in parser for parser in configs.values())]
+
+
+def _effective(layer: Layer) -> set[str]:
+    """Return the ids of a config file that nothing else in it refers to, and that add no term."""
+    named: Mapping[str, Any] = layer.content
+    ids: Iterable[str] = (name.removeprefix("+") for name, value in named.items() if not is_new_term(name, value))
+    return {name for name in ids if name.split("#")[0] not in layer.referred}

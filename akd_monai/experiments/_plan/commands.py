@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from akd_monai.experiments._plan.cell import Cell, Kind, Row
-from akd_monai.experiments._plan.matrix import TERMS, Matrix, Method, Network
+from akd_monai.experiments._plan.layers import Layer, layer_of
+from akd_monai.experiments._plan.matrix import Matrix, Network
+from akd_monai.experiments._plan.methods import TERMS, Method
 
 __all__ = ["Commands", "bundle_settings"]
 
@@ -44,28 +46,56 @@ class Commands:
         self._matrix = matrix
         self._folder = folder
 
-    def train(self, row: Row, network: Network, **values: Any) -> Cell:
-        """Return the cell that trains a network with the task's loss alone."""
-        initial = values.pop("initial", None)
-        if initial is not None:
-            values["initial_weights"] = self._weights(initial, row, network)
+    def train(
+        self, row: Row, network: Network, *, initial: Cell | None = None, method: Method | None = None, **values: Any
+    ) -> Cell:
+        """Return the cell that trains a network with the task's loss alone, or by a baseline of generalisation.
+
+        Args:
+            row: what the cell is.
+            network: what learns.
+            initial: the training whose weights it starts from.
+            method: the baseline.
+            values: further config ids.
+        """
+        given = {**({} if method is None else method.settings), **values, **self._started(initial, row, network)}
         needs = () if initial is None else (initial.name,)
-        return self._cell(row, "train", network, values, needs)
+        return self._cell(row, "train", network, given, needs, None if method is None else layer_of(method))
 
     def distill(
-        self, row: Row, network: Network, teacher: Network, trained: Cell, method: Method, **values: Any
+        self,
+        row: Row,
+        network: Network,
+        teaching: Sequence[Cell],
+        method: Method,
+        *,
+        initial: Cell | None = None,
+        **values: Any,
     ) -> Cell:
-        """Return the cell that trains a student by distillation from a trained teacher."""
-        off = {f"lambda_{term}": 0.0 for term in TERMS if term not in method.terms}
+        """Return the cell that trains a student by distillation.
+
+        Args:
+            row: what the cell is.
+            network: the student.
+            teaching: the training of its teacher, or several.
+            method: how it is distilled.
+            initial: the training whose weights it starts from.
+            values: further config ids.
+        """
+        layer = layer_of(method)
+        # a recipe says which terms have a weight
+        off = {} if layer is not None else {f"lambda_{term}": 0.0 for term in TERMS if term not in method.terms}
         given = {
-            "teacher_bundle": f"../teacher-{teacher.name}",
-            "teacher_weights": self._weights(trained, row, network),
+            "teacher_bundle": _one_or_list([f"../teacher-{cell.row.network}" for cell in teaching]),
+            "teacher_weights": _one_or_list([self._weights(cell, row, network) for cell in teaching]),
             **self._cache(row, network),
             **off,
+            **self._started(initial, row, network),
             **method.settings,
             **values,
         }
-        return self._cell(row, "distill", network, given, (trained.name,))
+        starts = [] if initial is None else [initial]
+        return self._cell(row, "distill", network, given, [cell.name for cell in (*teaching, *starts)], layer)
 
     def test(self, row: Row, trained: Cell, network: Network, **values: Any) -> Cell:
         """Return the cell that evaluates what another cell has trained."""
@@ -79,6 +109,7 @@ class Commands:
         network: Network,
         values: Mapping[str, Any],
         needs: Sequence[str],
+        layer: Layer | None = None,
     ) -> Cell:
         bundle = self._bundle(row, network)
         name = f"{'test' if kind == 'test' else 'train'}/{row.name()}"
@@ -92,20 +123,21 @@ class Commands:
             # one for all seeds, so that they are compared on the same cases
             "split_seed": self._matrix.settings.get("split_seed", 0),
         }
+        settings = {**bundle_settings(self._matrix, network), **({} if layer is None else layer.content)}
         flags = [f"--{key}={_written(value)}" for key, value in {**common, **values}.items()]
         return Cell(
             name=name,
             kind=kind,
             row=row,
-            command=(*self._launched(kind), *flags),
+            command=(*self._launched(kind, layer), *flags),
             start_in=str(bundle),
             folder=str(folder),
             result=str(folder / "result.json"),
             needs=tuple(needs),
-            settings=json.dumps(bundle_settings(self._matrix, network), sort_keys=True),
+            settings=json.dumps(settings, sort_keys=True),
         )
 
-    def _launched(self, kind: Kind) -> tuple[str, ...]:
+    def _launched(self, kind: Kind, layer: Layer | None) -> tuple[str, ...]:
         """Return how the configs of a kind of cell are run; what learns may do so in several processes."""
         several = self._matrix.gpus_per_cell if kind != "test" else 1
         configs = ["configs/train.json"]
@@ -113,6 +145,8 @@ class Commands:
             configs.append(_SEVERAL)
         if kind != "train":
             configs.append("configs/distill.json" if kind == "distill" else "configs/evaluate.json")
+        if layer is not None:
+            configs.append(layer.path)
         launch = (*_LAUNCH, f"--nproc_per_node={several}") if several > 1 else ()
         return (*launch, *_RUN, _config_files(configs))
 
@@ -121,6 +155,12 @@ class Commands:
         if not self._matrix.teacher_cache:
             return {}
         return {"teacher_cache": os.path.relpath(self._folder / "cache", self._bundle(row, network))}
+
+    def _started(self, initial: Cell | None, row: Row, network: Network) -> dict[str, Any]:
+        """Return the weights that a network starts from, and what is changed for it."""
+        if initial is None:
+            return {}
+        return {"initial_weights": self._weights(initial, row, network), **network.adapt}
 
     def _bundle(self, row: Row, network: Network) -> Path:
         return self._folder / "bundles" / f"{row.role}-{network.name}"
@@ -133,6 +173,11 @@ def _config_files(names: Sequence[str]) -> str:
     """Write one config file, or a list of them, as ``python -m monai.bundle`` reads it."""
     listed = ",".join(f"'{name}'" for name in names)
     return names[0] if len(names) == 1 else f"[{listed}]"
+
+
+def _one_or_list(values: list[str]) -> str | list[str]:
+    """Return the only value, or all of them."""
+    return values[0] if len(values) == 1 else values
 
 
 def _written(value: Any) -> str:

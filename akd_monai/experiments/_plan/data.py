@@ -47,6 +47,7 @@ def _target_split(matrix: Matrix, target: str, cases: Sequence[Case]) -> str:
     spared = []
     for fold in matrix.run_folds:
         counts = split_summary(cases, seed=seed, fold=fold, folds=matrix.folds)["sites"][target]
+        _check_labelled(matrix, target, fold, counts["training"])
         if not counts["validation"]:
             spared.append(f"{counts['training']} in fold {fold}")
     if not spared:
@@ -55,6 +56,17 @@ def _target_split(matrix: Matrix, target: str, cases: Sequence[Case]) -> str:
         f"Target {target} has {len(cases)} cases and spares none for validation: its training cases ({', '.join(spared)}) "
         "serve as validation cases, so that the best epoch is not chosen independently."
     )
+
+
+def _check_labelled(matrix: Matrix, target: str, fold: int, training: int) -> None:
+    """Refuse more labelled cases than a target has for training."""
+    most = max((count for count in matrix.labelled_cases if count is not None), default=0)
+    if most > training:
+        raise InputError(
+            f"target {target} has {training} training cases in fold {fold}, and labelled_cases names {most}",
+            where=f"experiment {matrix.name!r}",
+            remedy=f"name {training} or fewer, or take {target} out of the targets",
+        )
 
 
 def _check_sources(matrix: Matrix, target: str, cases: Sequence[Case]) -> None:

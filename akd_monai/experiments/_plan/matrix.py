@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,36 +12,49 @@ from typing import Any, get_args
 from akd_monai.data import SITES
 from akd_monai.data.protocols import Protocol
 from akd_monai.errors import InputError, check_choice, check_mapping, unknown_name
-from akd_monai.experiments._plan.bundles import find_bundle, is_new_term
+from akd_monai.experiments._plan.bundles import find_bundle
+from akd_monai.experiments._plan.methods import Context, Method, read_methods
+from akd_monai.experiments._plan.values import (
+    folder_name,
+    folder_names,
+    integers,
+    mapping,
+    one_integer,
+    yes_or_no,
+)
 from akd_monai.files import as_path, read_json
 
-__all__ = ["CONTROLS", "TERMS", "Matrix", "Method", "Network", "read_matrix"]
+__all__ = ["CONTROLS", "Matrix", "Network", "read_matrix"]
 
-TERMS = ("logits", "gram", "affinity")
 # which controls each protocol allows: leave one site out never touches the labels of the target
 CONTROLS: dict[str, tuple[str, ...]] = {
-    "cross_site": ("teacher_zero_shot", "teacher_own_sites", "teacher_at_target", "pretrained", "joint"),
+    "cross_site": (
+        "teacher_zero_shot",
+        "teacher_own_sites",
+        "teacher_at_target",
+        "teacher_adapted",
+        "pretrained",
+        "joint",
+    ),
     "loso": ("teacher_zero_shot", "teacher_own_sites"),
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 @dataclass(frozen=True)
 class Network:
-    """A teacher or student: a network part of this package or a bundle's folder, and config ids that are changed in it."""
+    """A teacher or student.
+
+    Args:
+        name: in the experiment.
+        bundle: a network part of this package, or a bundle's folder.
+        settings: config ids that are changed in it.
+        adapt: config ids that are changed where it starts from what it learned at the sources.
+    """
 
     name: str
     bundle: str
     settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to distil: the terms that have a weight, and config ids of the distillation."""
-
-    name: str
-    terms: tuple[str, ...] = TERMS
-    settings: dict[str, Any] = field(default_factory=dict)
+    adapt: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,8 @@ class Matrix:
         methods: by name; the plain student, called ``without``, is always run.
         controls: further rows, of :data:`CONTROLS`.
         settings: config ids that are changed in every bundle, such as ``epochs``.
+        labelled_cases: how many of a student's training cases at the target have labels, a row for each number; ``None``
+            for all of them.
         teacher_cache: whether the students share what their teacher has computed, in ``cache`` of the experiment.
         gpus_per_cell: processes in which each training learns, by ``torchrun``; ``batch_size`` counts for each of them.
     """
@@ -82,10 +96,22 @@ class Matrix:
     methods: tuple[Method, ...]
     controls: tuple[str, ...]
     settings: dict[str, Any]
+    labelled_cases: tuple[int | None, ...]
     teacher_cache: bool
     gpus_per_cell: int
 
+    @property
+    def has_pretrained(self) -> bool:
+        """Whether students learn at the sources, for rows that start from there."""
+        return "pretrained" in self.controls or any(method.initial == "sources" for method in self.methods)
 
+    def has_adapted(self, labelled: int | None) -> bool:
+        """Return whether teachers are adapted to that many labelled cases of the target."""
+        methods = [method for method in self.methods if method.teacher == "adapted"]
+        return "teacher_adapted" in self.controls or any(method.is_run(labelled) for method in methods)
+
+
+_RESERVED = ("without", "sources", *CONTROLS["cross_site"])
 _DEFAULTS: dict[str, Any] = {
     "protocol": "cross_site",
     "sites": [site.name for site in SITES],
@@ -94,6 +120,7 @@ _DEFAULTS: dict[str, Any] = {
     "methods": {"distilled": {}},
     "controls": ["teacher_zero_shot"],
     "settings": {},
+    "labelled_cases": [None],
     "teacher_cache": False,
     "gpus_per_cell": 1,
 }
@@ -121,14 +148,15 @@ def read_matrix(path: str | os.PathLike[str], dataset_dir: str | os.PathLike[str
             flag = ", or give --dataset_dir" if name == "dataset_dir" else ""
             raise InputError(f"has no {name}", where=where, remedy=f"add {name!r}{flag}")
     check_choice(f"protocol of {where}", given["protocol"], get_args(Protocol))
-    sites = _names("site", given["sites"], where)
+    sites = folder_names("site", given["sites"], where)
     is_loso = given["protocol"] == "loso"
-    folds = 1 if is_loso else _integers("folds", [given["folds"]], 2, where)[0]
-    run_folds = _integers("run_folds", given.get("run_folds", list(range(folds))), 0, where)
+    folds = 1 if is_loso else one_integer("folds", given["folds"], 2, where)
+    run_folds = integers("run_folds", given.get("run_folds", list(range(folds))), 0, where)
     if max(run_folds) >= folds:
         raise InputError(f"run_folds must be below folds = {folds}, got {list(run_folds)}", where=where)
+    labelled = _labelled_cases(given["labelled_cases"], given["protocol"], where)
     return Matrix(
-        name=_name("name", given["name"], where),
+        name=folder_name("name", given["name"], where),
         protocol=given["protocol"],
         dataset_dir=_dataset(path, given["dataset_dir"], where),
         sites=sites,
@@ -136,14 +164,15 @@ def read_matrix(path: str | os.PathLike[str], dataset_dir: str | os.PathLike[str
         targets=_targets(given, sites, where),
         folds=folds,
         run_folds=run_folds,
-        seeds=_integers("seeds", given["seeds"], 0, where),
+        seeds=integers("seeds", given["seeds"], 0, where),
         teachers=_networks("teachers", given["teachers"], path, where),
         students=_networks("students", given["students"], path, where),
-        methods=_methods(given["methods"], where),
+        methods=read_methods(given["methods"], Context(given["protocol"], labelled, _RESERVED, path.parent, where)),
         controls=_controls(given["controls"], given["protocol"], where),
-        settings=_object("settings", given["settings"], where),
-        teacher_cache=_yes_or_no("teacher_cache", given["teacher_cache"], where),
-        gpus_per_cell=_integers("gpus_per_cell", [given["gpus_per_cell"]], 1, where)[0],
+        settings=mapping("settings", given["settings"], where),
+        labelled_cases=labelled,
+        teacher_cache=yes_or_no("teacher_cache", given["teacher_cache"], where),
+        gpus_per_cell=one_integer("gpus_per_cell", given["gpus_per_cell"], 1, where),
     )
 
 
@@ -169,7 +198,7 @@ def _sources(given: Mapping[str, Any], sites: tuple[str, ...], where: str) -> tu
 
 
 def _of_sites(what: str, given: Any, sites: tuple[str, ...], where: str) -> tuple[str, ...]:
-    names = _names(what, given, where)
+    names = folder_names(what, given, where)
     for name in names:
         if name not in sites:
             raise unknown_name(what, name, sites, where=f"of {where}")
@@ -178,72 +207,37 @@ def _of_sites(what: str, given: Any, sites: tuple[str, ...], where: str) -> tupl
 
 def _networks(kind: str, given: Any, path: Path, where: str) -> tuple[Network, ...]:
     """Read ``["enet"]``, or ``{"small": {"bundle": "enet", "settings": {...}}}``; a bundle may be a folder."""
-    entries = given if isinstance(given, Mapping) else {name: {} for name in _names(kind, given, where)}
+    entries = given if isinstance(given, Mapping) else {name: {} for name in folder_names(kind, given, where)}
     networks = []
     for name, entry in entries.items():
-        values = check_mapping(f"{kind} {name!r} of {where}", entry, ("bundle", "settings"))
+        values = check_mapping(f"{kind} {name!r} of {where}", entry, ("bundle", "settings", "adapt"))
         bundle = find_bundle(values.get("bundle", name), path.parent, f"in {kind} of {where}")
-        settings = _object(f"settings of {name!r}", values.get("settings", {}), where)
-        networks.append(Network(_name(kind, name, where), bundle, settings))
+        settings = mapping(f"settings of {name!r}", values.get("settings", {}), where)
+        adapt = mapping(f"adapt of {name!r}", values.get("adapt", {}), where)
+        networks.append(Network(folder_name(kind, name, where), bundle, settings, adapt))
     return tuple(networks)
 
 
-def _methods(given: Any, where: str) -> tuple[Method, ...]:
-    methods = []
-    for name, entry in _object("methods", given, where).items():
-        values = check_mapping(f"method {name!r} of {where}", entry, ("terms", "settings"))
-        listed = values.get("terms", list(TERMS))
-        terms = () if listed == [] else _names("term", listed, where)
-        for term in terms:
-            if term not in TERMS:
-                raise unknown_name("term", term, TERMS, where=f"of method {name!r}")
-        if name in ("without", *CONTROLS["cross_site"]):
-            raise InputError(f"a method cannot be called {name!r}, which is a control", where=where)
-        settings = _object(f"settings of {name!r}", values.get("settings", {}), where)
-        if not terms and not any(is_new_term(*entry) for entry in settings.items()):
-            raise InputError(f"method {name!r} has no term", where=where, remedy=f"name one of {', '.join(TERMS)}")
-        methods.append(Method(_name("method", name, where), terms, settings))
-    return tuple(methods)
+def _labelled_cases(given: Any, protocol: Protocol, where: str) -> tuple[int | None, ...]:
+    """Read ``[2, 4, null]``."""
+    is_list = isinstance(given, list) and len(given) > 0
+    if not is_list or len(set(map(repr, given))) != len(given):
+        raise InputError(f"labelled_cases must be a list without repetition, got {given!r}", where=where)
+    numbers = [count for count in given if count is not None]
+    if numbers:
+        integers("labelled_cases", numbers, 1, where)
+    if numbers and protocol == "loso":
+        raise InputError(
+            "labelled_cases are of the target, whose labels nothing learns from under 'loso'",
+            where=where,
+            remedy="take labelled_cases away, or use the protocol 'cross_site'",
+        )
+    return tuple(given)
 
 
 def _controls(given: Any, protocol: str, where: str) -> tuple[str, ...]:
-    controls = _names("control", given, where) if given else ()
+    controls = folder_names("control", given, where) if given else ()
     for control in controls:
         if control not in CONTROLS[protocol]:
             raise unknown_name("control", control, CONTROLS[protocol], where=f"under protocol {protocol!r} of {where}")
     return controls
-
-
-def _object(what: str, given: Any, where: str) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
-        raise InputError(f"{what} must be an object, got {given!r}", where=where)
-    return dict(given)
-
-
-def _yes_or_no(what: str, given: Any, where: str) -> bool:
-    if not isinstance(given, bool):
-        raise InputError(f"{what} must be true or false, got {given!r}", where=where)
-    return given
-
-
-def _name(what: str, name: Any, where: str) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InputError(
-            f"{what} {name!r} cannot be the name of a folder",
-            where=where,
-            remedy="use letters, digits and . _ + -, starting with a letter or digit",
-        )
-    return name
-
-
-def _names(what: str, given: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(given, list) or not given or len(set(map(str, given))) != len(given):
-        raise InputError(f"the {what} names must be a list without repetition, got {given!r}", where=where)
-    return tuple(_name(what, name, where) for name in given)
-
-
-def _integers(what: str, given: Any, least: int, where: str) -> tuple[int, ...]:
-    is_list = isinstance(given, list) and len(given) > 0
-    if not is_list or not all(type(n) is int and n >= least for n in given) or len(set(given)) != len(given):
-        raise InputError(f"{what} must be different integers of at least {least}, got {given!r}", where=where)
-    return tuple(given)
