@@ -21,6 +21,7 @@ _PACKAGES = (
     "data",
     "engines",
     "experiments",
+    "generalisation",
     "handlers",
     "label",
     "losses",

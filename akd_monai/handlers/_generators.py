@@ -15,7 +15,7 @@ from monai.transforms import Randomizable, Transform
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-__all__ = ["of_loader", "of_transforms", "unsaved"]
+__all__ = ["of_loader", "of_transforms", "owners", "unsaved"]
 
 _OWNERS = (Transform, Randomizable, Dataset, Sampler)
 _OWN = (np.random.Generator, np.random.RandomState, torch.Generator, random.Random)
@@ -33,7 +33,7 @@ def of_loader(loader: Any) -> list[torch.Generator]:
 def of_transforms(loader: Any) -> list[np.random.RandomState]:
     """Return the generators of a data set and of all MONAI transforms in it, each once and always in one order."""
     states = []
-    for owner in _owners(loader):
+    for owner in owners(loader):
         state = getattr(owner, _OF_MONAI, None)
         if isinstance(state, np.random.RandomState):
             states.append(state)
@@ -59,7 +59,7 @@ def unsaved(loader: Any) -> list[str]:
         words.append(f"{type(loader).__name__} is no data loader of PyTorch")
     if getattr(loader, "persistent_workers", False):
         words.append("worker processes persist over epochs (persistent_workers)")
-    for owner in _owners(loader):
+    for owner in owners(loader):
         if isinstance(owner, SmartCacheDataset):
             words.append(f"{type(owner).__name__} replaces its items in a thread")
         words.extend(f"{type(owner).__name__} has a generator of its own ({name})" for name in _own_names(owner))
@@ -72,7 +72,7 @@ def _own_names(owner: Any) -> list[str]:
     return [name for name, value in vars(owner).items() if isinstance(value, _OWN) and name not in known]
 
 
-def _owners(loader: Any) -> list[Any]:
+def owners(loader: Any) -> list[Any]:
     """Return the data set of a loader, its samplers, and all that is in them and may draw random numbers."""
     parts: list[Any] = [getattr(loader, name, None) for name in ("dataset", "sampler", "batch_sampler")]
     found: dict[int, Any] = {}
