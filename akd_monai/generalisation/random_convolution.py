@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import get_track_meta
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch.nn import functional
@@ -76,7 +77,7 @@ class RandConv(RandomizableTransform):
 
     def __call__(self, img: torch.Tensor, randomize: bool = True) -> torch.Tensor:
         """Return the image ``[C, *spatial]`` with one to three spatial axes, changed or not."""
-        image: torch.Tensor = convert_to_tensor(img)
+        image: torch.Tensor = convert_to_tensor(img, track_meta=get_track_meta())
         if randomize:
             self.randomize(image)
         if not self._do_transform or self._weights is None:
@@ -84,7 +85,7 @@ class RandConv(RandomizableTransform):
         weights = torch.as_tensor(self._weights, dtype=torch.float32, device=image.device)
         if len(weights) != len(image) or weights.ndim != image.ndim + 1:
             raise InputError(f"RandConv: the images of one item differ in shape, one is {list(image.shape)}.")
-        values = torch.as_tensor(image, dtype=torch.float32)
+        values = convert_to_tensor(image, dtype=torch.float32, track_meta=False)
         convolved = _CONVOLUTIONS[image.ndim - 1](values[None], weights, padding=weights.shape[-1] // 2)[0]
         mixed = self._share * values + (1 - self._share) * convolved
         result: torch.Tensor = convert_to_dst_type(mixed, dst=image, dtype=torch.float32)[0]
