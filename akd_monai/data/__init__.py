@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from akd_monai.data.check_prediction import CheckPredictiond
     from akd_monai.data.check_volumes import CheckVolumesd
     from akd_monai.data.identified import IdentifiedSlices
+    from akd_monai.data.images import unlabelled_images
     from akd_monai.data.mask_layout import MaskLayout
     from akd_monai.data.protocols import protocol_splits, write_protocol_splits
     from akd_monai.data.reader import CheckedReader
@@ -35,6 +36,7 @@ _HOMES = {
     "VolumeStream": "volume_stream",
     "VolumeWriter": "writer",
     "IdentifiedSlices": "identified",
+    "unlabelled_images": "images",
     "KeyedSampler": "sampler",
     "SITES": "sites",
     "Site": "sites",
@@ -72,6 +74,7 @@ __all__ = [
     "site",
     "split_cases",
     "split_summary",
+    "unlabelled_images",
     "write_protocol_splits",
     "write_splits",
 ]

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from akd_monai.data._case_transform import FOREGROUND, CaseTransform, case_error
 from akd_monai.data._prepared_volumes import prepared_volumes
+from akd_monai.data._without_label import without_labels
 from akd_monai.data.identified import SLICE_INDEX, VIEW, VOLUME_KEY
 from akd_monai.data.views import VIEWS, find_view
 from akd_monai.errors import InputError
@@ -95,6 +96,15 @@ class SliceDataset(Dataset[Any]):
         identify: bool = False,
     ) -> None:
         self.data = data
+        self._made_with = {
+            "transform": transform,
+            "seed": seed,
+            "label_key": label_key,
+            "cache_rate": cache_rate,
+            "num_workers": num_workers,
+            "cache_dir": cache_dir,
+            "progress": progress,
+        }
         self.seed = seed
         self.keys = (keys,) if isinstance(keys, str) else tuple(keys)
         _check_ratio(background_ratio)
@@ -125,6 +135,26 @@ class SliceDataset(Dataset[Any]):
             number %= len(self)
         case_index, position = self.slices[number % len(self)]
         return self._draw(case_index, position, random_key(self.seed, epoch, number))
+
+    def of_images(self, data: Sequence[Mapping[str, Any]], *, seed: int, transform: Any | None = None) -> SliceDataset:
+        """Return the slices of images without labels, prepared, augmented and cached as those of this data set.
+
+        All slices of a volume are kept, since nothing says which hold foreground.
+
+        Args:
+            data: cases; a label that they have is not read.
+            seed: of the random transforms.
+            transform: in place of this data set's own, whose label keys may be missing.
+
+        Raises:
+            InputError: as for this data set.
+        """
+        made = dict(self._made_with)
+        label_key = made["label_key"]
+        made.update(transform=transform or without_labels(made["transform"]), seed=seed)
+        images = [{key: value for key, value in case.items() if key != label_key} for case in data]
+        keys = [key for key in self.keys if key != label_key]
+        return SliceDataset(images, keys=keys, background_ratio=None, **made)
 
     def identify_slices(self) -> None:
         """Say in each item from now on which image it is, as ``identify`` does from the start."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from akd_monai.data._labelled import check_labelled_cases, divide_by_label, image_of, prepared_without_label
 from akd_monai.data._site_splits import PARTS, SiteSplit, SplitPart, case_id_of, site_of, site_splits
 from akd_monai.data.cases import Case, read_cases
 from akd_monai.errors import InputError, unknown_name
@@ -18,7 +19,8 @@ __all__ = ["Part", "SplitPart", "datalist", "split_cases", "split_summary", "wri
 
 logger = logging.getLogger(__name__)
 
-Part = Literal[SplitPart, "all"]
+Part = Literal[SplitPart, "unlabelled", "all"]
+_UNLABELLED = "unlabelled"
 
 
 def datalist(
@@ -30,20 +32,25 @@ def datalist(
     fold: int = 0,
     folds: int | None = 4,
     validation: int = 2,
+    labelled_cases: int | None = None,
 ) -> list[Case]:
     """List one part of the cases of a folder: :func:`~akd_monai.data.read_cases`, then :func:`split_cases`.
 
     This is the function that bundles call from JSON. When no case can be spared for validation, the training cases
     are used instead and a warning says so.
 
+    The part ``"unlabelled"`` also holds the images that were prepared without a mask, ``unlabelled/SITE/CaseNN.nii.gz``,
+    for the sites of the cases, but for those of patients who have a validation or test case.
+
     Args:
         dataset_dir: the folder that holds one folder a site.
-        part: ``"training"``, ``"validation"``, ``"test"``, or ``"all"`` for every case.
+        part: ``"training"``, ``"validation"``, ``"test"``, ``"unlabelled"``, or ``"all"`` for every case.
         sites: as for :func:`~akd_monai.data.read_cases`.
         seed: seed of the order.
         fold: as for :func:`split_cases`.
         folds: likewise.
         validation: likewise.
+        labelled_cases: likewise.
 
     Raises:
         InputError: if cases cannot be found, paired or split.
@@ -60,7 +67,12 @@ def datalist(
         [1, 1, 2]
     """
     cases = read_cases(dataset_dir, sites)
-    chosen = split_cases(cases, part, seed=seed, fold=fold, folds=folds, validation=validation)
+    numbers = {"seed": seed, "fold": fold, "folds": folds, "validation": validation}
+    chosen = split_cases(cases, part, labelled_cases=labelled_cases, **numbers)
+    if part == _UNLABELLED:
+        splits = site_splits(cases, seed, fold, folds, validation)
+        held_out = [case for case in cases if splits[site_of(case)].parts[case_id_of(case)] != "training"]
+        chosen += prepared_without_label(dataset_dir, map(site_of, cases), held_out)
     if part == "validation":
         summary = split_summary(cases, seed=seed, fold=fold, folds=folds, validation=validation)
         for warning in summary["warnings"]:
@@ -76,6 +88,7 @@ def split_cases(
     fold: int = 0,
     folds: int | None = 4,
     validation: int = 2,
+    labelled_cases: int | None = None,
 ) -> list[Case]:
     r"""Return one part of ``cases``, split within each site.
 
@@ -88,32 +101,47 @@ def split_cases(
     validation (with ``folds``). When no site can spare one, the validation part *is* the training part;
     :func:`split_summary` says so. Entries with ``"patient_id"`` are split by patient within their site.
 
+    With ``labelled_cases`` :math:`n`, the training part is :math:`n` of the training cases of all sites together, the
+    first in an order that depends on ``seed`` alone, so that a smaller choice is part of a larger one. The others are the
+    part ``"unlabelled"``, without their labels. Validation and test cases stay what they are; where the training cases
+    serve as validation cases, those with labels do.
+
     Args:
         cases: entries with ``"case_id"`` and ``"site"``.
-        part: ``"training"``, ``"validation"``, ``"test"``, or ``"all"`` for every case.
+        part: ``"training"``, ``"validation"``, ``"test"``, ``"unlabelled"``, or ``"all"`` for every case.
         seed: seed of the order.
         fold: 0 to ``folds`` - 1.
         folds: number of folds, at least 2; ``None`` for no test part.
         validation: validation cases (or patients) a site, at least 0; used with ``folds`` only.
+        labelled_cases: how many training cases have labels, 1 to their number; ``None`` for all.
 
     Raises:
-        InputError: if the numbers make no sense, a site of one case is to be tested, or there is no test part.
+        InputError: if the numbers make no sense, a site of one case is to be tested, there is no test part, or there are
+            fewer training cases than ``labelled_cases``.
         UnknownNameError: if there is no such part.
 
     Example:
         >>> cases = [{"site": "HK", "case_id": f"HK/Case{n:02}"} for n in range(12)]
         >>> [len(split_cases(cases, part)) for part in ("training", "validation", "test")]
         [7, 2, 3]
+        >>> [len(split_cases(cases, part, labelled_cases=4)) for part in ("training", "unlabelled", "validation")]
+        [4, 3, 2]
     """
+    check_labelled_cases(labelled_cases)
     if part == "all":
         return list(cases)
-    if part not in PARTS:
+    if part not in (*PARTS, _UNLABELLED):
         raise unknown_name("part", part, get_args(Part))
     if part == "test" and folds is None:
         raise InputError("there is no test part without folds; set folds (for example 4), or take the part 'all'.")
     splits = site_splits(cases, seed, fold, folds, validation)
-    wanted = "training" if part == "validation" and _validation_is_training(splits) else part
-    return [case for case in cases if splits[site_of(case)].parts[case_id_of(case)] == wanted]
+    is_of_training = part in ("training", _UNLABELLED) or (part == "validation" and _validation_is_training(splits))
+    wanted = "training" if is_of_training else part
+    chosen = [case for case in cases if splits[site_of(case)].parts[case_id_of(case)] == wanted]
+    if not is_of_training:
+        return chosen
+    labelled, others = divide_by_label(chosen, seed, labelled_cases)
+    return [image_of(case) for case in others] if part == _UNLABELLED else labelled
 
 
 def split_summary(

@@ -107,10 +107,12 @@ class FirstBatch:
         image = output.get(Keys.IMAGE)
         if isinstance(image, Tensor):
             yield from _values_of(image, teacher, self.value_range)
-        label = output.get(Keys.LABEL)
+        unlabelled = getattr(engine, "unlabelled", None)
+        label = output.get(Keys.LABEL) if unlabelled is None or unlabelled.uses_labels else None
         is_sigmoid = getattr(getattr(engine, "teacher_output", None), "activation", "softmax") == "sigmoid"
         if isinstance(label, Tensor) and bool(torch.isfinite(teacher).all()):
-            found = measure_agreement(teacher, label, is_sigmoid=is_sigmoid or teacher.shape[1] == 1)
+            # images without labels come after the others
+            found = measure_agreement(teacher[: len(label)], label, is_sigmoid=is_sigmoid or teacher.shape[1] == 1)
             if found is not None:
                 yield from _of_agreement(found)
 
