@@ -3,7 +3,7 @@
 
 Every verb is a thin door to a public function. Nothing heavy is imported before a verb runs, so ``--help`` is quick.
 Exit codes: 0 done, 1 failed while working (no memory, full disk, NaN), 2 wrong input (data, config or bundle), 128 + n
-stopped by signal n.
+stopped by signal n, which is 141 where nobody reads the output any more (``| head``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import fire
 from fire.core import FireExit
@@ -22,7 +23,7 @@ from akd_monai._cli.flags import check_flags, typed_values
 from akd_monai._cli.help import overview, verb_help
 from akd_monai._cli.values import check_flag_values
 from akd_monai._cli.words import with_present_words
-from akd_monai._last_line import last_line, leave_at_signals, user_error
+from akd_monai._last_line import UNREAD, is_unread, last_line, leave_at_signals, user_error
 from akd_monai.errors import unknown_name
 
 __all__ = ["main", "user_error"]
@@ -40,9 +41,13 @@ def main(command: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         _run(list(sys.argv[1:] if command is None else command))
+        # at the end of the interpreter, an error of this would be shown with its traceback
+        sys.stdout.flush()
     except FireExit:
         raise
     except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, BrokenPipeError) and is_unread():
+            sys.exit(UNREAD)
         ending = last_line(error)
         if ending is None:
             raise
@@ -53,14 +58,12 @@ def main(command: Sequence[str] | None = None) -> None:
 
 def _run(command: list[str]) -> None:
     if not command or command[0] in (*_HELP, "help"):
-        sys.stdout.write(f"{overview()}\n")
-        sys.exit(0)
+        _show(overview())
     name, *arguments = command
     if name not in VERBS:
         raise unknown_name("verb", name, VERBS)
     if any(argument in _HELP for argument in arguments):
-        sys.stdout.write(f"{verb_help(name)}\n")
-        sys.exit(0)
+        _show(verb_help(name))
     arguments, hints = with_present_words(arguments, VERBS[name].old_words)
     for hint in hints:
         sys.stderr.write(f"akd_monai: {hint}; the old name will be removed.\n")
@@ -69,6 +72,12 @@ def _run(command: list[str]) -> None:
     os.environ.setdefault("PAGER", "cat")
     runs = {verb: door.run for verb, door in VERBS.items()}
     fire.Fire(runs, command=[name, *arguments], name="akd_monai")
+
+
+def _show(help_text: str) -> NoReturn:
+    sys.stdout.write(f"{help_text}\n")
+    sys.stdout.flush()
+    sys.exit(0)
 
 
 if __name__ == "__main__":

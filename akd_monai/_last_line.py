@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -16,7 +17,16 @@ from types import FrameType, TracebackType
 from akd_monai._faults import MACHINE_FAULT, machine_fault
 from akd_monai.errors import BundleError, InputError, lost_process
 
-__all__ = ["SHOW_TRACEBACK", "end_in_one_line", "last_line", "leave_at_signals", "user_error", "wait_for_pools"]
+__all__ = [
+    "SHOW_TRACEBACK",
+    "UNREAD",
+    "end_in_one_line",
+    "is_unread",
+    "last_line",
+    "leave_at_signals",
+    "user_error",
+    "wait_for_pools",
+]
 
 # a variable of the environment under which the tracebacks are shown before the line
 SHOW_TRACEBACK = "AKD_TRACEBACK"
@@ -26,6 +36,8 @@ _WAIT = 60.0
 _MISTAKE = 2
 _FAULT = 1
 _LOST = "lost-process"
+# exit code of a program whose output nobody reads any more, as after `| head`: that of SIGPIPE, which Python ignores
+UNREAD = 128 + 13
 _WORDS: dict[int, str] = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
 
 
@@ -77,6 +89,26 @@ def last_line(error: BaseException) -> tuple[str, int] | None:
     if os.environ.get(SHOW_TRACEBACK):
         traceback.print_exception(error)
     return ending
+
+
+def is_unread() -> bool:
+    """Return whether nobody reads this program's output any more; it then takes all that is still to come and drops it.
+
+    To be asked after a ``BrokenPipeError``, which pipes to other processes and connections raise as well.
+    """
+    try:
+        output = sys.stdout.fileno()
+        poll = select.poll()
+    except (AttributeError, ValueError):  # no file, and Windows has no poll
+        return False
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    # the interpreter writes what it still holds when it ends
+    os.dup2(nowhere, output)
+    os.close(nowhere)
+    return True
 
 
 def user_error(error: BaseException | None) -> InputError | None:

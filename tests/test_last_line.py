@@ -82,3 +82,36 @@ def test_a_refused_volume_does_not_end_in_an_abort(tmp_path):
     )  # fmt: skip
     assert done.stderr.splitlines()[-1] == "ValueError: refused"
     assert done.returncode == 1
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "output of a verb that nobody reads to its end",
+    injected="the reading end of the pipe is closed, as `| head` closes it",
+    outcome="exit code 141, that of SIGPIPE, without a traceback",
+)
+@pytest.mark.parametrize("command", [["experiment", "table2", "--show"], ["--help"], ["experiment", "--help"]])
+def test_output_that_nobody_reads_ends_a_verb_without_a_word(command, monkeypatch, capsys):
+    from akd_monai.__main__ import main
+
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        with pytest.raises(SystemExit) as stopped:
+            main(command)
+        # what was still held is dropped when the file is closed
+    assert stopped.value.code == 141
+    assert capsys.readouterr().err == ""
+
+
+def test_a_broken_pipe_elsewhere_is_an_error_of_the_program(monkeypatch):
+    from akd_monai.__main__ import main
+
+    def broken(*_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("akd_monai.bundle.find_code", lambda _: [])
+    monkeypatch.setattr("akd_monai.bundle.find_problems", broken)
+    with pytest.raises(BrokenPipeError):
+        main(["check", "somewhere"])
