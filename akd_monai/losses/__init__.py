@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from akd_monai.losses.affinity import AdaptiveAffinityLoss
+from akd_monai.losses.balance import TermBalance
 from akd_monai.losses.compared import (
     AttentionTransferLoss,
     ChannelWiseLoss,
@@ -23,6 +24,7 @@ from akd_monai.losses.gram import GramKernelLoss
 from akd_monai.losses.interface import Activation, DistillationLoss, TeacherNeeds
 from akd_monai.losses.logits import LogitsKLLoss
 from akd_monai.losses.registry import LOSSES, get_loss, loss_names
+from akd_monai.losses.schedule import TermSchedule
 from akd_monai.losses.terms import DistillationTerm
 
 __all__ = [
@@ -46,6 +48,8 @@ __all__ = [
     "RegionAffinityLoss",
     "SimilarityPreservingLoss",
     "TeacherNeeds",
+    "TermBalance",
+    "TermSchedule",
     "affinity_loss",
     "affinity_terms",
     "get_loss",

@@ -6,19 +6,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from akd_monai.errors import InputError, unknown_name
+from akd_monai.errors import InputError, check_number, unknown_name
 from akd_monai.keys import random_key
 from akd_monai.losses._adapters import conv1x1, plain_weight
 from akd_monai.losses._regions import required_labels
 from akd_monai.losses._statements import adapter_path, needs_labels
+from akd_monai.losses.balance import BalanceBy, TermBalance
 from akd_monai.losses.terms import DistillationTerm, _named_entry, _naming_term, _read_term
 
 __all__ = ["DistillationCriterion"]
 
 T = TypeVar("T")
+# that of one teacher, or those of several
+_TeacherMap = Tensor | tuple[Tensor, ...]
 
 
 class DistillationCriterion(nn.Module):
@@ -32,6 +36,8 @@ class DistillationCriterion(nn.Module):
             a mapping from the name of each term, which then needs no entry ``name``; its order is kept, and a term that
             is ``None`` is left out. A config with a mapping gives every value an id of its own, such as
             ``distillation#terms#gram#loss#mode``.
+        balance: ``"value"`` or ``"gradient"`` to make each weight the share of its term in the task loss, as
+            :class:`TermBalance` describes; ``None`` for weights as they are.
 
     Attributes:
         active: the terms of positive weight, in the given order.
@@ -40,6 +46,7 @@ class DistillationCriterion(nn.Module):
         adapters: the modules applied to the student's maps, by name of the term. They train with the student.
         losses: the loss modules, by name of the term.
         needs_labels: whether a term compares regions of the ground truth.
+        balance: as given.
 
     Raises:
         InputError: if names repeat, or an entry of a term is wrong.
@@ -63,14 +70,38 @@ class DistillationCriterion(nn.Module):
         self,
         terms: Sequence[DistillationTerm | Mapping[str, object]]
         | Mapping[str, DistillationTerm | Mapping[str, object]],
+        balance: BalanceBy | None = None,
     ) -> None:
         super().__init__()
+        self.balance: BalanceBy | None = balance
         self.active = _read_terms(terms)
         self.student_layers = sorted({t.student_layer for t in self.active if t.student_layer is not None})
         self.teacher_layers = sorted({t.teacher_layer for t in self.active if t.teacher_layer is not None})
         self.needs_labels = any(needs_labels(t.loss) for t in self.active)
         self.losses = nn.ModuleDict({t.name: t.loss for t in self.active})
         self.adapters = nn.ModuleDict({t.name: t.adapter for t in self.active if isinstance(t.adapter, nn.Module)})
+        # a buffer more would be another checkpoint
+        self.balancing = None if balance is None else TermBalance([t.name for t in self.active], balance)
+        self._epoch: float | None = None
+
+    def set_epoch(self, epoch: float) -> None:
+        """Say how many epochs are completed, before each step; a fraction within an epoch.
+
+        A ``DistillationTrainer`` does so. A loop of one's own needs it only for terms with a schedule.
+
+        Raises:
+            InputError: if ``epoch`` is no number of at least 0.
+
+        Example:
+            >>> import torch
+            >>> ramp = {"loss": "logits", "schedule": {"ramp_epochs": 2}}
+            >>> criterion = DistillationCriterion({"soft": ramp})
+            >>> criterion.set_epoch(0)
+            >>> criterion(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2), {}, {})
+            {'soft': tensor(0.)}
+        """
+        check_number("the epoch of a criterion", epoch, at_least=0)
+        self._epoch = epoch
 
     def build_adapters(
         self, student_channels: Mapping[str, int], teacher_channels: Mapping[str, int], spatial_dims: int, seed: int
@@ -106,8 +137,10 @@ class DistillationCriterion(nn.Module):
         student_logits: Tensor,
         teacher_logits: Tensor,
         student_features: Mapping[str, Tensor],
-        teacher_features: Mapping[str, Tensor],
+        teacher_features: Mapping[str, _TeacherMap],
         labels: Tensor | None = None,
+        labelled: int | None = None,
+        task: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return ``{name: weight * loss}`` of the active terms, scalars to be added to the segmentation loss.
 
@@ -115,22 +148,54 @@ class DistillationCriterion(nn.Module):
             student_logits: ``[B, K, *spatial]``.
             teacher_logits: ``[B, K, *spatial]`` on the same images. No gradient reaches the teacher's tensors.
             student_features: maps by module path; at least :attr:`student_layers`.
-            teacher_features: maps by module path; at least :attr:`teacher_layers`.
+            teacher_features: maps by module path; at least :attr:`teacher_layers`. A tuple holds those of several teachers,
+                over which the loss is averaged.
             labels: ground truth of the task for the same images, for losses that state that they need it.
+            labelled: how many of the images, the first ones, have labels: such losses see these alone. All by default.
+            task: the task loss of the same images, a scalar, with which terms are balanced.
 
         Raises:
             InputError: if adapters were not built, labels are missing that a loss needs, or a loss refuses its maps; the
-                message names the term.
+                message names the term. If terms are balanced and ``task`` is missing, or :meth:`set_epoch` was not called
+                for a term with a schedule.
             UnknownNameError: if a feature is missing.
         """
         values = {}
         for term in self.active:
             with _naming_term(term.name):
+                weight = term.weight * term.factor(self._epoch)
+                if weight == 0:
+                    values[term.name] = torch.zeros((), device=student_logits.device)
+                    continue
                 student = _pick("features of the student", term.student_layer, student_logits, student_features)
+                given = student
                 teacher = _pick("features of the teacher", term.teacher_layer, teacher_logits, teacher_features)
-                value = self._compare(term, student, teacher.detach(), labels)
-            values[term.name] = term.weight * value
+                teachers = [teacher] if isinstance(teacher, Tensor) else list(teacher)
+                if labelled is not None and needs_labels(term.loss):
+                    student = student[:labelled]
+                    teachers = [one[:labelled] for one in teachers]
+                value = self._against_each(term, student, teachers, labels)
+                scale = self._scale(term.name, value, task, given)
+            values[term.name] = weight * value if scale is None else scale * (weight * value)
         return values
+
+    def _scale(self, name: str, value: Tensor, task: Tensor | None, student: Tensor) -> Tensor | None:
+        if self.balancing is None:
+            return None
+        if task is None:
+            raise InputError(
+                "the terms are balanced against the task loss, which is missing",
+                remedy="give the criterion task, or set balance to null",
+            )
+        scale: Tensor = self.balancing(name, value, task, student)
+        return scale
+
+    def _against_each(
+        self, term: DistillationTerm, student: Tensor, teachers: Sequence[Tensor], labels: Tensor | None
+    ) -> Tensor:
+        """Return the loss, averaged over the maps of several teachers."""
+        values = [self._compare(term, student, teacher.detach(), labels) for teacher in teachers]
+        return values[0] if len(values) == 1 else torch.stack(values).mean()
 
     def _compare(self, term: DistillationTerm, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
         loss = self.losses[term.name]
@@ -216,7 +281,7 @@ def _scalar(value: object) -> Tensor:
     raise InputError(f"the loss must return a scalar, got {got}: use a reducing loss.")
 
 
-def _pick(what: str, layer: str | None, logits: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+def _pick(what: str, layer: str | None, logits: Tensor, features: Mapping[str, T]) -> Tensor | T:
     return logits if layer is None else _look_up(what, layer, features)
 
 

@@ -14,6 +14,7 @@ from akd_monai.errors import InputError, UnknownNameError, check_choice, check_m
 from akd_monai.losses._statements import needs_labels, stated_needs
 from akd_monai.losses.interface import TeacherNeeds
 from akd_monai.losses.registry import _check_loss_name, get_loss
+from akd_monai.losses.schedule import TermSchedule
 
 __all__ = ["Adapter", "DistillationTerm"]
 
@@ -36,6 +37,8 @@ class DistillationTerm:
         adapter: module applied to the student's map, ``"conv1x1"`` for a 1x1 convolution without bias that
             :meth:`DistillationCriterion.build_adapters` makes, or ``None``.
         resize: bring the larger map to the smaller one's size by adaptive average pooling.
+        schedule: how the weight changes over a training, a :class:`TermSchedule` or a mapping with its fields; ``None`` for
+            a constant weight.
 
     Raises:
         InputError: if a value is of the wrong kind or out of range.
@@ -52,6 +55,7 @@ class DistillationTerm:
     teacher_layer: str | None = None
     adapter: nn.Module | Adapter | None = None
     resize: bool = False
+    schedule: TermSchedule | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _check_term_name(self.name)
@@ -59,8 +63,23 @@ class DistillationTerm:
         if not isinstance(self.loss, nn.Module):
             raise InputError(f"term {self.name!r}: loss must be a module, got {type(self.loss).__name__}.")
         with _naming_term(self.name):
+            self.schedule = TermSchedule.read(self.schedule)
             stated_needs(self.loss)
             needs_labels(self.loss)
+
+    def factor(self, epoch: float | None) -> float:
+        """Return what the schedule makes of the weight after so many epochs, 1 without a schedule.
+
+        Raises:
+            InputError: if there is a schedule, and ``epoch`` is ``None``.
+        """
+        if not isinstance(self.schedule, TermSchedule):
+            return 1.0
+        if epoch is None:
+            raise InputError(
+                "its weight has a schedule: call set_epoch of the criterion before each step, as a DistillationTrainer does."
+            )
+        return self.schedule.factor(epoch)
 
     @property
     def teacher_needs(self) -> TeacherNeeds | None:
@@ -173,6 +192,8 @@ def _check_fields(values: Mapping[str, Any]) -> None:
     resize = values.get("resize", False)
     if not isinstance(resize, bool):
         raise InputError(f"{term}: resize must be true or false, got {resize!r}.")
+    with _naming_term(values["name"]):
+        TermSchedule.read(values.get("schedule"))
     adapter = values.get("adapter")
     if adapter is not None and not isinstance(adapter, nn.Module):
         check_choice(f"{term}: adapter, unless null or a module,", adapter, get_args(Adapter))
