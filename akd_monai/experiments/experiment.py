@@ -7,28 +7,27 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from akd_monai.errors import InputError
 from akd_monai.experiments._cell_process import Devices
 from akd_monai.experiments._engine import run_cells
-from akd_monai.experiments._plan.bundles import put_bundle
-from akd_monai.experiments._plan.cell import Cell, check_environment, chosen, is_done
-from akd_monai.experiments._plan.checked import check_matrix
-from akd_monai.experiments._plan.commands import bundle_settings
+from akd_monai.experiments._plan.cell import Cell, check_environment, is_done
 from akd_monai.experiments._plan.data import check_data
 from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.machine import read_machine
-from akd_monai.experiments._plan.matrix import Matrix, read_matrix
+from akd_monai.experiments._plan.matrix import Matrix
+from akd_monai.experiments._plan.parts import Opened, Part, cells_of, open_experiment
 from akd_monai.experiments._plan.places import grouped, grouped_machine, machine_places
-from akd_monai.experiments._plan.shipped import experiment_file
+from akd_monai.experiments._plan.written import write_bundles, write_experiment, write_parts
 from akd_monai.experiments._progress import Progress, summary
+from akd_monai.experiments._shared import take_over
 from akd_monai.experiments._steps import say
 from akd_monai.experiments._tracking import tracked
 from akd_monai.experiments._warm import warm_process
-from akd_monai.files import FolderLock, as_path, read_json, write_json
+from akd_monai.files import FolderLock
 
 __all__ = ["experiment_cells", "experiment_estimate", "experiment_table", "run_experiment"]
 
@@ -57,7 +56,8 @@ def run_experiment(
     Args:
         file: name of an experiment of the package, or the path of one's own: JSON with the keys ``protocol``,
             ``dataset_dir``, ``sites``, ``sources``, ``targets``, ``folds``, ``run_folds``, ``seeds``, ``teachers``,
-            ``students``, ``methods``, ``controls``, ``settings``, ``teacher_cache`` and ``name``.
+            ``students``, ``methods``, ``controls``, ``settings``, ``labelled_cases``, ``teacher_cache``,
+            ``gpus_per_cell`` and ``name``; or with ``parts``, a list of such files, each of which has a folder of its own.
         output_dir: where everything is written; by default a folder called as the file, beside it, or in the current
             folder for an experiment of the package.
         dataset_dir: prepared data, in place of those that the file names.
@@ -76,27 +76,57 @@ def run_experiment(
         KeyboardInterrupt: after Ctrl-C, when every running cell has saved.
         SystemExit: with code 1, when a cell has failed.
     """
-    matrix, folder = _opened(file, output_dir, dataset_dir)
-    gpus, options = _where_to_run(matrix, gpus, jobs, machine)
-    cautions = check_data(matrix)
-    every = expand(matrix, folder)
-    cells = chosen(every, only)
+    opened = open_experiment(file, output_dir, dataset_dir)
+    # a mistake in the arguments is said before the first part runs
+    chosen_cells = cells_of(opened.parts, only)
+    for part in opened.parts:
+        _where_to_run(part.matrix, gpus, jobs, machine)
+    failed = 0
+    before: list[Cell] = []
+    for part, cells in zip(opened.parts, chosen_cells, strict=True):
+        every = expand(part.matrix, part.folder)
+        with FolderLock(part.folder, remedy="wait until that experiment ends, or choose another output_dir"):
+            errors = _run_part(part, cells, before, gpus, jobs, machine, tracking_uri)
+            if not errors:
+                _report(every, part.folder)
+        failed += errors
+        before += every
+    if failed:
+        say(f"{failed} cells failed, or need one that did; the same command tries them again")
+        sys.exit(1)
+    if opened.has_parts:
+        _report_parts(opened)
+    return opened.folder
+
+
+def _run_part(
+    part: Part,
+    cells: Sequence[Cell],
+    before: Sequence[Cell],
+    gpus: Sequence[str],
+    jobs: int,
+    machine: str | os.PathLike[str] | None,
+    tracking_uri: str | None,
+) -> int:
+    """Run the cells of an experiment, or of one of its parts, that are not done, and return how many failed."""
+    places, options = _where_to_run(part.matrix, gpus, jobs, machine)
+    cautions = check_data(part.matrix)
     check_environment(cells)
-    with FolderLock(folder, remedy="wait until that experiment ends, or choose another output_dir"):
-        waiting = [cell for cell in cells if not is_done(cell)]
-        for caution in cautions:
-            say(caution)
-        say(f"{len(cells) - len(waiting)} of {len(cells)} cells were done before")
-        _write_file(matrix, folder, file)
-        if waiting:
-            _write_bundles(matrix, folder)
-            with tracked(waiting, folder, matrix.name, tracking_uri) as told:
-                errors = _run(told, [cell for cell in every if is_done(cell)], folder, gpus, jobs, options)
-                if errors:
-                    say(f"{len(errors)} cells failed, or need one that did; the same command tries them again")
-                    sys.exit(1)
-        _report(every, folder)
-    return folder
+    if before and any(not is_done(cell) for cell in cells):
+        write_bundles(part.matrix, part.folder)
+        take_over(cells, before)
+    waiting = [cell for cell in cells if not is_done(cell)]
+    for caution in cautions:
+        say(caution)
+    named = f" of {part.file.stem}" if part.prefix else ""
+    say(f"{len(cells) - len(waiting)} of {len(cells)} cells{named} were done before")
+    write_experiment(part)
+    if not waiting:
+        return 0
+    write_bundles(part.matrix, part.folder)
+    done = [cell for cell in expand(part.matrix, part.folder) if is_done(cell)]
+    with tracked(waiting, part.folder, part.matrix.name, tracking_uri) as told:
+        return len(_run(told, done, part.folder, places, jobs, options))
 
 
 def _where_to_run(
@@ -144,10 +174,23 @@ def _report(cells: Sequence[Cell], folder: Path) -> None:
     # loads what draws figures
     from akd_monai.experiments._pages import write_study_report
 
+    _say_report(write_study_report, folder)
+
+
+def _say_report(write: Callable[[Path], Path], folder: Path) -> None:
     try:
-        say(f"Report: {write_study_report(folder)}")
+        say(f"Report: {write(folder)}")
     except Exception as error:  # whatever goes wrong here, the cells are done
         logger.warning("The report could not be written (%s); the cells are done, and a later call tries again.", error)
+
+
+def _report_parts(opened: Opened) -> None:
+    """Write the report of an experiment of parts once each of them has its own."""
+    write_parts(opened)
+    if all((part.folder / "report" / "index.html").is_file() for part in opened.parts):
+        from akd_monai.experiments._pages import write_parts_report
+
+        _say_report(write_parts_report, opened.folder)
 
 
 def experiment_cells(
@@ -169,9 +212,10 @@ def experiment_cells(
         InputError: for a mistake in the file.
         UnknownNameError: for a name in it, or a pattern, that does not exist.
     """
-    matrix, folder = _opened(file, output_dir, dataset_dir)
-    _write_bundles(matrix, folder)
-    return [cell.line() for cell in chosen(expand(matrix, folder), only)]
+    parts = open_experiment(file, output_dir, dataset_dir).parts
+    for part in parts:
+        write_bundles(part.matrix, part.folder)
+    return [cell.line() for cells in cells_of(parts, only) for cell in cells]
 
 
 def experiment_table(
@@ -193,9 +237,11 @@ def experiment_table(
         InputError: for a mistake in the file, or a cell of another experiment in the folder.
         UnknownNameError: for a name in the file, or a pattern, that does not exist.
     """
-    matrix, folder = _opened(file, output_dir, dataset_dir)
-    cells: list[Cell] = chosen(expand(matrix, folder), only)
-    return [(cell.name, is_done(cell)) for cell in cells]
+    parts = open_experiment(file, output_dir, dataset_dir).parts
+    table = []
+    for part, cells in zip(parts, cells_of(parts, only), strict=True):
+        table += [(f"{part.prefix}{cell.name}", is_done(cell)) for cell in cells]
+    return table
 
 
 def experiment_estimate(
@@ -226,38 +272,12 @@ def experiment_estimate(
         InputError: for a mistake in the file or the arguments, or a cell of another experiment in the folder.
         UnknownNameError: for a name in the file, or a pattern, that does not exist.
     """
-    matrix, folder = _opened(file, output_dir, dataset_dir)
-    gpus, options = _where_to_run(matrix, gpus, jobs, machine)
-    places = (len(gpus) or jobs) if options is None else machine_places(options)
-    every = expand(matrix, folder)
-    cells = chosen(every, only)
-    return summary(every, cells, [cell for cell in cells if not is_done(cell)], places)
-
-
-def _opened(
-    file: str | os.PathLike[str],
-    output_dir: str | os.PathLike[str] | None,
-    dataset_dir: str | os.PathLike[str] | None = None,
-) -> tuple[Matrix, Path]:
-    path, beside = experiment_file(file)
-    folder = beside if output_dir is None else as_path(output_dir, "output_dir").resolve()
-    matrix = read_matrix(path, dataset_dir)
-    check_matrix(matrix)
-    return matrix, folder
-
-
-def _write_file(matrix: Matrix, folder: Path, file: str | os.PathLike[str]) -> None:
-    """Write the experiment's file beside its results, so that they can be read without the original."""
-    content = {**read_json(experiment_file(file)[0]), "name": matrix.name, "dataset_dir": str(matrix.dataset_dir)}
-    # a bundle of one's own may be named relative to the file
-    for role, networks in (("teachers", matrix.teachers), ("students", matrix.students)):
-        content[role] = {one.name: {"bundle": one.bundle, "settings": one.settings} for one in networks}
-    write_json(folder / "experiment.json", content)
-
-
-def _write_bundles(matrix: Matrix, folder: Path) -> None:
-    """Write the bundle of every network once, with the settings of the experiment in its configs."""
-    for role, networks in (("teacher", matrix.teachers), ("student", matrix.students)):
-        for network in networks:
-            settings = bundle_settings(matrix, network)
-            put_bundle(network.bundle, settings, folder / "bundles" / f"{role}-{network.name}")
+    parts = open_experiment(file, output_dir, dataset_dir).parts
+    lines = []
+    for part, cells in zip(parts, cells_of(parts, only), strict=True):
+        groups, options = _where_to_run(part.matrix, gpus, jobs, machine)
+        places = (len(groups) or jobs) if options is None else machine_places(options)
+        left = [cell for cell in cells if not is_done(cell)]
+        named = f"{part.file.stem}: " if part.prefix else ""
+        lines.append(named + summary(expand(part.matrix, part.folder), cells, left, places))
+    return "\n".join(lines)

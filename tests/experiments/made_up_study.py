@@ -86,7 +86,7 @@ def write_cell(cell: Cell, matrix, dice: Dice, cases: int) -> None:
     if cell.kind == "test":
         write_evaluation(cell, sources, dice, cases)
     else:
-        write_training(cell, sources, cases)
+        write_training(cell, sources, cases, matrix.protocol)
 
 
 def case_ids(sites, numbers) -> list[str]:
@@ -98,22 +98,24 @@ def common(row: Row) -> dict:
             "device": "cpu", "version": "0.1", "machine": {"cpu": "made up", "torch": "2.13"}}  # fmt: skip
 
 
-def write_training(cell: Cell, sources, cases: int) -> None:
+def write_training(cell: Cell, sources, cases: int, protocol: str) -> None:
     row = cell.row
-    sites = sources if row.method == "sources" else [row.target]
+    is_elsewhere = row.method == "sources" or protocol == "loso"
+    sites = sources if is_elsewhere else [row.target]
     # test cases are the first ones, validation cases the last two
-    learned = case_ids(sites, range(cases, total(cases) - 2))
+    learned = case_ids(sites, range(cases, total(cases) - 2))[: row.labelled]
     validation = case_ids(sites, range(total(cases) - 2, total(cases)))
     is_distilled = row.teacher is not None
-    teacher = Row(row.target, row.seed, "teacher", str(row.teacher), "sources")
-    is_started = cell.kind == "train" and cell.needs
-    start = digest("weights", cell.needs[0].removeprefix("train/")) if is_started else None
+    needed = [name.removeprefix("train/") for name in cell.needs]
+    teachers = [name for name in needed if is_distilled and "/teacher-" in name]
+    starts = [digest("weights", name) for name in needed if name not in teachers]
+    hashes = [digest("weights", name) for name in teachers] or [None]
     record = {
         **common(row), "cases": digest(learned), "case_ids": learned, "sites": list(sites),
         "validation_cases": digest(validation), "validation_case_ids": validation, "epochs": 3, "iterations": 30,
         "batch_size": 16, "learning_rate": 0.01, "schedule": "cyclic_peak_first", "best_epoch": 2, "best_metric": 0.7,
-        "network_parameters": 353545, "initial_weights_sha256": start,
-        "teacher_sha256": digest("weights", teacher.name()) if is_distilled else None,
+        "network_parameters": 353545, "initial_weights_sha256": starts[0] if starts else None,
+        "teacher_sha256": hashes[0] if len(hashes) == 1 else hashes,
         "lambdas": {"logits": 0.2} if is_distilled else None, "weights_sha256": digest("weights", row.name()),
     }  # fmt: skip
     output = Path(cell.folder) / "eval"

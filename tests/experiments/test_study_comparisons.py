@@ -204,7 +204,7 @@ def test_under_loso_the_student_alone_has_the_sources_too(tmp_path):
 
 def frame(rows):
     values = pd.DataFrame(rows, columns=["seed", "case_id", "dice"])
-    return values.assign(target="HK", role="student", network="enet", teacher=None)
+    return values.assign(target="HK", role="student", network="enet", teacher=None, labelled=None)
 
 
 def test_blocks_are_sorted_and_rows_of_other_cases_are_not_subtracted():

@@ -81,7 +81,8 @@ def write_cards(study: Study, folder: str | os.PathLike[str], tables: Sequence[T
 
 
 def _name(line: Line) -> str:
-    return "-".join(part for part in (line.network, line.teacher, line.method) if part)
+    labelled = None if line.labelled is None else f"labelled-{line.labelled}"
+    return "-".join(part for part in (line.network, line.teacher, line.method, labelled) if part)
 
 
 def _content(study: Study, tables: Sequence[Table], line: Line) -> dict[str, Any]:

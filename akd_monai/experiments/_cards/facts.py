@@ -83,9 +83,11 @@ def teacher_cells(study: Study, line: Line) -> list[Cell]:
     """Return the trainings of a student's teachers, or of the weights that it started from, without repetition."""
     by_name = {cell.name: cell for cell in study.cells}
     needed: dict[str, Cell] = {}
-    for cell in study.cells:
-        if cell.kind != "test" and line.has(cell.row):
-            needed.update({name: by_name[name] for name in cell.needs})
+    waiting = [cell for cell in study.cells if cell.kind != "test" and line.has(cell.row)]
+    for cell in waiting:
+        new = [by_name[name] for name in cell.needs if name not in needed]
+        needed.update({other.name: other for other in new})
+        waiting += new
     return list(needed.values())
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["is_experiment", "write_study_report"]
+__all__ = ["is_experiment", "write_parts_report", "write_study_report"]
 
 
 def is_experiment(folder: Path) -> bool:
@@ -20,3 +20,10 @@ def write_study_report(output_dir: str | os.PathLike[str]) -> Path:
     from akd_monai.experiments._pages import page
 
     return page.write_study_report(output_dir)
+
+
+def write_parts_report(folder: Path) -> Path:
+    """Write the page over the parts of an experiment, see :func:`akd_monai.experiments._pages.parts.write_parts_report`."""
+    from akd_monai.experiments._pages import parts
+
+    return parts.write_parts_report(folder)

@@ -15,7 +15,14 @@ from akd_monai.data import SITES
 from akd_monai.experiments._pages.calibration import reliability_panels
 from akd_monai.experiments._pages.costs import SLICES, measured_costs
 from akd_monai.experiments._pages.curves import curve_groups
-from akd_monai.experiments._pages.facts import machine_pairs, matrix_pairs, split_rows, time_pairs, training_pairs
+from akd_monai.experiments._pages.facts import (
+    machine_pairs,
+    matrix_pairs,
+    shown_labelled,
+    split_rows,
+    time_pairs,
+    training_pairs,
+)
 from akd_monai.experiments._pages.figures import Point, box_figure, cost_figure, reliability_figure
 from akd_monai.experiments._pages.outlines import PICTURE_RULE, picture_groups
 from akd_monai.experiments._pages.paper import PRINTED_BESIDE
@@ -112,10 +119,12 @@ def _cautions(study: Study) -> list[str]:
 
 
 def _facts(matrix: Matrix) -> list[tuple[str, str]]:
+    labelled = [] if matrix.labelled_cases == (None,) else [("Labelled cases", shown_labelled(matrix))]
     return [
         ("Protocol", matrix.protocol),
         ("Target sites", shown(matrix.targets)),
         ("Folds", f"{len(matrix.run_folds)} of {matrix.folds}"),
+        *labelled,
         ("Seeds", shown(matrix.seeds)),
         ("Students", shown([n.name for n in matrix.students])),
         ("Teachers", shown([n.name for n in matrix.teachers])),

@@ -11,7 +11,7 @@ from akd_monai.experiments._plan.matrix import Matrix
 from akd_monai.experiments._study.study import Study
 from akd_monai.experiments._tables import shown
 
-__all__ = ["machine_pairs", "matrix_pairs", "split_rows", "time_pairs", "training_pairs"]
+__all__ = ["machine_pairs", "matrix_pairs", "shown_labelled", "split_rows", "time_pairs", "training_pairs"]
 
 Pairs = list[tuple[str, str]]
 _TRAINING = (
@@ -38,15 +38,22 @@ def matrix_pairs(matrix: Matrix) -> Pairs:
         "teachers": [_network(n) for n in matrix.teachers],
         "students": [_network(n) for n in matrix.students],
         "methods": [m.name for m in matrix.methods],
+        **({} if matrix.labelled_cases == (None,) else {"labelled cases": shown_labelled(matrix)}),
         "controls": matrix.controls,
         **matrix.settings,
     }
     return [(name, without_home(shown(value))) for name, value in values.items()]
 
 
+def shown_labelled(matrix: Matrix) -> str:
+    """Return the numbers of labelled cases for a reader."""
+    return ", ".join("all" if count is None else str(count) for count in matrix.labelled_cases)
+
+
 def _network(network: Any) -> str:
     changed = f" ({shown(network.settings)})" if network.settings else ""
-    return f"{network.name}{changed}"
+    adapted = f" (from the sources: {shown(network.adapt)})" if network.adapt else ""
+    return f"{network.name}{changed}{adapted}"
 
 
 def training_pairs(study: Study) -> Pairs:
@@ -102,12 +109,18 @@ def split_rows(study: Study) -> dict[str, Any]:
         students = [study.trainings[row] for row in alone]
         sources = [r for r in study.trainings if r.target == target and (r.role, r.method) == ("teacher", "sources")]
         counts = [
-            _counts(students, "case_ids"),
+            _numbers(study.matrix) or _counts(students, "case_ids"),
             _counts(students, "validation_case_ids"),
             _counts([study.trainings[row] for row in sources], "case_ids"),
         ]
         rows.append([target, str(len(tested)), *counts])
     return {"columns": columns, "rows": rows}
+
+
+def _numbers(matrix: Matrix) -> str:
+    """Return how many cases a student learns from where the experiment says so."""
+    counts = [str(count) for count in matrix.labelled_cases if count is not None]
+    return " or ".join(counts) if len(counts) == len(matrix.labelled_cases) else ""
 
 
 def _counts(records: Iterable[Mapping[str, Any]], key: str) -> str:

@@ -14,7 +14,7 @@ from akd_monai.experiments._figures import ContourRow, contour_figure
 from akd_monai.experiments._pictures import contour_rows
 from akd_monai.experiments._plan.cell import Cell
 from akd_monai.experiments._plan.matrix import Matrix
-from akd_monai.experiments._study.lines import Line
+from akd_monai.experiments._study.lines import Line, lines_of
 from akd_monai.experiments.results import CaseFiles, Results, Role, System, case_key, read_case_rows
 from akd_monai.names import stem_of
 
@@ -22,8 +22,9 @@ __all__ = ["MOST_CHARACTERS", "PICTURE_RULE", "picture_groups"]
 
 PICTURE_RULE = (
     "For each target the worst, the median and the best case by the Dice of the first method from the first teacher, at the "
-    "first seed: the order in the experiment's file decides, not the outcome. One slice a case, that with the largest "
-    "reference area; Dice is that of the complete case in 3D. The patient's right is at the left."
+    "first seed and number of labelled cases: the order in the experiment's file decides, not the outcome. One slice a "
+    "case, that with the largest reference area; Dice is that of the complete case in 3D. The patient's right is at the "
+    "left."
 )
 # of all pictures together, as they stand in the page, which is to stay below 5 million
 MOST_CHARACTERS = 3_000_000
@@ -81,13 +82,15 @@ def _record(
     matrix: Matrix, cells: Sequence[Cell], student: str, target: str, cases: Mapping[str, Mapping[str, str]]
 ) -> Results:
     """Return the record of one student at one target and the first seed, as the pictures read it."""
-    teacher = matrix.teachers[0].name
+    labelled = matrix.labelled_cases[0]
     shown: list[tuple[Line, Role]] = [
-        (Line("teacher", teacher, "teacher_zero_shot"), "teacher"),
-        (Line("student", student, "without"), "baseline"),
+        (Line("teacher", matrix.teachers[0].name, "teacher_zero_shot"), "teacher"),
+        (Line("student", student, "without", labelled=labelled), "baseline"),
     ]
-    if matrix.methods:
-        shown.append((Line("student", student, matrix.methods[0].name, teacher), "distilled"))
+    of_student = [line for line in lines_of(matrix) if line.network == student and line.labelled == labelled]
+    methods = [line for line in of_student if line.is_method]
+    if methods:
+        shown.append((methods[0], "distilled"))
     systems: list[System] = []
     for line, role in shown:
         own = [c for c in cells if c.kind == "test" and line.has(c.row) and c.row.target == target]

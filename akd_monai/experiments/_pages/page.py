@@ -16,7 +16,9 @@ from akd_monai.experiments._pages import is_experiment
 from akd_monai.experiments._pages.content import report_content
 from akd_monai.experiments._pages.contradictions import CONTRADICTIONS, resolved
 from akd_monai.experiments._pages.paper import PAPER
+from akd_monai.experiments._pages.parts import parts_of, write_parts_report
 from akd_monai.experiments._plan.matrix import Matrix
+from akd_monai.experiments._plan.methods import Method
 from akd_monai.experiments._study.study import read_study
 from akd_monai.experiments._study.table import study_tables
 from akd_monai.experiments._study.written import write_tables
@@ -29,6 +31,8 @@ __all__ = ["write_study_report"]
 
 def write_study_report(output_dir: str | os.PathLike[str]) -> Path:
     """Write the report of an experiment's folder: in ``report`` ``index.html``, ``paper.html``, ``tables`` and ``cards``.
+
+    Of an experiment of parts, the report of each is written, and a page over all of them.
 
     Equal results give equal bytes; what the networks cost is measured once and kept in ``report/costs.json``. The pages
     have no link to the outside and run no script.
@@ -44,6 +48,11 @@ def write_study_report(output_dir: str | os.PathLike[str]) -> Path:
             or protocols. The page then says so in place of an earlier one.
     """
     folder = as_path(output_dir, "output_dir")
+    parts = parts_of(folder)
+    for part in parts:
+        write_study_report(part)
+    if parts:
+        return write_parts_report(folder)
     report = folder / "report"
     try:
         study = read_study(folder)
@@ -82,9 +91,17 @@ def _paper(matrix: Matrix, folder: Path) -> dict[str, Any]:
         places.append({"title": one.title, "printed": one.printed, "reading": one.reading, "settings": values})
     methods = []
     for method in matrix.methods:
-        changes = [(name, shown(value)) for name, value in sorted(method.settings.items())]
+        changes = [*_learning(method), *((name, shown(value)) for name, value in sorted(method.settings.items()))]
         methods.append({"name": method.name, "terms": shown(method.terms), "changes": changes})
     return {"title": matrix.name, "paper": PAPER, "places": places, "methods": methods}
+
+
+def _learning(method: Method) -> list[tuple[str, str]]:
+    """Return what a method has that not every method has."""
+    named = {"recipe": method.recipe, "baseline": method.generalise, "starts from": method.initial}
+    if method.teacher != "sources":
+        named["teacher"] = method.teacher
+    return [(name, without_home(value)) for name, value in named.items() if value is not None]
 
 
 def _distillation(matrix: Matrix, folder: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from akd_monai.experiments._pages.paper import PAPER, PaperDice, paper_dice
 from akd_monai.experiments._plan.matrix import Matrix
+from akd_monai.experiments._plan.methods import TERMS
 from akd_monai.experiments._study.comparisons import Finding, Outcome
 from akd_monai.experiments._study.lines import Line
 from akd_monai.experiments._study.study import Study
@@ -152,11 +153,17 @@ def _compared(finding: Finding, digits: int) -> dict[str, Any]:
 def _printed(matrix: Matrix, line: Line, target: str) -> PaperDice | None:
     """Return the paper's number for a row at a site; controls of students are not in the paper."""
     bundles = {network.name: network.bundle for network in (*matrix.students, *matrix.teachers)}
+    if line.labelled is not None:
+        return None
     if line.role == "teacher" or line.method == "without":
         return paper_dice(bundles[line.network], target)
     for method in matrix.methods:
         if method.name == line.method and line.teacher is not None:
-            return paper_dice(bundles[line.network], target, teacher=bundles[line.teacher], terms=method.terms)
+            terms = TERMS if method.is_as_printed else method.terms
+            # a recipe has no terms of its own, and is not in the paper
+            return (
+                paper_dice(bundles[line.network], target, teacher=bundles[line.teacher], terms=terms) if terms else None
+            )
     return None
 
 

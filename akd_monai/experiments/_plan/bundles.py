@@ -94,17 +94,24 @@ def configs_of(bundle: str, *, student: bool) -> dict[str, ConfigParser]:
     return configs
 
 
-def check_ids(where: str, ids: Iterable[str], configs: Configs) -> None:
+def check_ids(where: str, ids: Iterable[str], configs: Configs, reserved: Iterable[str] = ()) -> None:
     """Refuse ids that are the experiment's own, or that none of the configs has.
+
+    Args:
+        where: for messages.
+        ids: to be checked.
+        configs: those that are read.
+        reserved: what the experiment sets here, beside what it sets everywhere.
 
     Raises:
         InputError: for an id that the experiment sets.
         UnknownNameError: for an id that does not exist.
     """
     for name in ids:
-        if name in _RESERVED:
+        if name in (*_RESERVED, *reserved):
             raise InputError(f"{name!r} is set by the experiment itself, for each of its cells", where=where)
-        if not any(name in parser for parser in configs.values()):
+        # the empty id is that of a complete config
+        if not name or not any(name in parser for parser in configs.values()):
             known = sorted({str(key) for parser in configs.values() for key in parser.get()})
             raise unknown_name("config id", name, known, where=f"in {where}")
 

@@ -16,6 +16,9 @@ from akd_monai.experiments._plan.methods import Method
 
 __all__ = ["check_matrix"]
 
+# which cases are for what, which the experiment says once for all that is compared
+_SPLIT = ("folds", "split_seed")
+
 
 def check_matrix(matrix: Matrix) -> None:
     """Refuse settings that no config has, that the experiment sets itself, or whose value is out of range.
@@ -41,14 +44,16 @@ def check_matrix(matrix: Matrix) -> None:
 
 
 def _check_network(matrix: Matrix, network: Network, configs: Configs) -> None:
+    # a teacher may leave test cases out of its sources, but a student's split is that of the experiment
+    own = _SPLIT[1:] if network in matrix.teachers else _SPLIT
     given = (
-        ("settings", matrix.settings),
-        (f"settings of {network.name!r}", network.settings),
-        (f"adapt of {network.name!r}", network.adapt),
+        ("settings", matrix.settings, _SPLIT[:1]),
+        (f"settings of {network.name!r}", network.settings, own),
+        (f"adapt of {network.name!r}", network.adapt, own),
     )
-    for what, settings in given:
+    for what, settings, reserved in given:
         where = f"{what} of experiment {matrix.name!r}"
-        check_ids(where, settings, configs)
+        check_ids(where, settings, configs, reserved)
         check_values(where, settings)
 
 
@@ -85,7 +90,8 @@ def _check_method(method: Method, student: Network, configs: Configs) -> None:
     if layer is not None:
         _check_layer(layer, method, read)
         read["method"] = ConfigParser(layer.content)
-    check_ids(where, (name for name, value in method.settings.items() if not is_new_term(name, value)), read)
+    own = (name for name, value in method.settings.items() if not is_new_term(name, value))
+    check_ids(where, own, read, _SPLIT)
     check_values(where, method.settings)
     if layer is None:
         _check_weights(method, where)

@@ -15,6 +15,7 @@ from akd_monai.errors import InputError, check_choice, check_mapping, unknown_na
 from akd_monai.experiments._plan.bundles import find_bundle
 from akd_monai.experiments._plan.methods import Context, Method, read_methods
 from akd_monai.experiments._plan.values import (
+    check_different,
     folder_name,
     folder_names,
     integers,
@@ -150,7 +151,10 @@ def read_matrix(path: str | os.PathLike[str], dataset_dir: str | os.PathLike[str
     check_choice(f"protocol of {where}", given["protocol"], get_args(Protocol))
     sites = folder_names("site", given["sites"], where)
     is_loso = given["protocol"] == "loso"
-    folds = 1 if is_loso else one_integer("folds", given["folds"], 2, where)
+    folds = one_integer("folds", given["folds"], 1 if is_loso else 2, where)
+    if is_loso:
+        # every case of the target is a test case
+        folds = 1
     run_folds = integers("run_folds", given.get("run_folds", list(range(folds))), 0, where)
     if max(run_folds) >= folds:
         raise InputError(f"run_folds must be below folds = {folds}, got {list(run_folds)}", where=where)
@@ -207,14 +211,16 @@ def _of_sites(what: str, given: Any, sites: tuple[str, ...], where: str) -> tupl
 
 def _networks(kind: str, given: Any, path: Path, where: str) -> tuple[Network, ...]:
     """Read ``["enet"]``, or ``{"small": {"bundle": "enet", "settings": {...}}}``; a bundle may be a folder."""
-    entries = given if isinstance(given, Mapping) else {name: {} for name in folder_names(kind, given, where)}
+    role = kind.removesuffix("s")
+    entries = given if isinstance(given, Mapping) else {name: {} for name in folder_names(role, given, where)}
+    check_different(role, entries, where)
     networks = []
     for name, entry in entries.items():
-        values = check_mapping(f"{kind} {name!r} of {where}", entry, ("bundle", "settings", "adapt"))
+        values = check_mapping(f"{role} {name!r} of {where}", entry, ("bundle", "settings", "adapt"))
         bundle = find_bundle(values.get("bundle", name), path.parent, f"in {kind} of {where}")
         settings = mapping(f"settings of {name!r}", values.get("settings", {}), where)
         adapt = mapping(f"adapt of {name!r}", values.get("adapt", {}), where)
-        networks.append(Network(folder_name(kind, name, where), bundle, settings, adapt))
+        networks.append(Network(folder_name(role, name, where), bundle, settings, adapt))
     return tuple(networks)
 
 
@@ -236,7 +242,7 @@ def _labelled_cases(given: Any, protocol: Protocol, where: str) -> tuple[int | N
 
 
 def _controls(given: Any, protocol: str, where: str) -> tuple[str, ...]:
-    controls = folder_names("control", given, where) if given else ()
+    controls = () if given == [] else folder_names("control", given, where)
     for control in controls:
         if control not in CONTROLS[protocol]:
             raise unknown_name("control", control, CONTROLS[protocol], where=f"under protocol {protocol!r} of {where}")

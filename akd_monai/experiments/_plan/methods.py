@@ -55,6 +55,11 @@ class Method:
         """Whether the method has a teacher."""
         return self.generalise is None
 
+    @property
+    def is_as_printed(self) -> bool:
+        """Whether it is the recipe of the paper, with the paper's teacher and first weights."""
+        return self.recipe == "paper" and (self.initial, self.teacher) == (None, "sources") and not self.settings
+
     def is_run(self, labelled: int | None) -> bool:
         """Return whether the method has a row for that number of labelled cases."""
         return self.labelled_cases is None or labelled in self.labelled_cases

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from akd_monai.errors import InputError
 
-__all__ = ["folder_name", "folder_names", "integers", "mapping", "one_integer", "yes_or_no"]
+__all__ = ["check_different", "folder_name", "folder_names", "integers", "mapping", "one_integer", "yes_or_no"]
 
+# random generators take no larger seed
+_MOST = 2**32 - 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -54,30 +56,59 @@ def folder_name(what: str, name: Any, where: str) -> str:
 def folder_names(what: str, given: Any, where: str) -> tuple[str, ...]:
     """Return a list of different names.
 
+    Args:
+        what: a single one of them; the key of the list is its plural.
+        given: the value of that key.
+        where: for messages.
+
     Raises:
         InputError: if it is empty, or a name comes twice or can be that of no folder.
     """
-    if not isinstance(given, list) or not given or len(set(map(str, given))) != len(given):
-        raise InputError(f"the {what} names must be a list without repetition, got {given!r}", where=where)
-    return tuple(folder_name(what, name, where) for name in given)
+    if not isinstance(given, list) or not given:
+        raise InputError(f"{what}s must be a list of names, got {given!r}", where=where)
+    names = tuple(folder_name(what, name, where) for name in given)
+    check_different(what, names, where)
+    return names
+
+
+def check_different(what: str, names: Iterable[str], where: str) -> None:
+    """Refuse names whose folders would be one where upper and lower case are not told apart, as on macOS and Windows.
+
+    Raises:
+        InputError: naming both.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other is not name:
+            twice = "comes twice" if other == name else f"differs from {other!r} by upper and lower case alone"
+            raise InputError(f"{what} {name!r} {twice}", where=where, remedy="give each a name of its own")
 
 
 def integers(what: str, given: Any, least: int, where: str) -> tuple[int, ...]:
     """Return a list of different integers.
 
     Raises:
-        InputError: if it is empty, or one is below ``least`` or comes twice.
+        InputError: if it is empty, or one is out of range or comes twice.
     """
     is_list = isinstance(given, list) and len(given) > 0
-    if not is_list or not all(type(n) is int and n >= least for n in given) or len(set(given)) != len(given):
-        raise InputError(f"{what} must be different integers of at least {least}, got {given!r}", where=where)
+    if not is_list or not all(_is_integer(n, least, _MOST) for n in given) or len(set(given)) != len(given):
+        raise InputError(
+            f"{what} must be a list of different integers of {least} to {_MOST}, got {given!r}", where=where
+        )
     return tuple(given)
 
 
-def one_integer(what: str, given: Any, least: int, where: str) -> int:
-    """Return an integer of at least ``least``.
+def one_integer(what: str, given: Any, least: int, where: str, most: int = 1000) -> int:
+    """Return an integer in a range.
 
     Raises:
         InputError: if it is none.
     """
-    return integers(what, [given], least, where)[0]
+    if not _is_integer(given, least, most):
+        raise InputError(f"{what} must be an integer of {least} to {most}, got {given!r}", where=where)
+    return int(given)
+
+
+def _is_integer(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most

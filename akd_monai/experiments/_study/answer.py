@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from akd_monai.experiments._comparison import METRICS
+from akd_monai.experiments._plan.matrix import Matrix
+from akd_monai.experiments._study.beyond import Answer, amount_of, beyond_both, with_labelled
 from akd_monai.experiments._study.comparisons import CONTROL, PLAIN, Finding, Outcome, compare_rows, too_few
 from akd_monai.experiments._study.study import Study
-from akd_monai.experiments._tables import interval, number
 
 __all__ = ["Answer", "study_answers"]
 
-Answer = dict[str, str]
 # whose words the report's page colours
 _KINDS: dict[Outcome, str] = {"above": "helped", "below": "hurt", "none": "none", "few": "few"}
 _HEADLINES = {
@@ -23,6 +23,13 @@ _HEADLINES = {
     "none": "no difference shown",
     "few": "too few trainings or cases to tell",
 }
+_BASELINES = {
+    "helped": "baselines of generalisation helped",
+    "hurt": "baselines of generalisation hurt",
+    "mixed": "some baselines of generalisation helped and others hurt",
+    "none": "no difference shown for baselines of generalisation",
+    "few": "too few trainings or cases to tell for baselines of generalisation",
+}
 
 
 def study_answers(study: Study) -> list[Answer]:
@@ -31,16 +38,40 @@ def study_answers(study: Study) -> list[Answer]:
     No sentence claims more than the test and the interval over runs and cases show; with fewer than two seeds or six
     cases none claims anything.
     """
-    answers = []
+    answers: list[Answer] = []
     classes = sorted(study.scores["class"].unique())
     for name in classes:
         findings = compare_rows(study, METRICS[0], name)
         for student in study.matrix.students:
+            subject = f"{student.name}, class {name}" if len(classes) > 1 else student.name
             own = [finding for finding in findings if finding.line.network == student.name]
-            if any(finding.line.teacher is not None for finding in own):
-                subject = f"{student.name}, class {name}" if len(classes) > 1 else student.name
-                answers.append(_answer(subject, own, study.matrix.protocol))
+            answers += beyond_both(study, METRICS[0], name, subject, own)
+            answers += _of_student(subject, own, study.matrix)
     return answers
+
+
+def _of_student(subject: str, findings: Sequence[Finding], matrix: Matrix) -> list[Answer]:
+    """Return the answers about one student, one for each number of labelled cases."""
+    answers = []
+    for labelled in matrix.labelled_cases:
+        own = [finding for finding in findings if finding.line.labelled == labelled]
+        about = with_labelled(subject, labelled)
+        if any(finding.line.teacher is not None for finding in own):
+            answers.append(_answer(about, own, matrix.protocol))
+        baselines = [finding for finding in own if finding.line.is_method and finding.line.teacher is None]
+        if baselines:
+            answers.append(_baselines(about, baselines))
+    return answers
+
+
+def _baselines(subject: str, findings: Sequence[Finding]) -> Answer:
+    """Return the answer about baselines of generalisation, which have no teacher."""
+    kind = _kind(findings)
+    sentences = [_few(findings)] if kind == "few" else []
+    sentences.append(_counts(findings, "the student alone", "baseline"))
+    if kind == "none":
+        sentences.append("That is no proof that there is no difference.")
+    return {"kind": kind, "headline": f"{subject}: {_BASELINES[kind]}", "sentence": " ".join(sentences)}
 
 
 def _answer(subject: str, findings: Sequence[Finding], protocol: str) -> Answer:
@@ -54,10 +85,10 @@ def _answer(subject: str, findings: Sequence[Finding], protocol: str) -> Answer:
     sentences.append(_counts(plain, "the student alone"))
     if len(plain) == 1:
         sentences.append(
-            f"Distilled minus alone: {_amount(plain[0])}, higher in {plain[0].runs_above} of {_runs(plain[0])}."
+            f"Distilled minus alone: {amount_of(plain[0])}, higher in {plain[0].runs_above} of {_runs(plain[0])}."
         )
     if control:
-        sentences.append(f"The control, pre-trained at the sources, minus the student alone: {_amount(itself[0])}.")
+        sentences.append(f"The control, pre-trained at the sources, minus the student alone: {amount_of(itself[0])}.")
         sentences.append(_counts(control, "that control"))
         if kind == "helped" and not is_beyond_control:
             headline += ", but not shown beyond the control"
@@ -79,10 +110,10 @@ def _kind(findings: Sequence[Finding]) -> str:
     return "none"
 
 
-def _counts(findings: Sequence[Finding], other: str) -> str:
+def _counts(findings: Sequence[Finding], other: str, what: str = "method") -> str:
     shown = Counter(finding.outcome for finding in findings)
     higher = sum(finding.difference.mean > 0 for finding in findings)
-    have = "method has" if len(findings) == 1 else "methods have"
+    have = f"{what} has" if len(findings) == 1 else f"{what}s have"
     return (
         f"{higher} of {len(findings)} {have} a higher mean Dice than {other}; shown by test and interval: "
         f"{shown['above']} above, {shown['below']} below."
@@ -91,17 +122,6 @@ def _counts(findings: Sequence[Finding], other: str) -> str:
 
 def _runs(finding: Finding) -> str:
     return f"{finding.runs} {'run' if finding.runs == 1 else 'runs'}"
-
-
-def _amount(finding: Finding) -> str:
-    """Return the mean difference with the interval over runs and cases, or over cases alone where there is no other."""
-    difference = finding.difference
-    amount = number(difference.mean, 3, signed=True)
-    if difference.over_runs_and_cases is not None:
-        return f"{amount} {interval(*difference.over_runs_and_cases, 3, signed=True)} over runs and cases"
-    if difference.over_cases is not None:
-        return f"{amount} {interval(*difference.over_cases, 3, signed=True)} over cases alone"
-    return f"{amount}, without an interval"
 
 
 def _few(findings: Sequence[Finding]) -> str:

@@ -16,7 +16,7 @@ __all__ = ["REMEDY", "WHERE", "check_scores"]
 
 WHERE = "results of an experiment"
 REMEDY = "delete the folders of the cells named and run the experiment again"
-_COLUMNS = ["target", "fold", "seed", "role", "network", "method", "teacher"]
+_COLUMNS = ["target", "fold", "seed", "role", "network", "method", "teacher", "labelled"]
 # the most that a metric can be; none can be below 0
 _MOST = {"dice": 1.0, "hd95_mm": math.inf, "asd_mm": math.inf, "ece": 1.0}
 # figures are written with fewer digits than they have
@@ -106,5 +106,5 @@ def _row(values: Sequence[Any]) -> dict[str, Any]:
         if pd.isna(value):
             given[name] = None
         else:
-            given[name] = int(value) if name in ("fold", "seed") else value
+            given[name] = int(value) if name in ("fold", "seed", "labelled") else value
     return given

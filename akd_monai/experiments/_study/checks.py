@@ -41,19 +41,22 @@ def check_records(cells: Sequence[Cell], trainings: Records, evaluations: Record
         if cell.kind == "test":
             _check_weights(cell, evaluations[cell.row], needed[0], trainings[needed[0].row])
             _check_unseen(cell, evaluations[cell.row], _learned_from(needed[0], by_name), trainings)
-        elif cell.kind == "distill":
-            _check_teacher(cell, trainings[cell.row], needed[0], trainings[needed[0].row])
-        elif needed:
-            _check_start(cell, trainings[cell.row], needed[0], trainings[needed[0].row])
+            continue
+        teaching = [one for one in needed if cell.kind == "distill" and one.row.role == "teacher"]
+        if teaching:
+            _check_teacher(cell, trainings[cell.row], teaching, trainings)
+        for earlier in needed:
+            if earlier not in teaching:
+                _check_start(cell, trainings[cell.row], earlier, trainings[earlier.row])
 
 
 def _check_same_cases(cells: Sequence[Cell], trainings: Records, evaluations: Records) -> None:
     tests = [cell for cell in cells if cell.kind == "test" and cell.row.method != "teacher_own_sites"]
     _check_equal(tests, lambda cell: (cell.row.target, cell.row.fold), evaluations, "cases", "evaluated on")
     # what is trained at several sites at once is a group of its own
-    students = [cell for cell in cells if cell.kind != "test" and cell.row.method not in ("sources", "joint")]
+    students = [cell for cell in cells if cell.kind != "test" and cell.row.method not in ("sources", "alone", "joint")]
     for key, what in (("cases", "trained on"), ("validation_cases", "chosen by")):
-        _check_equal(students, lambda cell: (cell.row.target, cell.row.fold), trainings, key, what)
+        _check_equal(students, lambda cell: (cell.row.target, cell.row.fold, cell.row.labelled), trainings, key, what)
     sources = [cell for cell in cells if cell.kind != "test" and cell.row.method == "sources"]
     _check_equal(sources, lambda cell: (cell.row.target, cell.row.role), trainings, "cases", "trained on")
 
@@ -77,11 +80,13 @@ def _check_weights(cell: Cell, evaluation: Record, trained: Cell, training: Reco
         )
 
 
-def _check_teacher(cell: Cell, training: Record, teaching: Cell, teacher: Record) -> None:
-    if training.get("teacher_sha256") != teacher.get("weights_sha256"):
-        raise InputError(
-            f"cell {cell.name} had another teacher than {teaching.name} has made", where=WHERE, remedy=REMEDY
-        )
+def _check_teacher(cell: Cell, training: Record, teaching: Sequence[Cell], trainings: Records) -> None:
+    """Check the hash of the only teacher, or the list of those of several."""
+    hashes = [trainings[one.row].get("weights_sha256") for one in teaching]
+    if training.get("teacher_sha256") != (hashes[0] if len(hashes) == 1 else hashes):
+        names = " and ".join(one.name for one in teaching)
+        have = "has" if len(hashes) == 1 else "have"
+        raise InputError(f"cell {cell.name} had another teacher than {names} {have} made", where=WHERE, remedy=REMEDY)
 
 
 def _check_start(cell: Cell, training: Record, earlier: Cell, started: Record) -> None:
@@ -92,14 +97,19 @@ def _check_start(cell: Cell, training: Record, earlier: Cell, started: Record) -
 
 
 def _learned_from(trained: Cell, by_name: Mapping[str, Cell]) -> list[Cell]:
-    """Return a training and those of its teacher or its first weights."""
-    return [trained, *(by_name[name] for name in trained.needs)]
+    """Return a training with those of its teachers and its first weights, and with theirs."""
+    found = [trained]
+    for cell in found:
+        found += [by_name[name] for name in cell.needs if by_name[name] not in found]
+    return found
 
 
 def _check_unseen(cell: Cell, evaluation: Record, trained: Sequence[Cell], trainings: Records) -> None:
     tested = set(evaluation.get("case_ids") or ())
     # a teacher has no test cases at its own sites: it is tested on those that chose its weights
-    keys = ("case_ids",) if cell.row.method == "teacher_own_sites" else ("case_ids", "validation_case_ids")
+    keys = ["case_ids", "unlabelled_case_ids"]
+    if cell.row.method != "teacher_own_sites":
+        keys.append("validation_case_ids")
     for training in trained:
         for key in keys:
             seen = sorted(tested & set(trainings[training.row].get(key) or ()))

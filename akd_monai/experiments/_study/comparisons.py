@@ -75,13 +75,14 @@ def compare_rows(study: Study, metric: Metric, class_name: str) -> list[Finding]
 
 def _pairs(lines: Sequence[Line]) -> list[tuple[Line, Line]]:
     pairs = []
-    by_row = {(line.network, line.method): line for line in lines if line.role == "student" and line.teacher is None}
+    alone = [line for line in lines if line.role == "student" and line.teacher is None]
+    by_row = {(line.network, line.labelled, line.method): line for line in alone}
     for line in lines:
         if line.role != "student" or line.method == PLAIN:
             continue
-        pairs.append((line, by_row[line.network, PLAIN]))
-        control = by_row.get((line.network, CONTROL))
-        if control is not None and line.teacher is not None:
+        pairs.append((line, by_row[line.network, line.labelled, PLAIN]))
+        control = by_row.get((line.network, line.labelled, CONTROL))
+        if control is not None and line.is_method:
             pairs.append((line, control))
     return pairs
 

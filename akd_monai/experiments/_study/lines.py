@@ -16,13 +16,14 @@ from akd_monai.experiments._plan.matrix import Matrix
 __all__ = ["Line", "dice_by_case", "lines_of", "mean_by_target", "of_line", "own_site_lines"]
 
 _STUDENTS = ("without", "pretrained", "joint")
-_TEACHERS = ("teacher_zero_shot", "teacher_at_target")
+_TEACHERS = ("teacher_at_target", "teacher_adapted")
 _SAID = {
     "without": "w/o distillation",
     "pretrained": "pre-trained at the sources",
     "joint": "sources and target together",
     "teacher_zero_shot": "teacher, zero-shot",
     "teacher_at_target": "teacher, trained at the target",
+    "teacher_adapted": "teacher, adapted to the target",
     "teacher_own_sites": "teacher, at its own sites",
 }
 
@@ -36,39 +37,67 @@ class Line:
         network: its name in the experiment.
         method: a method, a control or ``"without"``.
         teacher: of a distilled student.
+        labelled: how many labelled cases of the target it learned from; ``None`` for all, or for none.
     """
 
     role: Literal["teacher", "student"]
     network: str
     method: str
     teacher: str | None = None
+    labelled: int | None = None
 
     @property
     def how(self) -> str:
         """How it learned, for a reader."""
         said = _SAID.get(self.method, self.method)
-        return said if self.teacher is None else f"{said} from {self.teacher}"
+        if self.teacher is not None:
+            said = f"{said} from {self.teacher}"
+        if self.labelled is None:
+            return said
+        return f"{said}, {self.labelled} labelled {'case' if self.labelled == 1 else 'cases'}"
 
     @property
     def label(self) -> str:
         """Network and how it learned."""
         return f"{self.network}, {self.how}"
 
+    @property
+    def is_method(self) -> bool:
+        """Whether it is a student that learned by a method, and neither plain nor a control."""
+        return self.role == "student" and self.method not in _STUDENTS
+
     def has(self, row: Row) -> bool:
         """Return whether a cell belongs to this line."""
-        return (row.role, row.network, row.method, row.teacher) == (self.role, self.network, self.method, self.teacher)
+        own = (self.role, self.network, self.method, self.teacher, self.labelled)
+        return (row.role, row.network, row.method, row.teacher, row.labelled) == own
 
 
 def lines_of(matrix: Matrix) -> list[Line]:
-    """Return the lines that are tested at the target sites, students first, each with its controls before its methods."""
+    """Return the lines that are tested at the target sites, students first, each with its controls before its methods.
+
+    What learned from one number of labelled cases stands together, plain student first.
+    """
     lines: list[Line] = []
-    allowed = {"without", *matrix.controls}
     for student in matrix.students:
-        lines += [Line("student", student.name, method) for method in _STUDENTS if method in allowed]
-        for teacher in matrix.teachers:
-            lines += [Line("student", student.name, method.name, teacher.name) for method in matrix.methods]
+        for labelled in matrix.labelled_cases:
+            lines += _student_lines(matrix, student.name, labelled)
     for teacher in matrix.teachers:
-        lines += [Line("teacher", teacher.name, method) for method in _TEACHERS if method in allowed]
+        if "teacher_zero_shot" in matrix.controls:
+            lines.append(Line("teacher", teacher.name, "teacher_zero_shot"))
+        for labelled in matrix.labelled_cases:
+            found = [method for method in _TEACHERS if method in matrix.controls]
+            lines += [Line("teacher", teacher.name, method, labelled=labelled) for method in found]
+    return lines
+
+
+def _student_lines(matrix: Matrix, student: str, labelled: int | None) -> list[Line]:
+    allowed = {"without", *matrix.controls}
+    names = [method for method in _STUDENTS if method in allowed]
+    names += [method.name for method in matrix.methods if not method.is_distilled]
+    lines = [Line("student", student, name, labelled=labelled) for name in names]
+    for teacher in matrix.teachers:
+        methods = [method for method in matrix.methods if method.is_distilled and method.is_run(labelled)]
+        lines += [Line("student", student, method.name, teacher.name, labelled) for method in methods]
     return lines
 
 
@@ -81,9 +110,10 @@ def own_site_lines(matrix: Matrix) -> list[Line]:
 
 def of_line(scores: pd.DataFrame, line: Line) -> pd.DataFrame:
     """Return the scores of a line."""
-    teacher = scores["teacher"].isna() if line.teacher is None else scores["teacher"] == line.teacher
     wanted = (scores["role"] == line.role) & (scores["network"] == line.network) & (scores["method"] == line.method)
-    return scores[wanted & teacher]
+    for column, value in (("teacher", line.teacher), ("labelled", line.labelled)):
+        wanted &= scores[column].isna() if value is None else scores[column] == value
+    return scores[wanted]
 
 
 def dice_by_case(scores: pd.DataFrame, line: Line, target: str, metric: str = "dice") -> Mapping[str, float]:

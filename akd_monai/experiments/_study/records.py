@@ -29,7 +29,8 @@ def table_records(study: Study, table: Table) -> list[Record]:
         line = row.line
         for place, (column, cell) in enumerate(zip(table.columns, row.cells, strict=True)):
             is_mean = place == len(row.cells) - 1
-            what = {"role": line.role, "network": line.network, "method": line.method, "teacher": line.teacher}
+            what: Record = {"role": line.role, "network": line.network, "method": line.method, "teacher": line.teacher}
+            what["labelled_cases"] = line.labelled
             where = {"metric": table.metric.key, "class": table.class_name, "site": column}
             records.append({**what, **where, **_figures(cell), **_compared(row, is_mean), **facts})
     return records

@@ -16,14 +16,13 @@ from akd_monai.errors import InputError
 from akd_monai.experiments._plan.cell import Cell, Row, is_done
 from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.matrix import Matrix, read_matrix
+from akd_monai.experiments._plan.parts import EXPERIMENT
 from akd_monai.experiments._study.checks import check_records
 from akd_monai.experiments.results import read_case_rows
 from akd_monai.files import as_path, read_json
 
-__all__ = ["EXPERIMENT", "Study", "read_study"]
+__all__ = ["Study", "read_study"]
 
-# the experiment's file, as it was run, in the folder of its results
-EXPERIMENT = "experiment.json"
 Record = Mapping[str, Any]
 _REMEDY = "delete the cell's folder and run the experiment again"
 _MOST_NAMED = 3
@@ -39,8 +38,8 @@ class Study:
         cells: all of its cells, in order.
         data_kind: whether the cases are those of a synthetic set.
         scores: one row a case and class of every evaluation, with the columns ``target``, ``fold``, ``seed``, ``role``,
-            ``network``, ``method``, ``teacher`` (of the cell's row; ``None`` where it has none), ``case_id``, ``site``,
-            ``class``, ``dice``, ``hd95_mm``, ``asd_mm`` and, where it was written, ``ece``.
+            ``network``, ``method``, ``teacher``, ``labelled`` (of the cell's row; ``None`` where it has none), ``case_id``,
+            ``site``, ``class``, ``dice``, ``hd95_mm``, ``asd_mm`` and, where it was written, ``ece``.
         trainings: ``training.json`` of every training, by its row.
         evaluations: ``evaluation.json`` of every evaluation, by its row.
         results: ``result.json`` of every cell, by its name.
@@ -115,7 +114,7 @@ def _scores(cell: Cell) -> pd.DataFrame:
         raise InputError(f"cell {cell.name} evaluated no case", where="results of an experiment", remedy=_REMEDY)
     row = cell.row
     place = {"target": row.target, "fold": row.fold, "seed": row.seed, "role": row.role}
-    what = {"network": row.network, "method": row.method, "teacher": row.teacher}
+    what = {"network": row.network, "method": row.method, "teacher": row.teacher, "labelled": row.labelled}
     index = {name: pd.Series([value] * len(frame), dtype=object) for name, value in {**place, **what}.items()}
     if "class" not in frame:
         frame["class"] = ""

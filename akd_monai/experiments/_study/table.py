@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from akd_monai.experiments._comparison import METRICS, MIN_PAIRS, Metric
+from akd_monai.experiments._study.beyond import with_labelled
 from akd_monai.experiments._study.blocks import block_of
+from akd_monai.experiments._study.budgets import budget_notes
 from akd_monai.experiments._study.comparisons import CONTROL, MIN_RUNS, PLAIN, Finding, compare_rows, too_few
 from akd_monai.experiments._study.facts import study_facts
 from akd_monai.experiments._study.lines import Line, lines_of, own_site_lines
@@ -109,23 +111,36 @@ def _caption(study: Study, metric: Metric, class_name: str) -> str:
 def _notes(study: Study, metric: Metric, rows: Sequence[TableRow]) -> tuple[str, ...]:
     notes = []
     for student in study.matrix.students:
-        methods = [row for row in rows if row.line.network == student.name and row.line.teacher is not None]
+        for labelled in study.matrix.labelled_cases:
+            place = (student.name, labelled)
+            own = [row for row in rows if (row.line.network, row.line.labelled) == place and row.line.is_method]
+            notes += _method_notes(with_labelled(student.name, labelled), own, metric)
+    return (*notes, *_cautions(metric, rows), *_own_sites(study), *budget_notes(study.matrix))
+
+
+def _method_notes(subject: str, rows: Sequence[TableRow], metric: Metric) -> list[str]:
+    """Return how many methods of a student are better than the plain one and the control; baselines by themselves."""
+    notes = []
+    for what, methods in (
+        ("methods", [row for row in rows if row.line.teacher is not None]),
+        ("baselines of generalisation", [row for row in rows if row.line.teacher is None]),
+    ):
         plain = [row.against_plain for row in methods if row.against_plain is not None]
         control = [row.against_control for row in methods if row.against_control is not None]
         if plain:
-            notes.append(_counted(student.name, "w/o", plain, metric))
+            notes.append(_counted(subject, what, "w/o", plain, metric))
         if control:
-            notes.append(_counted(student.name, "the control pre-trained at the sources", control, metric))
-    return (*notes, *_cautions(metric, rows), *_own_sites(study))
+            notes.append(_counted(subject, what, "the control pre-trained at the sources", control, metric))
+    return notes
 
 
-def _counted(student: str, other: str, findings: Sequence[Finding], metric: Metric) -> str:
+def _counted(subject: str, what: str, other: str, findings: Sequence[Finding], metric: Metric) -> str:
     sign = 1 if metric.higher_is_better else -1
     better = sum(finding.difference.mean * sign > 0 for finding in findings)
     shown = Counter(finding.outcome for finding in findings)
     word, worse = ("above", "below") if metric.higher_is_better else ("better than", "worse")
     return (
-        f"{student}: {better} of {len(findings)} methods {word} {other} by the mean; shown by test and interval: "
+        f"{subject}: {better} of {len(findings)} {what} {word} {other} by the mean; shown by test and interval: "
         f"{shown['above']} {word.removesuffix(' than')}, {shown['below']} {worse}."
     )
 

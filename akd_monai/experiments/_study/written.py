@@ -24,7 +24,7 @@ from akd_monai.experiments.crossed import CrossedSummary
 from akd_monai.files import as_path, atomic_write
 from akd_monai.tables import markdown_table
 
-__all__ = ["write_tables"]
+__all__ = ["markdown_of", "write_tables"]
 
 TABLES = "tables"
 _GAINS = ("minus w/o", "p (Holm)", "minus control", "p (Holm)")
@@ -63,6 +63,11 @@ def write_tables(study: Study, folder: str | os.PathLike[str], tables: Sequence[
     for name, content in files.items():
         atomic_write(place / name, content)
     return [place / name for name in files]
+
+
+def markdown_of(study: Study, table: Table) -> str:
+    """Return a table as Markdown, with its notes and the facts of its experiment."""
+    return _markdown(table, study_facts(study))
 
 
 def _file_name(table: Table, has_classes: bool) -> str:
