@@ -34,12 +34,12 @@ class SiteTrainer(SupervisedTrainer):
         method: name for messages.
         sites: how many sites the training cases must be of.
         layer: module path of the features.
-        input_shape: ``(channels, *spatial)`` of one input, used once to find the channels of the layer.
+        image_shape: ``(channels, *spatial)`` of one input, used once to find the channels of the layer.
         kwargs: all arguments of :class:`monai.engines.SupervisedTrainer`.
     """
 
     def __init__(
-        self, *, method: str, sites: int, layer: str | None, input_shape: Sequence[int], **kwargs: Any
+        self, *, method: str, sites: int, layer: str | None, image_shape: Sequence[int], **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self._method = method
@@ -48,7 +48,7 @@ class SiteTrainer(SupervisedTrainer):
         check_sites(sample_sites(dataset), sites, method)
         self._site_of_case = sites_by_case(dataset)
         self._layer = self._checked_layer(layer)
-        self.feature_shape = self._probed(self._layer, input_shape)
+        self.feature_shape = self._probed(self._layer, image_shape)
         self._task_loss = self.loss_function
         self.loss_function = self.total_loss
         self._taps: FeatureTaps | None = None
@@ -61,25 +61,25 @@ class SiteTrainer(SupervisedTrainer):
 
     def _check_engine(self) -> None:
         if isinstance(self, DistillationMixin):
-            raise self._unfit("cannot be distilled at the same time", "train it alone, then distil from or to it")
+            raise self._refusal("cannot be distilled at the same time", "train it alone, then distil from or to it")
         if idist.get_world_size() > 1:
-            raise self._unfit("runs on one process only", "start it without torchrun")
+            raise self._refusal("runs on one process only", "start it without torchrun")
         if self.accumulation_steps != 1:
-            raise self._unfit("steps after every batch", "set accumulation_steps to 1")
+            raise self._refusal("steps after every batch", "set accumulation_steps to 1")
 
     def _checked_layer(self, layer: str | None) -> str:
         if not layer:
-            raise self._unfit(
+            raise self._refusal(
                 "needs features of the network, and no layer is named",
                 "name one under 'distillation_layers' in metadata.json, or give its module path",
             )
         return layer
 
-    def _probed(self, layer: str, input_shape: Sequence[int]) -> tuple[int, ...]:
-        shape = (1, *input_shape)
+    def _probed(self, layer: str, image_shape: Sequence[int]) -> tuple[int, ...]:
+        shape = (1, *image_shape)
         found = probe_layers(self.network, [layer], shape, device=self.state.device, where="student")[layer]
         if len(found) != len(shape):
-            raise self._unfit(
+            raise self._refusal(
                 f"needs a map [B, C, *spatial], layer {layer!r} gives {list(found)}", "name another layer"
             )
         return found
@@ -124,7 +124,7 @@ class SiteTrainer(SupervisedTrainer):
         logits = select_head(prediction, where="student", network=self.network, image_size=image.shape[2:])
         return logits.as_tensor() if isinstance(logits, MetaTensor) else logits
 
-    def _unfit(self, what: str, remedy: str) -> InputError:
+    def _refusal(self, what: str, remedy: str) -> InputError:
         return InputError(f"{self._method} {what}", remedy=remedy)
 
 

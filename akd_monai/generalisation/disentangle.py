@@ -80,9 +80,9 @@ class DisentangleTrainer(SiteTrainer):
 
     Args:
         layer: module path of the content, such as ``metadata.json#distillation_layers#high``.
-        input_shape: ``(channels, *spatial)`` of one input, used once to find the channels of the layer.
+        image_shape: ``(channels, *spatial)`` of one input, used once to find the channels of the layer.
         options: a :class:`DisentangleOptions` or a mapping with its fields.
-        seed: of the initial weights of encoder and decoder.
+        initial_seed: of the initial weights of encoder and decoder.
         kwargs: all arguments of :class:`monai.engines.SupervisedTrainer`.
 
     Attributes:
@@ -105,7 +105,7 @@ class DisentangleTrainer(SiteTrainer):
         >>> sampler = SiteSampler(dataset, batch_size=4, sites_per_batch=2)
         >>> network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 1, 1))
         >>> trainer = DisentangleTrainer(
-        ...     layer="0", input_shape=(1, 8, 8), device="cpu", max_epochs=1, network=network,
+        ...     layer="0", image_shape=(1, 8, 8), device="cpu", max_epochs=1, network=network,
         ...     train_data_loader=DataLoader(dataset, batch_size=4, sampler=sampler),
         ...     optimizer=torch.optim.Adam(network.parameters(), lr=1e-3), loss_function=nn.BCEWithLogitsLoss())
         >>> trainer.run()
@@ -122,16 +122,16 @@ class DisentangleTrainer(SiteTrainer):
         self,
         *,
         layer: str | None,
-        input_shape: Sequence[int],
+        image_shape: Sequence[int],
         options: DisentangleOptions | Mapping[str, Any] | None = None,
-        seed: int = 0,
+        initial_seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        _check_dimensions(input_shape)
-        super().__init__(method="disentangle", sites=_SITES, layer=layer, input_shape=input_shape, **kwargs)
+        _check_dimensions(image_shape)
+        super().__init__(method="disentangle", sites=_SITES, layer=layer, image_shape=image_shape, **kwargs)
         self.options = _read_options(options)
-        size = (len(input_shape) - 1, input_shape[0], self.feature_shape[1], self.options.style_size)
-        network = keyed(lambda: ContentStyleNetwork(*size), seed, "content and style")
+        size = (len(image_shape) - 1, image_shape[0], self.feature_shape[1], self.options.style_size)
+        network = keyed(lambda: ContentStyleNetwork(*size), initial_seed, "content and style")
         self.split: ContentStyleNetwork = network.to(self.state.device)
         self.companions = Companions(self, self.split, self.options.learning_rate)
 
@@ -171,7 +171,7 @@ class DisentangleTrainer(SiteTrainer):
         sites = self._batch_sites
         is_other = torch.tensor([[one != other for other in sites] for one in sites])
         if not bool(is_other.any(1).all()):
-            raise self._unfit(
+            raise self._refusal(
                 f"needs batches of at least two sites, got {', '.join(sorted(set(sites)))} alone",
                 "let the data loader draw by SiteSampler",
             )
@@ -185,9 +185,9 @@ def _read_options(options: DisentangleOptions | Mapping[str, Any] | None) -> Dis
     return DisentangleOptions(**check_mapping("options", options or {}, names))
 
 
-def _check_dimensions(input_shape: Sequence[int]) -> None:
-    if len(input_shape) not in (3, 4):
+def _check_dimensions(image_shape: Sequence[int]) -> None:
+    if len(image_shape) not in (3, 4):
         raise InputError(
-            f"disentangle is defined for 2D and 3D images, got input_shape {list(input_shape)}, wanted "
+            f"disentangle is defined for 2D and 3D images, got image_shape {list(image_shape)}, wanted "
             "[channels, *spatial]."
         )

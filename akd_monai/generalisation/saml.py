@@ -107,10 +107,10 @@ class SamlTrainer(SiteTrainer):
 
     Args:
         layer: module path of the features, such as ``metadata.json#distillation_layers#low``.
-        input_shape: ``(channels, height, width)`` of one input, used once to find the channels of the layer.
+        image_shape: ``(channels, height, width)`` of one input, used once to find the channels of the layer.
         activation: of the network's outputs; SAML is defined for ``"softmax"`` of background and foreground.
         options: a :class:`SamlOptions` or a mapping with its fields.
-        seed: of the metric network's initial weights.
+        initial_seed: of the metric network's initial weights.
         kwargs: all arguments of :class:`monai.engines.SupervisedTrainer`.
 
     Attributes:
@@ -135,7 +135,7 @@ class SamlTrainer(SiteTrainer):
         >>> sampler = SiteSampler(dataset, batch_size=6)
         >>> network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 2, 1))
         >>> trainer = SamlTrainer(
-        ...     layer="0", input_shape=(1, 8, 8), device="cpu", max_epochs=1, network=network,
+        ...     layer="0", image_shape=(1, 8, 8), device="cpu", max_epochs=1, network=network,
         ...     train_data_loader=DataLoader(dataset, batch_size=6, sampler=sampler),
         ...     optimizer=torch.optim.Adam(network.parameters(), lr=1e-3),
         ...     loss_function=DiceLoss(to_onehot_y=True, softmax=True))
@@ -151,20 +151,20 @@ class SamlTrainer(SiteTrainer):
         self,
         *,
         layer: str | None,
-        input_shape: Sequence[int],
+        image_shape: Sequence[int],
         activation: Activation = "softmax",
         options: SamlOptions | Mapping[str, Any] | None = None,
-        seed: int = 0,
+        initial_seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        _check_definition(input_shape, activation)
-        super().__init__(method="SAML", sites=_SITES, layer=layer, input_shape=input_shape, **kwargs)
+        _check_definition(image_shape, activation)
+        super().__init__(method="SAML", sites=_SITES, layer=layer, image_shape=image_shape, **kwargs)
         self.name = saml_name(self.network)
         self.options = _read_options(options)
         self._parameters = trained(self.network)
         self._train_optimizer = torch.optim.Adam(self._parameters.values(), lr=self.options.inner_learning_rate)
         self._train_gradients: dict[str, Tensor] = {}
-        metric = keyed(lambda: metric_network(self.feature_shape[1]), seed, "metric network")
+        metric = keyed(lambda: metric_network(self.feature_shape[1]), initial_seed, "metric network")
         self.companions = Companions(
             self,
             metric.to(self.state.device),
@@ -181,11 +181,11 @@ class SamlTrainer(SiteTrainer):
         """Return the images of the first meta-train site, and keep those of the other two."""
         image, label, *rest = self._prepare(*args, **kwargs)
         if rest and any(rest):
-            raise self._unfit("passes an image and nothing else to the network", "use MONAI's default prepare_batch")
+            raise self._refusal("passes an image and nothing else to the network", "use MONAI's default prepare_batch")
         image, label = plain(image), plain(label)
         order = list(dict.fromkeys(self._batch_sites))
         if len(order) != _SITES or len(self._batch_sites) != len(image):
-            raise self._unfit(
+            raise self._refusal(
                 f"needs batches of {_SITES} sites, got {len(order)} ({', '.join(order)})",
                 f"let the data loader draw by SiteSampler with sites_per_batch {_SITES}, and drop the last batch",
             )
@@ -200,7 +200,7 @@ class SamlTrainer(SiteTrainer):
         first, second, test = self._episode
         logits = self._logits(prediction, first[0])
         if logits.shape[1] != 2:
-            raise self._unfit(
+            raise self._refusal(
                 f"is defined for background and one foreground class, the network has {logits.shape[1]} outputs",
                 "merge the classes, or choose another baseline",
             )
@@ -280,10 +280,10 @@ def _read_options(options: SamlOptions | Mapping[str, Any] | None) -> SamlOption
     return SamlOptions(**check_mapping("options", options or {}, [field.name for field in fields(SamlOptions)]))
 
 
-def _check_definition(input_shape: Sequence[int], activation: Activation) -> None:
-    if len(input_shape) != 3:
+def _check_definition(image_shape: Sequence[int], activation: Activation) -> None:
+    if len(image_shape) != 3:
         raise InputError(
-            f"SAML is defined for 2D images, got input_shape {list(input_shape)}",
+            f"SAML is defined for 2D images, got image_shape {list(image_shape)}",
             remedy="choose another baseline for volumes",
         )
     if activation != "softmax":

@@ -47,7 +47,7 @@ class SiteSampler(KeyedSampler):
         >>> data = [{"site": site, "number": number} for site in ("BMC", "HK", "UCL") for number in range(4)]
         >>> sampler = SiteSampler(Dataset(data), batch_size=4, sites_per_batch=2)
         >>> [data[index]["site"] for index in sampler][:4]
-        ['BMC', 'BMC', 'UCL', 'UCL']
+        ['UCL', 'UCL', 'BMC', 'BMC']
     """
 
     def __init__(
