@@ -125,7 +125,7 @@ def test_nothing_is_learnt_in_eval_mode_or_without_gradients():
 
 
 @pytest.mark.fault(
-    "Numbers of a training",
+    "Numbers",
     "a balanced term is NaN in one step",
     injected="NaN and 0 as values of a term",
     outcome="the means of the balance stay",
