@@ -229,7 +229,7 @@ MISTAKES = {
         "unknown control 'pretrained' under protocol 'loso'",
     ),
     "fold": ({"run_folds": [4]}, r"run_folds must be below folds = 4, got \[4\]"),
-    "seeds": ({"seeds": [0, 0]}, "seeds must be different integers of at least 0"),
+    "seeds": ({"seeds": [0, 0]}, "seeds must be a list of different integers of 0 to 4294967295"),
     "no data": ({"dataset_dir": None}, "has no dataset_dir"),
     "source": ({"sources": ["HKU"]}, "unknown source 'HKU' of experiment .*Did you mean 'HK'"),
     "source is target": ({"sources": ["HK"]}, "target 'HK' is the only source, where its teacher would learn"),

@@ -57,7 +57,7 @@ def test_with_one_gpu_the_commands_are_plain(matrix, tmp_path):
 
 def test_a_number_of_gpus_that_is_none_is_refused(tmp_path):
     for wrong in (0, "2", 1.5, True):
-        with pytest.raises(InputError, match="gpus_per_cell must be different integers of at least 1"):
+        with pytest.raises(InputError, match="gpus_per_cell must be an integer of 1 to 1000"):
             read_matrix(write_json(tmp_path / "two.json", {**FILE, "gpus_per_cell": wrong}))
 
 

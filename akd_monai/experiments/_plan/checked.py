@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from monai.bundle import ConfigParser
 
@@ -29,25 +28,24 @@ def check_matrix(matrix: Matrix) -> None:
     """
     for teacher in matrix.teachers:
         configs = configs_of(teacher.bundle, student=False)
-        _check_network(matrix, teacher, configs)
+        # it may leave test cases out of its sources
+        _check_network(matrix, teacher, configs, ("split_seed",))
         is_adapted = any(matrix.has_adapted(labelled) for labelled in matrix.labelled_cases)
         _check_start(teacher, configs, is_adapted)
         if is_adapted or "teacher_at_target" in matrix.controls:
             _check_labelled(matrix, teacher, configs)
     for student in matrix.students:
         configs = configs_of(student.bundle, student=True)
-        _check_network(matrix, student, configs)
+        _check_network(matrix, student, configs, _SPLIT)
         _check_start(student, configs, matrix.has_pretrained)
         _check_labelled(matrix, student, configs)
         for method in matrix.methods:
             _check_method(method, student, configs)
 
 
-def _check_network(matrix: Matrix, network: Network, configs: Configs) -> None:
-    # a teacher may leave test cases out of its sources, but a student's split is that of the experiment
-    own = _SPLIT[1:] if network in matrix.teachers else _SPLIT
+def _check_network(matrix: Matrix, network: Network, configs: Configs, own: Sequence[str]) -> None:
     given = (
-        ("settings", matrix.settings, _SPLIT[:1]),
+        ("settings", matrix.settings, ("folds",)),
         (f"settings of {network.name!r}", network.settings, own),
         (f"adapt of {network.name!r}", network.adapt, own),
     )
@@ -111,21 +109,16 @@ def _check_layer(layer: Layer, method: Method, configs: Configs) -> None:
     missing = [f"{name!r} ({what})" for name, what in layer.needs.items() if name not in method.settings]
     if missing:
         raise InputError(f"needs {', '.join(missing)}", where=where, remedy="add it to the settings of the method")
-    check_ids(where, _known(layer, configs), configs)
-    unknown = sorted(_effective(layer) - set(_known(layer, configs)))
-    if unknown and method.recipe is not None:
-        known = sorted({str(key) for parser in configs.values() for key in parser.get()})
-        raise unknown_name("config id", unknown[0], known, where=f"in {where}")
+    plain = {name.removeprefix("+"): value for name, value in layer.content.items()}
+    check_ids(where, (name for name in plain if _has(configs, name)), configs)
+    for name, value in plain.items():
+        # MONAI would accept the id and ignore it; an argument that has a default may be new
+        parent = name.rpartition("#")[0] or name
+        is_used = _has(configs, parent) or name in layer.referred or is_new_term(name, value)
+        if not is_used and method.recipe is not None:
+            known = sorted({str(key) for parser in configs.values() for key in parser.get()})
+            raise unknown_name("config id", name, known, where=f"in {where}")
 
 
-def _known(layer: Layer, configs: Configs) -> list[str]:
-    """Return the ids of a config file that the configs have."""
-    plain = [name.removeprefix("+") for name in layer.content]
-    return [name for name in plain if any(name in parser for parser in configs.values())]
-
-
-def _effective(layer: Layer) -> set[str]:
-    """Return the ids of a config file that nothing else in it refers to, and that add no term."""
-    named: Mapping[str, Any] = layer.content
-    ids: Iterable[str] = (name.removeprefix("+") for name, value in named.items() if not is_new_term(name, value))
-    return {name for name in ids if name.split("#")[0] not in layer.referred}
+def _has(configs: Configs, name: str) -> bool:
+    return any(name in parser for parser in configs.values())

@@ -141,7 +141,7 @@ def read_matrix(path: str | os.PathLike[str], dataset_dir: str | os.PathLike[str
     path = Path(path)
     where = f"experiment {str(path)!r}"
     known = [one.name for one in fields(Matrix)]
-    given = {**_DEFAULTS, "name": path.stem, **check_mapping(where, read_json(path), known)}
+    given = {**_DEFAULTS, "name": path.stem, **check_mapping(where, read_json(path, unique=True), known)}
     if dataset_dir is not None:
         given["dataset_dir"] = str(as_path(dataset_dir, "dataset_dir").resolve())
     for name in ("dataset_dir", "teachers", "students"):

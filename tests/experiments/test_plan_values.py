@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values of an experiment's file that are of another kind, out of range, or without effect."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from akd_monai.errors import InputError
+from akd_monai.experiments._plan.checked import check_matrix
+from akd_monai.experiments._plan.matrix import read_matrix
+
+EXPERIMENT = {"dataset_dir": "data", "teachers": ["unetplusplus"], "students": ["enet"]}
+HUGE = 10**30
+
+
+def written(tmp_path, **changes):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({**EXPERIMENT, **changes}))
+    return path
+
+
+MISTAKES = {
+    "folds beyond a C integer": ({"folds": HUGE}, f"folds must be an integer of 2 to 1000, got {HUGE}"),
+    "folds in a list": ({"folds": [4]}, r"folds must be an integer of 2 to 1000, got \[4\]"),
+    "folds under loso": ({"protocol": "loso", "folds": "four"}, "folds must be an integer of 1 to 1000, got 'four'"),
+    "GPUs": ({"gpus_per_cell": 0}, "gpus_per_cell must be an integer of 1 to 1000, got 0"),
+    "seed that no generator takes": ({"seeds": [2**32]}, r"seeds must be .* of 0 to 4294967295, got \[4294967296\]"),
+    "seed twice": ({"seeds": [1, 1]}, r"seeds must be a list of different integers of 0 to 4294967295, got \[1, 1\]"),
+    "one seed outside a list": ({"seeds": 1}, "seeds must be a list of different integers .*, got 1"),
+    "truth as a seed": ({"seeds": [True]}, r"seeds must be a list of different integers .*, got \[True\]"),
+    "sites as words": ({"sites": "HK,BMC"}, "sites must be a list of names, got 'HK,BMC'"),
+    "site twice": ({"sites": ["HK", "BMC", "HK"]}, "site 'HK' comes twice; give each a name of its own"),
+    "teacher twice": ({"teachers": ["enet", "enet"]}, "teacher 'enet' comes twice"),
+    "one teacher outside a list": ({"teachers": "enet"}, "teachers must be a list of names, got 'enet'"),
+    "students of one folder on macOS": (
+        {"students": {"Light": {"bundle": "enet"}, "light": {"bundle": "erfnet"}}},
+        "student 'light' differs from 'Light' by upper and lower case alone",
+    ),
+    "controls as a word": ({"controls": "joint"}, "controls must be a list of names, got 'joint'"),
+    "no controls by null": ({"controls": None}, "controls must be a list of names, got None"),
+}
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "values of an experiment's file",
+    injected="another type, out of range, a name twice, names that differ by case alone",
+    outcome="one line names key, value and what is expected, before anything runs",
+)
+@pytest.mark.parametrize(("changes", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_value_of_another_kind_is_said(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        read_matrix(written(tmp_path, **changes))
+
+
+def test_one_fold_is_a_fold_under_loso(tmp_path):
+    assert read_matrix(written(tmp_path, protocol="loso", folds=1)).folds == 1
+    assert read_matrix(written(tmp_path, protocol="loso", folds=4)).run_folds == (0,)
+
+
+def test_no_control_is_an_empty_list(tmp_path):
+    assert read_matrix(written(tmp_path, controls=[])).controls == ()
+
+
+@pytest.mark.parametrize(
+    "content", ['{"seeds": [0], "seeds": [1]}', '{"methods": {"a": {}, "a": {"terms": ["gram"]}}}']
+)
+def test_a_key_that_comes_twice_is_refused(tmp_path, content):
+    path = tmp_path / "mine.json"
+    path.write_text(content)
+    name = "seeds" if "seeds" in content else "a"
+    with pytest.raises(InputError, match=f"has the key '{name}' twice in one object"):
+        read_matrix(path)
+
+
+# what the command line of the cells overrules, so that it would have no effect
+OVERRULED = {
+    "folds of all": ({"settings": {"folds": 3}}, "'folds' is set by the experiment itself"),
+    "folds of a student": (
+        {"students": {"enet": {"settings": {"folds": 3}}}},
+        "settings of 'enet' .*: 'folds' is set by the experiment itself",
+    ),
+    "split of a teacher": ({"teachers": {"unetplusplus": {"settings": {"split_seed": 1}}}}, "'split_seed' is set by"),
+    "split of a method": ({"methods": {"a": {"settings": {"split_seed": 1}}}}, "'split_seed' is set by"),
+    "folds of a method": ({"methods": {"a": {"settings": {"folds": 5}}}}, "'folds' is set by the experiment itself"),
+    "weights of a method's teacher": (
+        {"methods": {"a": {"settings": {"teacher_weights": "x"}}}},
+        "'teacher_weights' is",
+    ),
+    "complete config": ({"settings": {"": {}}}, "unknown config id '' in settings of experiment 'mine'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), OVERRULED.values(), ids=OVERRULED)
+def test_a_setting_that_the_experiment_sets_itself_is_refused(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        check_matrix(read_matrix(written(tmp_path, **changes)))
+
+
+def test_a_teacher_may_have_folds_and_all_may_have_a_split_seed(tmp_path):
+    changes = {"teachers": {"unetplusplus": {"settings": {"folds": 4}}}, "settings": {"split_seed": 1}}
+    check_matrix(read_matrix(written(tmp_path, **changes)))
