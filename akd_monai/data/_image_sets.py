@@ -80,25 +80,19 @@ def image_set(
             f"the student's data set {type(dataset).__name__} does not say how an image is prepared", remedy=_REMEDY
         )
     chosen = transform or without_labels(own)
-    keyed = KeyedImages(_stored(dataset, bare, chosen, is_own=transform is None), seed)
-    _try_first(keyed)
+    try:
+        keyed = KeyedImages(_stored(dataset, bare, chosen), seed)
+        # what cannot be prepared is said before the run begins
+        keyed[0, 0]
+    except Exception as error:
+        raise _refusal(bare[0], error, is_own=transform is None) from error
     return keyed
 
 
-def _stored(dataset: Any, images: list[dict[str, Any]], transform: Any, *, is_own: bool) -> MonaiDataset:
+def _stored(dataset: Any, images: list[dict[str, Any]], transform: Any) -> MonaiDataset:
     if not isinstance(dataset, CacheDataset) or isinstance(dataset, SmartCacheDataset) or not dataset.cache_num:
         return MonaiDataset(images, transform)
-    try:
-        return CacheDataset(images, transform, num_workers=dataset.num_workers, progress=False)
-    except Exception as error:
-        raise _refusal(images[0], error, is_own=is_own) from error
-
-
-def _try_first(keyed: KeyedImages) -> None:
-    try:
-        keyed[0, 0]
-    except Exception as error:
-        raise _refusal(keyed.data[0], error, is_own=True) from error
+    return CacheDataset(images, transform, num_workers=dataset.num_workers, progress=False)
 
 
 def _refusal(case: Mapping[str, Any], error: Exception, *, is_own: bool) -> InputError:

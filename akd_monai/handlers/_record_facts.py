@@ -72,6 +72,7 @@ def training_facts(trainer: SupervisedTrainer) -> dict[str, Any]:
         "lambdas": _lambdas(trainer),
         "teacher": teacher_of(trainer),
         "terms": terms_of(getattr(trainer, "distillation", None)),
+        **_unlabelled(trainer),
         **_best(trainer),
     }
 
@@ -108,6 +109,16 @@ def _best(trainer: SupervisedTrainer) -> dict[str, Any]:
 def _lambdas(trainer: SupervisedTrainer) -> dict[str, float] | None:
     active = getattr(getattr(trainer, "distillation", None), "active", None)
     return None if active is None else {term.name: float(term.weight) for term in active}
+
+
+def _unlabelled(trainer: SupervisedTrainer) -> dict[str, Any]:
+    """Return what was learnt on images without labels, and on which; nothing where none were used."""
+    unlabelled = getattr(trainer, "unlabelled", None)
+    if unlabelled is None:
+        return {}
+    facts = data_facts(list(getattr(unlabelled.dataset, "data", ())))
+    images = {"unlabelled_cases": facts["cases"], "unlabelled_case_ids": facts["case_ids"]}
+    return {"unlabelled": unlabelled.facts(), **images}
 
 
 def _cases(loader: Any) -> Sequence[Mapping[str, Any]]:

@@ -37,9 +37,10 @@ class RunRecord:
     and ``iterations`` that were trained, ``batch_size``, ``processes``, ``learning_rate``, ``optimizer``, ``network``,
     ``network_parameters``, ``amp``, ``initial_weights_sha256``, ``lambdas`` (weights of the terms that are on),
     ``terms`` with all their options and ``teacher`` (``None`` without distillation), ``weights_sha256``, ``best_epoch`` and
-    ``best_metric`` of the weights that :class:`SaveBestModel` has left, and ``device``. ``evaluation.json`` holds
-    ``cases``, ``case_ids``, ``sites``, ``weights_sha256`` and ``device``. Both end with ``version`` and ``machine``, and
-    hold ``facts``. What is not known is ``None``.
+    ``best_metric`` of the weights that :class:`SaveBestModel` has left, and ``device``; where images without labels were
+    used, also ``unlabelled``, ``unlabelled_cases`` and ``unlabelled_case_ids``. ``evaluation.json`` holds ``cases``,
+    ``case_ids``, ``sites``, ``weights_sha256`` and ``device``. Both end with ``version`` and ``machine``, and hold
+    ``facts``. What is not known is ``None``.
 
     The file is written by the first process. A run that is stopped leaves none, and when it is resumed it writes the file
     that it would have written without the stop; a file of an earlier run is deleted before the first step. No home folder
