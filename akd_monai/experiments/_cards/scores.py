@@ -39,7 +39,7 @@ def difference_rows(tables: Sequence[Table], line: Line) -> list[list[str]]:
     rows = []
     for table in tables:
         row = _row(table, line)
-        for finding in (row.against_plain, row.against_control):
+        for finding in (row.against_plain, row.against_control, row.against_base):
             if finding is not None:
                 rows.append([_title(table), finding.other.how, *_difference(finding, table.metric)])
     return rows

@@ -73,7 +73,8 @@ def comparison_content(tables: Sequence[Table]) -> list[dict[str, Any]]:
     """Return the paired differences of Dice: each row minus the plain student, and minus the control."""
     shown = []
     for table in (table for table in tables if table.metric.key == _DICE):
-        found = [f for row in table.rows for f in (row.against_plain, row.against_control) if f is not None]
+        each = [(row.against_plain, row.against_control, row.against_base) for row in table.rows]
+        found = [finding for findings in each for finding in findings if finding is not None]
         if found:
             rows = [_compared(finding, table.metric.digits) for finding in found]
             shown.append({"class": table.class_name, "columns": list(_COMPARED), "rows": rows})
@@ -127,7 +128,9 @@ def _cell(cell: CrossedSummary, digits: int) -> dict[str, Any]:
 def _gains(row: TableRow, digits: int) -> list[str]:
     """Return what the row gains over the plain student and, beside it, over the control."""
     gains = []
-    for said, finding in (("w/o", row.against_plain), ("control", row.against_control)):
+    base = "" if row.against_base is None else row.against_base.other.method
+    found = (("w/o", row.against_plain), ("control", row.against_control), (base, row.against_base))
+    for said, finding in found:
         if finding is not None:
             gains.append(f"{number(finding.difference.mean, digits, signed=True)} against {said}")
     return gains

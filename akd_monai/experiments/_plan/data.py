@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from akd_monai.data import split_summary
+from akd_monai.data import datalist, split_summary
 from akd_monai.data.cases import Case, read_cases
 from akd_monai.errors import InputError
+from akd_monai.experiments._plan.layers import value_of
 from akd_monai.experiments._plan.matrix import Matrix
 
 __all__ = ["check_data"]
@@ -48,6 +49,7 @@ def _target_split(matrix: Matrix, target: str, cases: Sequence[Case]) -> str:
     for fold in matrix.run_folds:
         counts = split_summary(cases, seed=seed, fold=fold, folds=matrix.folds)["sites"][target]
         _check_labelled(matrix, target, fold, counts["training"])
+        _check_unlabelled(matrix, target, fold)
         if not counts["validation"]:
             spared.append(f"{counts['training']} in fold {fold}")
     if not spared:
@@ -67,6 +69,23 @@ def _check_labelled(matrix: Matrix, target: str, fold: int, training: int) -> No
             where=f"experiment {matrix.name!r}",
             remedy=f"name {training} or fewer, or take {target} out of the targets",
         )
+
+
+def _check_unlabelled(matrix: Matrix, target: str, fold: int) -> None:
+    """Refuse a method that learns from images without labels where a target has none."""
+    for method in matrix.methods:
+        for labelled in matrix.labelled_cases:
+            if not method.is_run(labelled) or not value_of(method, "unlabelled_batch_size"):
+                continue
+            split = {"seed": matrix.settings.get("split_seed", 0), "fold": fold, "folds": matrix.folds}
+            if not datalist(matrix.dataset_dir, "unlabelled", sites=[target], labelled_cases=labelled, **split):
+                number = "all" if labelled is None else f"{labelled} of its"
+                raise InputError(
+                    f"method {method.name!r} learns from images without labels, and target {target} has none in fold {fold} "
+                    f"where {number} training cases have labels",
+                    where=f"experiment {matrix.name!r}",
+                    remedy="set labelled_cases to fewer, or put images into the folder 'unlabelled' of the data",
+                )
 
 
 def _check_sources(matrix: Matrix, target: str, cases: Sequence[Case]) -> None:

@@ -15,7 +15,7 @@ from akd_monai.bundle._recipes import Recipe
 from akd_monai.experiments._plan.methods import Method
 from akd_monai.files import read_json, write_json
 
-__all__ = ["Layer", "layer_of", "put_layer"]
+__all__ = ["Layer", "layer_of", "put_layer", "value_of"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,13 @@ def layer_of(method: Method) -> Layer | None:
 
         return Layer(path, read_json(baseline_config(method.generalise)))
     return None
+
+
+def value_of(method: Method, name: str) -> Any:
+    """Return what a method sets a config id to; ``None`` where it leaves the bundle's value."""
+    layer = layer_of(method)
+    below = {} if layer is None else layer.content
+    return method.settings.get(name, below.get(name))
 
 
 def put_layer(layer: Layer, bundle: Path) -> None:

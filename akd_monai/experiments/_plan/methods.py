@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,7 +20,7 @@ TERMS = ("logits", "gram", "affinity")
 # where a method's teacher has learned
 Teaching = Literal["sources", "adapted", "several"]
 
-_KEYS = ("terms", "settings", "recipe", "initial", "teacher", "generalise", "labelled_cases")
+_KEYS = ("terms", "settings", "recipe", "initial", "teacher", "generalise", "base", "labelled_cases")
 # what only a student that is distilled can have
 _DISTILLED = ("terms", "recipe", "initial", "teacher")
 
@@ -38,6 +38,7 @@ class Method:
         teacher: a teacher trained at the sources; the same ``"adapted"``, which is fine-tuned on the labelled cases that
             the student has; or ``"several"``, one teacher for each source site.
         generalise: a baseline of domain generalisation, in place of a distillation; it has no teacher.
+        base: another method of the experiment with which this one is compared, beside the plain student and the control.
         labelled_cases: the numbers of labelled cases at which the method is run; ``None`` for all of the experiment's.
     """
 
@@ -48,6 +49,7 @@ class Method:
     initial: Literal["sources"] | None = None
     teacher: Teaching = "sources"
     generalise: str | None = None
+    base: str | None = None
     labelled_cases: tuple[int | None, ...] | None = None
 
     @property
@@ -104,6 +106,8 @@ def read_methods(given: Any, context: Context) -> tuple[Method, ...]:
         method = _read(folder_name("method", name, context.where), entry, context)
         _check_protocol(method, context)
         methods.append(method)
+    for method in methods:
+        _check_base(method, methods, context)
     return tuple(methods)
 
 
@@ -128,6 +132,7 @@ def _read(name: str, entry: Any, context: Context) -> Method:
         initial=initial,
         teacher=teacher,
         generalise=generalise,
+        base=values.get("base"),
         labelled_cases=_labelled(name, values.get("labelled_cases"), context),
     )
 
@@ -184,6 +189,27 @@ def _check_protocol(method: Method, context: Context) -> None:
             where=context.where,
             remedy="take 'teacher' away, or use the protocol 'cross_site'",
         )
+
+
+def _check_base(method: Method, methods: Sequence[Method], context: Context) -> None:
+    """Refuse a method to be compared with that does not exist, or is not run where this one is."""
+    if method.base is None:
+        return
+    others = {other.name: other for other in methods if other.name != method.name}
+    if method.base not in others:
+        raise unknown_name("base", method.base, others, where=f"of method {method.name!r} of {context.where}")
+    base = others[method.base]
+    if base.is_distilled != method.is_distilled:
+        raise InputError(
+            f"method {method.name!r} has a teacher and its base {method.base!r} has none, or the other way round",
+            where=context.where,
+        )
+    for count in context.labelled_cases:
+        if method.is_run(count) and not base.is_run(count):
+            raise InputError(
+                f"method {method.name!r} is run with {count} labelled cases, and its base {method.base!r} is not",
+                where=context.where,
+            )
 
 
 def _labelled(name: str, given: Any, context: Context) -> tuple[int | None, ...] | None:

@@ -29,6 +29,7 @@ class Beyond:
         line: the method, at one number of labelled cases.
         plain: it minus the plain student.
         control: it minus the control.
+        base: it minus its base; ``None`` where it names none.
         not_above: the sites at which its mean is not above both.
         sites: how many sites there are.
     """
@@ -36,6 +37,7 @@ class Beyond:
     line: Line
     plain: Finding
     control: Finding
+    base: Finding | None
     not_above: tuple[str, ...]
     sites: int
 
@@ -92,7 +94,8 @@ def rows_beyond(study: Study, metric: Metric, class_name: str, findings: Sequenc
         if {PLAIN, CONTROL} <= against.keys():
             others = [against[PLAIN].other, against[CONTROL].other]
             missed = tuple(t for t in study.matrix.targets if not _is_above(scores, line, others, t, metric))
-            rows.append(Beyond(line, against[PLAIN], against[CONTROL], missed, len(study.matrix.targets)))
+            base = next((finding for finding in against.values() if finding.other.is_method), None)
+            rows.append(Beyond(line, against[PLAIN], against[CONTROL], base, missed, len(study.matrix.targets)))
     return rows
 
 
@@ -154,10 +157,13 @@ def _part(row: Beyond) -> str:
     missed = f" (not at {', '.join(row.not_above)})" if row.not_above else ""
     labelled = "" if row.line.labelled is None else f"with {row.line.labelled} labelled, "
     plain, control = amount_of(row.plain), amount_of(row.control)
-    return (
+    said = (
         f"{labelled}above both at {above} of {row.sites} {sites}{missed}, {plain} against the student alone"
         f"{_shown(row.plain)} and {control} against the control{_shown(row.control)}"
     )
+    if row.base is None:
+        return said
+    return f"{said}; on top of {row.base.other.method} {amount_of(row.base)}{_shown(row.base)}"
 
 
 def _shown(finding: Finding) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from akd_monai.experiments._plan.layers import layer_of
+from akd_monai.experiments._plan.layers import value_of
 from akd_monai.experiments._plan.matrix import Matrix
-from akd_monai.experiments._plan.methods import Method
 
 __all__ = ["budget_notes"]
 
@@ -23,7 +22,7 @@ def budget_notes(matrix: Matrix) -> list[str]:
             "validation cases beside them."
         )
     for method in matrix.methods:
-        extra = _value(method, _BATCH)
+        extra = value_of(method, _BATCH)
         if extra:
             number = f"{extra} " if isinstance(extra, int) else ""
             notes.append(
@@ -50,12 +49,6 @@ def budget_notes(matrix: Matrix) -> list[str]:
             "Without distillation is what the literature calls DeepAll: all cases of the sources in one training."
         )
     return notes
-
-
-def _value(method: Method, name: str) -> object:
-    layer = layer_of(method)
-    below = {} if layer is None else layer.content
-    return method.settings.get(name, below.get(name))
 
 
 def _listed(names: Sequence[str]) -> str:

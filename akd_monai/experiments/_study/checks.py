@@ -81,9 +81,10 @@ def _check_weights(cell: Cell, evaluation: Record, trained: Cell, training: Reco
 
 
 def _check_teacher(cell: Cell, training: Record, teaching: Sequence[Cell], trainings: Records) -> None:
-    """Check the hash of the only teacher, or the list of those of several."""
+    """Check the hash of the only teacher, or those of several by their number."""
     hashes = [trainings[one.row].get("weights_sha256") for one in teaching]
-    if training.get("teacher_sha256") != (hashes[0] if len(hashes) == 1 else hashes):
+    several = {str(number): value for number, value in enumerate(hashes, start=1)}
+    if training.get("teacher_sha256") != (hashes[0] if len(hashes) == 1 else several):
         names = " and ".join(one.name for one in teaching)
         have = "has" if len(hashes) == 1 else "have"
         raise InputError(f"cell {cell.name} had another teacher than {names} {have} made", where=WHERE, remedy=REMEDY)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -32,7 +32,7 @@ class Finding:
 
     Attributes:
         line: the method, or the control.
-        other: the plain student, or the control.
+        other: the plain student, the control, or the method's base.
         difference: of the metric, a mean over sites with its two intervals.
         runs_above: runs whose mean over their cases is on the better side of the other row's.
         runs: runs that were compared: a seed at a site, with all its folds.
@@ -59,7 +59,7 @@ def class_scores(study: Study, class_name: str) -> pd.DataFrame:
 
 
 def compare_rows(study: Study, metric: Metric, class_name: str) -> list[Finding]:
-    """Compare every method with the plain student and, where it was run, with the control; the control with the plain one.
+    """Compare every method with the plain student, the control if it was run, and its base; the control with the plain one.
 
     Args:
         study: the experiment.
@@ -67,13 +67,13 @@ def compare_rows(study: Study, metric: Metric, class_name: str) -> list[Finding]
         class_name: which class.
     """
     scores = class_scores(study, class_name)
-    pairs = _pairs(lines_of(study.matrix))
+    pairs = _pairs(lines_of(study.matrix), {method.name: method.base for method in study.matrix.methods})
     found = [_finding(scores, study.matrix.targets, line, other, metric) for line, other in pairs]
     adjusted = holm([finding.p_value for finding in found])
     return [_with_outcome(replace(finding, p_holm=p), metric) for finding, p in zip(found, adjusted, strict=True)]
 
 
-def _pairs(lines: Sequence[Line]) -> list[tuple[Line, Line]]:
+def _pairs(lines: Sequence[Line], bases: Mapping[str, str | None]) -> list[tuple[Line, Line]]:
     pairs = []
     alone = [line for line in lines if line.role == "student" and line.teacher is None]
     by_row = {(line.network, line.labelled, line.method): line for line in alone}
@@ -84,6 +84,9 @@ def _pairs(lines: Sequence[Line]) -> list[tuple[Line, Line]]:
         control = by_row.get((line.network, line.labelled, CONTROL))
         if control is not None and line.is_method:
             pairs.append((line, control))
+        base = bases.get(line.method)
+        if base is not None:
+            pairs.append((line, replace(line, method=base)))
     return pairs
 
 

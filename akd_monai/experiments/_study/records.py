@@ -75,9 +75,11 @@ def _figures(cell: CrossedSummary, prefix: str = "") -> Record:
 def _compared(row: TableRow, is_mean: bool) -> Record:
     plain = row.against_plain if is_mean else None
     control = row.against_control if is_mean else None
+    base = row.against_base if is_mean else None
     return {
         **_difference("minus_without", plain),
         **_difference("minus_control", control),
+        **({} if row.against_base is None else _difference("minus_base", base)),
         "bold": is_mean and row.is_bold,
     }
 

@@ -34,12 +34,14 @@ class TableRow:
         cells: one for each target, then the mean over the targets.
         against_plain: the row minus the plain student; ``None`` for that itself and for teachers.
         against_control: a distilled row minus the control; ``None`` where there is none.
+        against_base: a row minus its base, the method to which it adds something; ``None`` where it names none.
     """
 
     line: Line
     cells: tuple[CrossedSummary, ...]
     against_plain: Finding | None
     against_control: Finding | None
+    against_base: Finding | None = None
 
     @property
     def is_bold(self) -> bool:
@@ -84,7 +86,9 @@ def _table(study: Study, metric: Metric, class_name: str) -> Table:
         sites = [block_of(scores, line, target, metric.key).to_numpy() for target in targets]
         cells = [crossed_summary([site]) for site in sites]
         against = {finding.other.method: finding for finding in findings if finding.line == line}
-        rows.append(TableRow(line, (*cells, crossed_summary(sites)), against.get(PLAIN), against.get(CONTROL)))
+        base = next((finding for finding in against.values() if finding.other.is_method), None)
+        found = (against.get(PLAIN), against.get(CONTROL), base)
+        rows.append(TableRow(line, (*cells, crossed_summary(sites)), *found))
     return Table(
         metric=metric,
         class_name=class_name,
