@@ -19,13 +19,13 @@ _NO_WEIGHTS = (
 
 @verb("akd_monai.bundle:distill_bundle")
 def distill(  # noqa: D417 - the public function documents the others
-    teacher: str,
+    teacher: Any,
     student: str,
     dataset_dir: str | None = None,
     terms: Names = None,
     student_layer: str | None = None,
     teacher_layer: str | None = None,
-    teacher_weights: str | None = None,
+    teacher_weights: Any = None,
     teacher_cache: str | None = None,
     overlay: str | None = None,
     recipe: str | None = None,

@@ -24,6 +24,7 @@ from akd_monai.bundle.outputs import output_activation
 from akd_monai.bundle.profiles import profile_bundles
 from akd_monai.bundle.publish import publish_results
 from akd_monai.bundle.recipe import list_recipes, recipe_path
+from akd_monai.bundle.teacher import load_teacher, teacher_root, teacher_sha256, teacher_value_range
 from akd_monai.bundle.workflow import DistillationWorkflow, distillation_configs
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "input_shape",
     "list_recipes",
     "load_network",
+    "load_teacher",
     "new_bundle",
     "output_activation",
     "profile_bundles",
@@ -53,6 +55,9 @@ __all__ = [
     "read_metadata",
     "recipe_path",
     "teacher_classes",
+    "teacher_root",
+    "teacher_sha256",
+    "teacher_value_range",
     "weights_path",
     "weights_sha256",
     "write_bundle",

@@ -35,13 +35,13 @@ class _Classes:
 
 
 def teacher_classes(
-    teacher: str | Path,
+    teacher: str | Path | Sequence[str | Path],
     student: str | Path,
     table: str | Mapping[str, Any] | None = None,
     *,
     activation: Activation | None = None,
     allow: Collection[str] = (),
-) -> list[list[int]] | None:
+) -> list[Any] | None:
     """Return for each class of the student the teacher's channels that make it up; ``None`` if both are alike.
 
     Names are those of ``channel_def`` in ``metadata.json``; upper and lower case, ``_`` and ``-`` make no difference.
@@ -55,7 +55,8 @@ def teacher_classes(
     (``background=background+liver``). Sigmoid channels may be left out, but not merged.
 
     Args:
-        teacher: the teacher's folder.
+        teacher: the teacher's folder; for those of several teachers a list is returned with what this function gives for
+            each, ``None`` if all are alike.
         student: the student's folder.
         table: ``"gland=transition zone+peripheral zone"``, with names or numbers of channels, or a mapping of that kind.
         activation: how the teacher's logits become probabilities; read from its configs by default, if a table is given.
@@ -73,6 +74,12 @@ def teacher_classes(
         ...     teacher_classes(*pair), teacher_classes(*pair, "0=1, 1=0")
         (None, [[1], [0]])
     """
+    if not isinstance(teacher, str | Path):
+        each = [teacher_classes(one, student, table, activation=activation, allow=allow) for one in teacher]
+        return None if all(found is None for found in each) else each
+    if table is None and Path(teacher).resolve() == Path(student).resolve():
+        # an average of the student
+        return None
     theirs = _Classes(str(teacher), "teacher", class_names(teacher), class_count(teacher))
     ours = _Classes(str(student), "student", class_names(student), class_count(student))
     if table is None:

@@ -87,21 +87,27 @@ _KINDS = {
     "cache_dir": _PATH.or_none(),
     "ckpt_dir": _PATH,
     "ckpt_path": _PATH,
+    "confidence": _SHARE.or_none(),
     "dataset_dir": _PATH,
     "device": _DEVICE,
     "distillation_resume": _choice("auto", "never", "off"),
     "distillation_seed": _integer(0),
+    "ema_decay": _Kind("a number of at least 0 and below 1", lambda value: _is_finite(value) and 0 <= value < 1).or_none(),
     "epochs": _integer(1),
     "fold": _integer(0),
     "folds": _integer(2).or_none(),
     "initial_weights": _PATH.or_none(),
     "iterations_per_checkpoint": _integer(1).or_none(),
+    "labelled_cases": _integer(1).or_none(),
     "lambda_affinity": _WEIGHT,
     "lambda_gram": _WEIGHT,
     "lambda_logits": _WEIGHT,
+    "lambda_task": _WEIGHT,
+    "lambda_unlabelled": _WEIGHT,
     "learning_rate": _POSITIVE,
     "num_workers": _integer(0),
     "output_dir": _PATH,
+    "pseudo_labels": _choice("hard", "soft"),
     "resume": _RESUME,
     "samples_per_epoch": _integer(1).or_none(),
     "seed": _integer(0),
@@ -109,12 +115,26 @@ _KINDS = {
     "spatial_size": _SIZE,
     "split_seed": _integer(0),
     "teacher_cache": _PATH.or_none(),
+    "teacher_norm": _choice("stored", "target"),
+    "teacher_norm_images": _integer(2),
+    "teacher_vote": _choice("mean", "agreement"),
     "trust_teacher": _BOOL,
+    "unlabelled_batch_size": _integer(0),
     "val_interval": _integer(1),
 }
 
 # ids that only overlays of this package have, so that they mean the same in every bundle
-_OVERLAY_STARTS = ("initial_weights", "lambda_", "distillation_", "teacher_", "trust_")
+_OVERLAY_STARTS = (
+    "confidence",
+    "distillation_",
+    "ema_",
+    "initial_weights",
+    "lambda_",
+    "pseudo_labels",
+    "teacher_",
+    "trust_",
+    "unlabelled_",
+)
 _OVERLAY_IDS = tuple(name for name in _KINDS if name.startswith(_OVERLAY_STARTS))
 # what a command line makes of JSON's null
 _NULL = "null"

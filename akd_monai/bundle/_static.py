@@ -107,6 +107,9 @@ def _evaluated(node: ast.expr, values: Mapping[str, Any]) -> Any:
         left = _evaluated(node.left, values)
         right = _evaluated(node.right, values)
         return [*left, *right] if isinstance(left, list) and isinstance(right, list) else UNKNOWN
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("list", "tuple"):
+        given = [_evaluated(part, values) for part in node.args]
+        return list(given[0]) if len(given) == 1 and isinstance(given[0], list) and not node.keywords else UNKNOWN
     if isinstance(node, (ast.List, ast.Tuple)):
         return [_evaluated(part, values) for part in node.elts]
     try:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from akd_monai.bundle._classes import teacher_classes
 from akd_monai.bundle._preprocessing import compare_preprocessing
 from akd_monai.bundle.metadata import input_format, read_metadata
 from akd_monai.bundle.outputs import output_activation
+from akd_monai.bundle.teacher import SELF, teacher_list
 from akd_monai.errors import InputError, check_choice
 from akd_monai.handlers.findings import Finding, read_allowed, settle
 from akd_monai.losses import Activation
@@ -23,7 +24,7 @@ _MODALITIES = {"mri": "mr", "n/a": "", "na": "", "none": "", "unknown": ""}
 
 
 def compare_bundles(
-    teacher: str | Path,
+    teacher: str | Path | Sequence[str | Path],
     student: str | Path,
     *,
     activation: Activation | None = None,
@@ -44,7 +45,8 @@ def compare_bundles(
       table. What the teacher's own training does in the student's way is no difference.
 
     Args:
-        teacher: the teacher's folder.
+        teacher: the teacher's folder; of several teachers each is compared. Nothing is compared for ``"self"``, an average
+            of the student.
         student: the student's folder.
         activation: what turns the logits of both into probabilities, where their configs do not tell.
         classes: which of the teacher's classes make up a class of the student:
@@ -71,6 +73,13 @@ def compare_bundles(
         []
     """
     allowed = read_allowed(allow)
+    folders = list(dict.fromkeys(folder for folder, _ in teacher_list(teacher)))
+    if folders == [SELF]:
+        read_metadata(student)
+        return []
+    if len(folders) > 1:
+        return _of_each(folders, student, activation, classes, allow, override)
+    teacher = folders[0]
     of_teacher = read_metadata(teacher)
     of_student = read_metadata(student)
     if Path(teacher).samefile(student):
@@ -90,6 +99,22 @@ def compare_bundles(
     settle([*_other_modality(of_teacher, of_student), *compare_preprocessing(teacher, student, override)], allowed)
     contradicted = [] if activation is None else _contradicted(teacher, student, activation, override)
     return [*contradicted, *_warnings(of_teacher, of_student)]
+
+
+def _of_each(
+    folders: Sequence[str],
+    student: str | Path,
+    activation: Activation | None,
+    classes: str | Mapping[str, Any] | None,
+    allow: str | Iterable[str] | None,
+    override: Mapping[str, Any] | None,
+) -> list[str]:
+    """Return the warnings about each of several teachers, with its folder."""
+    warnings = []
+    for folder in folders:
+        found = compare_bundles(folder, student, activation=activation, classes=classes, allow=allow, override=override)
+        warnings += [f"{folder}: {warning}" for warning in found]
+    return warnings
 
 
 def _contradicted(

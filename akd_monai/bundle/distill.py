@@ -15,13 +15,13 @@ __all__ = ["distill_bundle"]
 
 
 def distill_bundle(
-    teacher: str | Path,
+    teacher: str | Path | Sequence[str | Path],
     student: str | Path,
     *,
     terms: str | Sequence[str] | None = None,
     overlay: str | Path | None = None,
     recipe: str | Path | None = None,
-    teacher_weights: str | Path | None = None,
+    teacher_weights: str | Path | Sequence[str | Path | None] | None = None,
     tracking: str | dict[str, Any] | None = None,
     run_id: str | None = None,
     activation: Activation | None = None,
@@ -34,13 +34,14 @@ def distill_bundle(
     """Run a :class:`DistillationWorkflow` from start to end and return the file of weights that it has written.
 
     Args:
-        teacher: folder of the teacher bundle, with weights.
+        teacher: folder of the teacher bundle, with weights; several, separated by commas; or self, for an average of the
+            student's own weights.
         student: folder of the student bundle.
         terms: which of the overlay's terms to keep (logits, gram, affinity), the others get weight 0; all by default.
         overlay: a ``distill.json`` of your own.
         recipe: a set of terms and settings by name, such as paper, careful or emkd, or a file of config ids of your own;
             the verb recipes lists them. Other arguments win over it.
-        teacher_weights: other weights than the teacher's ``models/model.pt``.
+        teacher_weights: other weights than the teacher's ``models/model.pt``; several for several teachers, or for one.
         tracking: mlflow, or a file with tracking settings.
         run_id: id of the expressions that start the student's training; found by default.
         activation: softmax or sigmoid, what turns the logits of both networks into probabilities; read from the bundles

@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from torch import nn
@@ -22,6 +18,7 @@ from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_path
 from akd_monai.errors import InputError, check_choice, one_line
 from akd_monai.networks._wrappers import frozen
 from akd_monai.networks.weights import load_weights
+from akd_monai.teachers._kept_random import kept_random_states
 
 __all__ = ["build_network", "load_network", "weights_of"]
 
@@ -101,8 +98,8 @@ def build_network(bundle_dir: str | Path, *, config: str | None = None, trust_bu
     where = f"configs/{' with '.join(path.name for path in paths)} of bundle {str(bundle_dir)!r}"
     if _NETWORK not in parser:
         raise InputError(f"{where} has no {_NETWORK}; name the network so.")
-    # building draws initial weights, which must not disturb the run that loads a teacher
-    with _kept_random_states():
+    # building draws initial weights, and a trusted bundle may seed on import, which must not disturb the run of a student
+    with kept_random_states():
         network = _trusted(parser, bundle_dir) if trust_bundle else build_untrusted(parser, _NETWORK, bundle_dir, where)
     if not isinstance(network, nn.Module):
         raise InputError(f"{_NETWORK} in {where} is a {type(network).__name__}, wanted a torch module.")
@@ -156,19 +153,6 @@ def _scripted(path: Path, device: str | torch.device, trust_bundle: bool) -> nn.
     except RuntimeError as error:
         raise InputError(f"cannot be loaded as TorchScript ({one_line(error)})", where=str(path)) from error
     return frozen(network)
-
-
-@contextmanager
-def _kept_random_states() -> Iterator[None]:
-    """Leave the generators of Python, NumPy and PyTorch as they are; a trusted bundle may seed them on import."""
-    of_python = random.getstate()
-    of_numpy = np.random.get_state(legacy=True)
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(of_python)
-            np.random.set_state(of_numpy)
 
 
 def _config_with_network(bundle_dir: str | Path, config: str | None) -> Path:

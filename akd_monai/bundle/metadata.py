@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,16 +143,19 @@ def _evaluate(expression: str, n: int) -> int:
         ) from error
 
 
-def distillation_layer(bundle_dir: str | Path, name: str, *, missing_ok: bool = False) -> str | None:
+def distillation_layer(
+    bundle_dir: str | Path | Sequence[str | Path], name: str, *, missing_ok: bool = False
+) -> str | None:
     """Return the module path that a bundle's metadata gives for a layer worth distilling.
 
     Args:
-        bundle_dir: the bundle's folder.
+        bundle_dir: the bundle's folder; or those of several teachers, which must name the same path.
         name: ``"low"`` (stride 2) or ``"high"`` (stride 8).
-        missing_ok: return None where the metadata names no such layer.
+        missing_ok: return None where the metadata, or that of one of several, names no such layer.
 
     Raises:
         UnknownNameError: if the bundle names no such layer.
+        InputError: if several bundles name different paths.
 
     Example:
         >>> import tempfile
@@ -162,6 +165,8 @@ def distillation_layer(bundle_dir: str | Path, name: str, *, missing_ok: bool = 
         ...     distillation_layer(root, "high"), distillation_layer(root, "middle", missing_ok=True)
         ('stage3', None)
     """
+    if not isinstance(bundle_dir, str | Path):
+        return _common_layer(bundle_dir, name, missing_ok)
     layers = read_metadata(bundle_dir).get(_LAYERS_KEY, {})
     if not isinstance(layers, Mapping):
         raise InputError(f"{_LAYERS_KEY!r} in metadata.json of {str(bundle_dir)!r} must be an object, got {layers!r}.")
@@ -175,6 +180,21 @@ def distillation_layer(bundle_dir: str | Path, name: str, *, missing_ok: bool = 
     )
     where = f"under {_LAYERS_KEY!r} in configs/metadata.json of bundle {str(bundle_dir)!r}"
     raise unknown_name("layer", name, layers, where=where, remedy=remedy)
+
+
+def _common_layer(bundles: Sequence[str | Path], name: str, missing_ok: bool) -> str | None:
+    """Return the path that all of several bundles give for a layer."""
+    paths = [distillation_layer(bundle, name, missing_ok=missing_ok) for bundle in bundles]
+    if None in paths:
+        return None
+    for bundle, path in zip(bundles, paths, strict=True):
+        if path != paths[0]:
+            raise InputError(
+                f"the layer {name!r} is {paths[0]!r} in teacher {str(bundles[0])!r} and {path!r} in {str(bundle)!r}, "
+                "but a term compares one layer of all teachers",
+                remedy="choose teachers of one architecture, or leave out the terms that compare features (terms=logits)",
+            )
+    return paths[0]
 
 
 def weights_path(bundle_dir: str | Path) -> Path:

@@ -25,9 +25,10 @@ from akd_monai.bundle._tensorboard import check_tensorboard
 from akd_monai.bundle._terms import left_out_terms, name_terms, with_named_terms
 from akd_monai.bundle.compare import compare_bundles
 from akd_monai.bundle.load import weights_of
-from akd_monai.bundle.metadata import bundle_path, read_metadata
+from akd_monai.bundle.metadata import bundle_path, distillation_layer
 from akd_monai.bundle.outputs import output_activation
 from akd_monai.bundle.recipe import recipe_path
+from akd_monai.bundle.teacher import SELF, teacher_list, teacher_root
 from akd_monai.errors import InputError
 from akd_monai.losses import Activation
 from akd_monai.networks import Head
@@ -60,14 +61,16 @@ class DistillationWorkflow(CheckedWorkflow):
     with the same two configs gives the same weights.
 
     Args:
-        teacher_bundle: folder of the teacher, with weights in ``models/model.pt``, or in ``models/model.ts`` alone.
+        teacher_bundle: folder of the teacher, with weights in ``models/model.pt``, or in ``models/model.ts`` alone; of
+            several teachers a list, or a string with commas; ``"self"`` for an average of the student's own weights.
         student_bundle: folder of the student.
         terms: names of the overlay's terms to keep, the others get weight 0; all of them by default. A string is split
             at commas.
         overlay: an overlay of your own in place of the two above.
         recipe: a name of :func:`~akd_monai.bundle.list_recipes`, or a file of config ids of your own, which change what the
             overlay says; ``override`` changes what the recipe says.
-        teacher_weights: other weights than the teacher's ``models/model.pt``.
+        teacher_weights: other weights than the teacher's ``models/model.pt``; a list for several teachers, or for several
+            weights of one.
         tracking: as in :class:`monai.bundle.ConfigWorkflow`: ``"mlflow"``, or a file with tracking settings.
         run_id: id of the expressions that start the training; by default ``run``, else the only ones that run the trainer.
         activation: what turns the logits of both networks into probabilities, ``"softmax"`` or ``"sigmoid"``; read from
@@ -94,13 +97,13 @@ class DistillationWorkflow(CheckedWorkflow):
 
     def __init__(
         self,
-        teacher_bundle: str | Path,
+        teacher_bundle: str | Path | Sequence[str | Path],
         student_bundle: str | Path,
         *,
         terms: str | Sequence[str] | None = None,
         overlay: str | Path | None = None,
         recipe: str | Path | None = None,
-        teacher_weights: str | Path | None = None,
+        teacher_weights: str | Path | Sequence[str | Path | None] | None = None,
         tracking: str | dict[str, Any] | None = None,
         run_id: str | None = None,
         activation: Activation | None = None,
@@ -122,12 +125,13 @@ class DistillationWorkflow(CheckedWorkflow):
         )
         for warning in pair:
             logger.warning("%s.", warning)
-        weights = weights_of(teacher_bundle, teacher_weights)
+        teachers = teacher_list(teacher_bundle, teacher_weights)
         train, chosen = distillation_configs(student_bundle, overlay)
         super().__init__(student_bundle, [train], logging_file=_logging_file(student_bundle))
         # MONAI's workflows take attributes only after their own __init__
         self._is_generic = chosen == _GENERIC_OVERLAY
-        self._teacher_bundle = Path(teacher_bundle)
+        root = teacher_root([_absolute(folder) for folder, _ in teachers], Path(student_bundle).resolve())
+        self._teacher_root: Any = root
         self._allowed = _listed(allow)
         with explained([chosen]):
             self._trainer_id = merge_overlay(self.parser, ConfigParser.load_config_file(chosen), chosen)
@@ -138,8 +142,9 @@ class DistillationWorkflow(CheckedWorkflow):
         self._merge_recipe(recipe_ids, override)
         override = with_named_terms(self.parser, with_new_ids(self.parser, override))
         values = {
-            "teacher_bundle": str(Path(teacher_bundle).resolve()),
-            "teacher_weights": weights,
+            **_of_teachers(teachers),
+            # for an overlay of one's own, which need not know it
+            **({} if "teacher_root" in self.parser else {"teacher_root": root}),
             **left_out_terms(self.parser, terms, recipe_ids.left_out),
             **self._outputs(outputs),
             **({"allow": self._allowed} if self._allowed and "allow" in self.parser else {}),
@@ -162,14 +167,16 @@ class DistillationWorkflow(CheckedWorkflow):
         """Return what the bundles say, for an overlay that does not ask them itself."""
         activation = outputs.activation or output_activation(self._bundle_dir)
         classes = teacher_classes(
-            self._teacher_bundle, self._bundle_dir, outputs.classes, activation=activation, allow=self._allowed
+            self._teacher_root, self._bundle_dir, outputs.classes, activation=activation, allow=self._allowed
         )
         return {"activation": activation, "classes": classes}
 
     def _unused_layers(self, values: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
         """Return None for a teacher's layer that no term needs, and that its metadata does not name."""
         merged = {**values, **override}
-        is_scripted = str(merged.get("teacher_weights") or "").endswith(_SCRIPTED)
+        weights = merged.get("teacher_weights")
+        files = weights if isinstance(weights, list) else [weights]
+        is_scripted = any(str(file or "").endswith(_SCRIPTED) for file in files)
         if is_scripted and merged.get("teacher_layer") is not None:
             raise InputError(
                 "a TorchScript teacher (models/model.ts) has no features by layer",
@@ -180,9 +187,15 @@ class DistillationWorkflow(CheckedWorkflow):
         if is_scripted:
             logger.info("The teacher is TorchScript, which has no features by layer: the Gram term is off.")
             return {_TEACHER_LAYER: None, **({_GRAM: 0.0} if _GRAM not in override else {})}
-        layers = read_metadata(self._teacher_bundle).get("distillation_layers", {})
         is_off = merged.get(_GRAM, self.parser.get(_GRAM)) in (0, "0", None)
-        return {_TEACHER_LAYER: None} if is_off and not layers.get("high") else {}
+        return {_TEACHER_LAYER: None} if is_off and not self._has_layer() else {}
+
+    def _has_layer(self) -> bool:
+        """Return whether the metadata of every teacher names the layer, by one path."""
+        try:
+            return bool(distillation_layer(self._teacher_root, "high", missing_ok=True))
+        except InputError:
+            return False
 
     def initialize(self) -> Any:
         """Parse the configs and run what the student's ``initialize`` says."""
@@ -257,6 +270,22 @@ def distillation_configs(student_bundle: str | Path, overlay: str | Path | None 
             f"overlay {str(overlay)!r} does not exist; leave it out to use the bundle's or the package's own."
         )
     return [train, Path(overlay)]
+
+
+def _of_teachers(teachers: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
+    """Return the ids of the teacher's folder and weights: single values for one teacher, lists for several."""
+    if teachers[0][0] == SELF:
+        return {"teacher_bundle": SELF, "teacher_weights": teachers[0][1]}
+    folders = [_absolute(folder) for folder, _ in teachers]
+    weights = [weights_of(folder, file) for folder, file in teachers]
+    if len(teachers) == 1:
+        return {"teacher_bundle": folders[0], "teacher_weights": weights[0]}
+    own = all(file is None for file in weights)
+    return {"teacher_bundle": folders, "teacher_weights": None if own else weights}
+
+
+def _absolute(folder: str) -> str:
+    return folder if folder == SELF else str(Path(folder).resolve())
 
 
 def _logging_file(bundle: str | Path) -> str | bool:

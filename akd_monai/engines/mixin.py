@@ -14,15 +14,20 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 
 from akd_monai.engines._adapters import AdapterOptimizer
+from akd_monai.engines._first_terms import warn_of_large_terms
+from akd_monai.engines._semi_supervised import semi_supervised
+from akd_monai.engines.unlabelled import UnlabelledOptions
 from akd_monai.errors import InputError
 from akd_monai.losses import DistillationCriterion
 from akd_monai.networks import FeatureTaps, probe_layers
 from akd_monai.networks._wrappers import frozen
 from akd_monai.networks.heads import Head, select_head
-from akd_monai.teachers._activations import output_for
+from akd_monai.teachers._activations import outputs_for
+from akd_monai.teachers._target_norm import target_norm
+from akd_monai.teachers.average import EmaTeacher
 from akd_monai.teachers.options import TeacherOptions
 from akd_monai.teachers.output import TeacherOutput
-from akd_monai.teachers.source import teacher_source
+from akd_monai.teachers.source import networks_of, teacher_source
 
 __all__ = ["DistillationMixin"]
 
@@ -47,7 +52,8 @@ class DistillationMixin(_Trainer):
     back; a step that does not is refused by the name of its class.
 
     Args:
-        teacher: network that returns logits for the student's input.
+        teacher: network that returns logits for the student's input; a :class:`~akd_monai.teachers.TeacherEnsemble` of
+            several; or an :class:`~akd_monai.teachers.EmaTeacher`, which averages the student's own weights.
         distillation: the named, weighted terms, see :class:`akd_monai.losses.DistillationCriterion`.
         input_shape: ``(channels, *spatial)`` of one input, used once to find the channels of the tapped layers;
             needed only when an adapter has to be built for a term.
@@ -55,9 +61,12 @@ class DistillationMixin(_Trainer):
         teacher_options: whether the teacher's outputs are cached, and how they are computed, as
             :class:`~akd_monai.teachers.TeacherOptions` or a mapping with its fields.
         teacher_output: which head of the teacher is meant, and which of its classes make up the student's, as
-            :class:`~akd_monai.teachers.TeacherOutput` or a mapping with its fields.
+            :class:`~akd_monai.teachers.TeacherOutput` or a mapping with its fields; of several teachers a list of them.
         student_head: which output of a student that returns several is distilled, see
             :func:`~akd_monai.networks.select_head`; its own loss sees all of them.
+        unlabelled: images without labels that are joined to each batch, and what is learnt on them, as
+            :class:`~akd_monai.engines.UnlabelledOptions` or a mapping with its fields. The terms see all images of a
+            batch, but for those that need labels, which see the labelled ones.
         kwargs: all arguments of the class that it is mixed into.
 
     Raises:
@@ -74,17 +83,21 @@ class DistillationMixin(_Trainer):
         input_shape: Sequence[int] | None = None,
         seed: int = 0,
         teacher_options: TeacherOptions | Mapping[str, Any] | None = None,
-        teacher_output: TeacherOutput | Mapping[str, Any] | None = None,
+        teacher_output: TeacherOutput | Mapping[str, Any] | Sequence[TeacherOutput | Mapping[str, Any]] | None = None,
         student_head: Head = None,
+        unlabelled: UnlabelledOptions | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         _check_parts(self)
         device = self.state.device
-        self.teacher = frozen(teacher.to(device))
+        self.teacher = self._prepared(teacher)
         self.distillation = distillation
         self.student_head = student_head
-        self.teacher_output = output_for(distillation.active, teacher_output)
+        self.unlabelled = semi_supervised(unlabelled, self.data_loader, distillation)
+        teacher_outputs = outputs_for(distillation.active, teacher_output, len(networks_of(self.teacher)))
+        # several teachers have one activation
+        self.teacher_output = teacher_outputs[0]
         # both raise at once, before any data is read, when a layer does not exist
         self.teacher_source = teacher_source(
             self.teacher,
@@ -92,8 +105,10 @@ class DistillationMixin(_Trainer):
             teacher_options,
             torch.device(device),
             self._ambient_dtype(),
-            self.teacher_output,
+            teacher_outputs if len(teacher_outputs) > 1 else self.teacher_output,
+            further={} if self.unlabelled is None else self.unlabelled.teacher_needs,
         )
+        self.teacher_norm = target_norm(self.teacher, teacher_options)
         FeatureTaps(self.network, distillation.student_layers).close()
         self._build_adapters(input_shape, seed)
         self.distillation.to(device)
@@ -107,6 +122,12 @@ class DistillationMixin(_Trainer):
         self.add_event_handler(Events.ITERATION_STARTED, self._start_step)
         self.add_event_handler(Events.ITERATION_COMPLETED, self._check_step)
         self.add_event_handler(Events.COMPLETED, self._report_teacher)
+
+    def _prepared(self, teacher: nn.Module) -> nn.Module:
+        """Return the teacher on the device, frozen; an average of the student follows it from here on."""
+        if isinstance(teacher, EmaTeacher):
+            teacher.follow(self.network, self.optimizer)
+        return frozen(teacher.to(self.state.device))
 
     def _ambient_dtype(self) -> torch.dtype | None:
         """Return the type in which MONAI's trainer runs a step under AMP, None where it has no effect."""
@@ -134,23 +155,37 @@ class DistillationMixin(_Trainer):
         teacher = {name: shape[0] for name, shape in self.teacher_source.shapes(input_shape).items()}
         self.distillation.build_adapters(student, teacher, spatial_dims=len(input_shape) - 1, seed=seed)
 
+    @property
+    def _is_distilled(self) -> bool:
+        return bool(self.distillation.active) or self.unlabelled is not None
+
     def _start_teacher(self, _: Engine) -> None:
-        if self.distillation.active:
+        if self._is_distilled:
             logger.info("teacher and student are compared as %s outputs", self.teacher_output.activation)
+            if isinstance(self.teacher, EmaTeacher):
+                # handlers may have loaded weights since
+                self.teacher.restart(self.network)
+            if self.teacher_norm is not None:
+                self.teacher_norm.start(self)
             self.teacher_source.start(self)
 
     def _report_teacher(self, _: Engine) -> None:
-        if self.distillation.active:
+        if self.unlabelled is not None:
+            self.unlabelled.close()
+        if self._is_distilled:
             source = self.teacher_source
             logger.info("teacher: %d forward passes, outputs provided for %d images", source.computed, source.served)
 
     def _start_step(self, _: Engine) -> None:
         self._has_loss = False
         self._was_propagated = False
+        # a criterion of one's own may know no schedules
+        if hasattr(self.distillation, "set_epoch"):
+            self.distillation.set_epoch((self.state.iteration - 1) / self.state.epoch_length)
 
     def _check_step(self, _: Engine) -> None:
         """Refuse a step of the student's own that trains without the teacher, which nobody would notice."""
-        if not self.distillation.active or self._was_propagated:
+        if not self._is_distilled or self._was_propagated:
             return
         what = "does not propagate it back" if self._has_loss else "does not call it"
         raise self._unfit(f"the teacher is added by engine.loss_function, and its step {what}")
@@ -158,29 +193,44 @@ class DistillationMixin(_Trainer):
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         # Hooks exist for one iteration only, so that validation on the same network keeps no features.
         with FeatureTaps(self.network, self.distillation.student_layers) as self._student_taps:
+            if self.unlabelled is not None:
+                # the teacher reads there which images they are
+                batchdata = self.state.batch = self.unlabelled.joined(batchdata, self.state.iteration)
             output: dict[str, Any] = super()._iteration(engine, batchdata)
         self._student_taps = None
         return output
 
     def _total_loss(self, prediction: Any, *label: Any, **options: Any) -> Any:
-        task = self._task_loss(prediction, *label, **options)
-        if not self.distillation.active:
+        task = self._labelled_loss(prediction, *label, **options)
+        if not self._is_distilled:
             if isinstance(task, torch.Tensor):
                 self.state.loss_terms = {"task": task.detach().mean()}
             return task
-        if not isinstance(task, torch.Tensor):
+        if not isinstance(task, torch.Tensor | None):
             raise self._unfit(f"its loss returns a {type(task).__name__}, wanted a tensor")
-        terms = {"task": task.mean(), **self._distillation_terms(prediction, *label)}
+        terms = {} if task is None else {"task": task.mean()}
+        terms.update(self._distillation_terms(terms.get("task"), prediction, *label))
         self.state.loss_terms = {name: value.detach() for name, value in terms.items()}
+        if self.state.iteration == 1:
+            warn_of_large_terms(self.state.loss_terms)
         total = torch.stack([value.float() for value in terms.values()]).sum()
         if total.requires_grad:
             total.register_hook(self._propagated)
+        if self.unlabelled is not None:
+            self.unlabelled.restore(self.state)
         return total
+
+    def _labelled_loss(self, prediction: Any, *label: Any, **options: Any) -> Any:
+        if self.unlabelled is None:
+            return self._task_loss(prediction, *label, **options)
+        return self.unlabelled.task(self._task_loss, prediction, *label, **options)
 
     def _propagated(self, _: torch.Tensor) -> None:
         self._was_propagated = True
 
-    def _distillation_terms(self, prediction: Any, label: Any = None, *_: Any) -> dict[str, torch.Tensor]:
+    def _distillation_terms(
+        self, task: torch.Tensor | None, prediction: Any, label: Any = None, *_: Any
+    ) -> dict[str, torch.Tensor]:
         if self._has_loss:
             raise self._unfit("its step calls engine.loss_function several times a batch, wanted once")
         self._has_loss = True
@@ -191,11 +241,32 @@ class DistillationMixin(_Trainer):
         teacher_logits, teacher_features = self.teacher_source(_plain(image), self.state.batch)
         features = self._student_features()
         # a criterion of one's own may know no labels
-        ground_truth = {"labels": _plain(label)} if getattr(self.distillation, "needs_labels", False) else {}
-        terms: dict[str, torch.Tensor] = self.distillation(
-            _plain(logits), teacher_logits, features, teacher_features, **ground_truth
+        ground_truth: dict[str, Any] = {}
+        if getattr(self.distillation, "needs_labels", False):
+            ground_truth["labels"] = _plain(label)
+        balance = {} if getattr(self.distillation, "balance", None) is None else {"task": task}
+        terms = {}
+        if self.unlabelled is not None:
+            if ground_truth:
+                ground_truth["labelled"] = self.unlabelled.labelled
+            terms = self.unlabelled.term(
+                self._task_loss,
+                prediction,
+                _plain(logits),
+                teacher_logits,
+                self.teacher_output.activation,
+                _plain(label),
+            )
+        terms.update(
+            self.distillation(
+                self._compared(logits), teacher_logits, features, teacher_features, **ground_truth, **balance
+            )
         )
         return terms
+
+    def _compared(self, value: Any) -> Any:
+        """Return a map of the student for the criterion, as it is where gradients with respect to it are compared."""
+        return value if getattr(self.distillation, "balance", None) == "gradient" else _plain(value)
 
     def _image(self) -> torch.Tensor:
         output = self.state.output
@@ -209,7 +280,7 @@ class DistillationMixin(_Trainer):
             return {}
         if self._student_taps is None:
             raise self._unfit("its iteration_update does not call engine._iteration")
-        features = {name: _plain(value) for name, value in self._student_taps.features.items()}
+        features = {name: self._compared(value) for name, value in self._student_taps.features.items()}
         # the graph holds what the backward pass needs
         self._student_taps.clear()
         return features

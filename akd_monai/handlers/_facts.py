@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -23,6 +23,7 @@ from akd_monai.handlers.best_model import SaveBestModel
 from akd_monai.handlers.initial_weights import InitialWeights
 from akd_monai.handlers.randomness import KeyedRandomness
 from akd_monai.networks import unwrap
+from akd_monai.teachers import EmaTeacher, TeacherEnsemble
 
 __all__ = ["facts_of", "place_of", "teacher_of", "terms_of"]
 
@@ -53,6 +54,8 @@ def facts_of(engine: SupervisedTrainer, schedulers: Sequence[Any]) -> dict[str, 
         "train": _loader(engine.data_loader, data),
         "trainer": _trainer(engine),
         "validation": describe([_validation(validator, data) for validator in validators_of(engine)]),
+        **_unlabelled(engine, data),
+        **_balance(engine),
     }
 
 
@@ -72,6 +75,9 @@ def terms_of(distillation: Any) -> Any:
     named = {}
     for term in terms:
         settings = dict(vars(term))
+        # only where there is one, so that a run of an earlier version is the same run
+        if settings.get("schedule") is None:
+            settings.pop("schedule", None)
         named[str(settings.pop("name"))] = describe(settings)
     return named
 
@@ -82,17 +88,34 @@ def teacher_of(engine: SupervisedTrainer) -> Any:
     if not isinstance(teacher, nn.Module):
         return None
     source = getattr(engine, "teacher_source", None)
-    options = getattr(getattr(source, "teacher", source), "options", None)
-    names = ("dtype", "channels_last", "compile")
-    output = getattr(getattr(source, "teacher", source), "output", None)
     # only where it is not the default, so that a run of an earlier version is the same run
+    norm = getattr(engine, "teacher_norm", None)
+    adapted = {} if norm is None else {"batch_norm": norm.facts()}
+    if isinstance(teacher, EmaTeacher):
+        about = _teacher({"class": type(teacher).__qualname__, "decay": teacher.decay}, source)
+    elif isinstance(teacher, TeacherEnsemble):
+        members = getattr(source, "members", [None] * len(teacher))
+        named = {}
+        for number, (network, member) in enumerate(zip(teacher, members, strict=True), start=1):
+            named[str(number)] = _network_teacher(network, member)
+        about = {"class": type(teacher).__qualname__, "vote": teacher.vote, "members": named}
+    else:
+        about = _network_teacher(teacher, source)
+    return {**about, **adapted}
+
+
+def _network_teacher(network: nn.Module, source: Any) -> dict[str, Any]:
+    return _teacher({"class": type(network).__qualname__, "weights": weights_digest(network)}, source)
+
+
+def _teacher(about: Mapping[str, Any], source: Any) -> dict[str, Any]:
+    """Return facts of one teacher with those of its source: what is taken of its output, and how it is computed."""
+    online = getattr(source, "teacher", source)
+    options = getattr(online, "options", None)
+    names = ("dtype", "channels_last", "compile")
+    output = getattr(online, "output", None)
     chosen = {"output": output.facts()} if output is not None and output.facts() else {}
-    return {
-        **chosen,
-        "class": type(teacher).__qualname__,
-        "weights": weights_digest(teacher),
-        "options": describe({name: getattr(options, name, None) for name in names}),
-    }
+    return {**chosen, **about, "options": describe({name: getattr(options, name, None) for name in names})}
 
 
 def _optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -135,6 +158,21 @@ def _loader(loader: Any, data: DataFacts) -> Any:
         "drop_last": getattr(loader, "drop_last", None),
         "collate": describe(getattr(loader, "collate_fn", None)),
     }
+
+
+def _unlabelled(engine: SupervisedTrainer, data: DataFacts) -> dict[str, Any]:
+    """Return what is learnt on images without labels; nothing where none are, as an earlier version has it."""
+    unlabelled = getattr(engine, "unlabelled", None)
+    if unlabelled is None:
+        return {}
+    images = None if unlabelled.dataset is None else data.of(unlabelled.dataset)
+    return {"unlabelled": {**unlabelled.facts(), "images": images}}
+
+
+def _balance(engine: SupervisedTrainer) -> dict[str, Any]:
+    """Return how terms are balanced; nothing where they are not, as an earlier version has it."""
+    balance = getattr(getattr(engine, "distillation", None), "balance", None)
+    return {} if balance is None else {"balance": describe(balance)}
 
 
 def _trainer(engine: SupervisedTrainer) -> dict[str, Any]:

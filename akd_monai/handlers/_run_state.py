@@ -18,6 +18,7 @@ from akd_monai.errors import InputError, one_line
 from akd_monai.handlers._events import attached_handlers, validators_of
 from akd_monai.handlers.run_member import RunMember
 from akd_monai.networks import unwrap
+from akd_monai.teachers import EmaTeacher
 
 __all__ = ["capture", "members_of", "restore", "schedulers_of", "start_members"]
 
@@ -87,9 +88,12 @@ def _parts(engine: SupervisedTrainer, schedulers: Sequence[Any] | None, extra: M
     parts = {"network": unwrap(engine.network), "optimizer": engine.optimizer}
     for number, scheduler in enumerate(schedulers_of(engine, schedulers)):
         parts[f"lr_scheduler_{number}"] = scheduler
-    for name in ("distillation", "adapter_optimizer"):
+    for name in ("distillation", "adapter_optimizer", "teacher_norm"):
         if getattr(engine, name, None) is not None:
             parts[name] = getattr(engine, name)
+    teacher = getattr(engine, "teacher", None)
+    if isinstance(teacher, EmaTeacher):
+        parts["teacher"] = teacher
     parts.update({f"extra_{name}": part for name, part in extra.items()})
     return parts
 

@@ -61,6 +61,8 @@ class CachedTeacher:
         self.labels_only = labels_only
         self.served = 0
         self._dataset: Any = None
+        # images without labels
+        self._further: Any = None
         self._draws: int | None = None
         self._identity: dict[str, Any] | None = None
         self._stores: dict[tuple[int, ...], dict[str, OutputStore]] = {}
@@ -79,8 +81,10 @@ class CachedTeacher:
         self._announced = set()
         self._dataset = getattr(trainer.data_loader, "dataset", None)
         self._draws = _draws(trainer)
-        if isinstance(self._dataset, IdentifiedSlices):
-            self._dataset.identify_slices()
+        self._further = getattr(getattr(trainer, "unlabelled", None), "dataset", None)
+        for dataset in (self._dataset, self._further):
+            if isinstance(dataset, IdentifiedSlices):
+                dataset.identify_slices()
 
     def shapes(self, input_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all outputs, as :meth:`OnlineTeacher.shapes` does, from the cache where it knows them."""
@@ -146,7 +150,7 @@ class CachedTeacher:
         """Check once that there is space for what may come, then create the stores that are missing."""
         if input_shape not in self._announced:
             self._announced.add(input_shape)
-            keys = _all_keys(self._dataset)
+            keys = _all_keys(self._dataset) + _all_keys(self._further)
             demands = [self._demand(stores.get(layer), layer, output, keys) for layer, output in outputs.items()]
             check_space(self.cache.cache_dir, demands)
         for layer in self._missing_layers(stores):
@@ -170,6 +174,9 @@ class CachedTeacher:
 def _draws(trainer: SupervisedTrainer) -> int | None:
     """Return how many images a run draws, None where that is unknown."""
     size = getattr(trainer.data_loader, "batch_size", None)
+    unlabelled = getattr(trainer, "unlabelled", None)
+    if size and unlabelled is not None:
+        size += unlabelled.options.batch_size
     length = trainer.state.epoch_length
     epochs = trainer.state.max_epochs
     return epochs * length * size if epochs and length and size else None

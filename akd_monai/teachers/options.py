@@ -15,12 +15,14 @@ from akd_monai.errors import InputError, check_choice, check_mapping
 from akd_monai.teachers._coding import CACHE_DTYPES, CacheDtype
 from akd_monai.teachers.cache import TeacherCache
 
-__all__ = ["CompileMode", "TeacherDtype", "TeacherOptions"]
+__all__ = ["CompileMode", "TeacherDtype", "TeacherNorm", "TeacherOptions"]
 
 logger = logging.getLogger(__name__)
 
 TeacherDtype = Literal["bfloat16", "float16"]
 CompileMode = Literal["reduce-overhead", "max-autotune"]
+#: Statistics of the teacher's batch normalisation: those of its weights, or those of the student's training images.
+TeacherNorm = Literal["stored", "target"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class TeacherOptions:
         channels_last: keep the teacher's weights and images in the memory order of channels last.
         compile: run the teacher by ``torch.compile``, in its default mode (``True``) or in ``"reduce-overhead"``, which
             records CUDA graphs, or ``"max-autotune"``; its first outputs are compared with the plain ones.
+        norm: ``"target"`` re-estimates the statistics of the teacher's batch normalisation on the student's training images,
+            without their labels, before a run starts, see :func:`adapt_batch_norm`; ``"stored"`` keeps its own.
+        norm_images: on how many images at most, 2 or more.
 
     Raises:
         InputError: for a value that is none of these.
@@ -55,12 +60,19 @@ class TeacherOptions:
     dtype: TeacherDtype | None = None
     channels_last: bool = False
     compile: bool | CompileMode = False
+    norm: TeacherNorm = "stored"
+    norm_images: int = 128
 
     def __post_init__(self) -> None:
         check_choice("cache_dtype of teacher_options", self.cache_dtype, CACHE_DTYPES)
         check_choice("dtype of teacher_options", self.dtype, (None, *get_args(TeacherDtype)))
         check_choice("channels_last of teacher_options", self.channels_last, (False, True))
         check_choice("compile of teacher_options", self.compile, (False, True, *get_args(CompileMode)))
+        check_choice("norm of teacher_options", self.norm, get_args(TeacherNorm))
+        if isinstance(self.norm_images, bool) or not isinstance(self.norm_images, int) or self.norm_images < 2:
+            raise InputError(
+                f"norm_images of teacher_options must be an integer of at least 2, got {self.norm_images!r}."
+            )
 
     @classmethod
     def read(cls, given: TeacherOptions | Mapping[str, Any] | None) -> TeacherOptions:
