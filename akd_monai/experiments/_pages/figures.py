@@ -133,8 +133,9 @@ def cost_figure(panels: Mapping[str, Sequence[Point]]) -> bytes:
             style = {"color": look[point.network]["color"], "marker": _MARKERS[drawn[point.network] % len(_MARKERS)]}
             ax.plot(point.cost, point.dice, linestyle="none", markersize=size, label=point.label, **style)
             drawn[point.network] += 1
-        ax.set_xscale("log")
-        ax.set_xlabel(f"{name} (logarithmic)", fontsize=9)
+        is_wide = spans_decades([point.cost for point in points])
+        ax.set_xscale("log" if is_wide else "linear")
+        ax.set_xlabel(f"{name} (logarithmic)" if is_wide else name, fontsize=9)
         ax.tick_params(labelsize=8, which="both")
         ax.grid(alpha=0.25)
     axes[0].set_ylabel("mean Dice", fontsize=9)
@@ -143,6 +144,18 @@ def cost_figure(panels: Mapping[str, Sequence[Point]]) -> bytes:
     return as_png(figure)
 
 
+def spans_decades(costs: Sequence[float]) -> bool:
+    """Return whether costs are far enough apart for a logarithmic axis, whose ticks would else cover each other.
+
+    Example:
+        >>> spans_decades([353_545, 5_000_000]), spans_decades([0.171, 0.178])
+        (True, False)
+    """
+    return bool(costs) and min(costs) > 0 and max(costs) / min(costs) > _NARROW
+
+
+# costs within this factor stand on a linear axis
+_NARROW = 5.0
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 
 
