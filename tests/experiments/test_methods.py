@@ -141,7 +141,7 @@ def test_a_recipe_is_one_more_config_file_below_the_settings_of_its_method(tmp_p
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_of_the_package_can_be_a_method(tmp_path, name):
-    matrix = read_matrix(written(tmp_path, methods={"one": {"recipe": name}}))
+    matrix = read_matrix(written(tmp_path, methods={"one": {"recipe": name, "initial": "sources"}}))
     check_matrix(matrix)
     layer = layer_of(matrix.methods[0])
     assert not any(key.startswith("_") for key in layer.content)
@@ -164,6 +164,9 @@ def test_a_recipe_of_ones_own_is_found_from_the_file_and_its_typos_too(tmp_path)
         check_matrix(matrix)
     recipe.write_text(json.dumps({"_needs_": {"lambda_logits": "a weight"}, "lambda_gram": 0.0}))
     with pytest.raises(InputError, match=r"recipe .*own.json' of method 'one': needs 'lambda_logits' \(a weight\)"):
+        check_matrix(matrix)
+    recipe.write_text(json.dumps({"_needs_": {"initial_weights": "weights"}}))
+    with pytest.raises(InputError, match=r"needs 'initial_weights' \(weights\); let the method have .initial"):
         check_matrix(matrix)
     recipe.write_text(json.dumps({"sites": ["HK"]}))
     with pytest.raises(InputError, match=r"recipe .* of method 'one': 'sites' is set by the experiment itself"):

@@ -106,9 +106,7 @@ def _check_layer(layer: Layer, method: Method, configs: Configs) -> None:
     """Refuse a recipe whose ids have no effect or are the experiment's own, or that needs what is not given."""
     named = method.recipe or method.generalise
     where = f"recipe {named!r} of method {method.name!r}"
-    missing = [f"{name!r} ({what})" for name, what in layer.needs.items() if name not in method.settings]
-    if missing:
-        raise InputError(f"needs {', '.join(missing)}", where=where, remedy="add it to the settings of the method")
+    _check_needs(layer, method, where)
     plain = {name.removeprefix("+"): value for name, value in layer.content.items()}
     check_ids(where, (name for name in plain if _has(configs, name)), configs)
     for name, value in plain.items():
@@ -118,6 +116,17 @@ def _check_layer(layer: Layer, method: Method, configs: Configs) -> None:
         if not is_used and method.recipe is not None:
             known = sorted({str(key) for parser in configs.values() for key in parser.get()})
             raise unknown_name("config id", name, known, where=f"in {where}")
+
+
+def _check_needs(layer: Layer, method: Method, where: str) -> None:
+    given = {*method.settings, *(() if method.initial is None else ("initial_weights",))}
+    missing = {name: what for name, what in layer.needs.items() if name not in given}
+    if missing:
+        needed = ", ".join(f"{name!r} ({what})" for name, what in missing.items())
+        remedy = "add it to the settings of the method"
+        if "initial_weights" in missing:
+            remedy = 'let the method have "initial": "sources"'
+        raise InputError(f"needs {needed}", where=where, remedy=remedy)
 
 
 def _has(configs: Configs, name: str) -> bool:
