@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both trainers on bundles that know nothing of this package: 2D, 3D, several classes, sigmoid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import pytest
+import torch
+from monai.networks.nets import UNet
+from site_tools import train
+from zoo_style_tools import metadata, train_json
+
+from akd_monai.errors import InputError
+
+SIZE = 16
+PAIRS = "$[{'image': i, 'label': i.replace('image', 'label'), 'site': i.split('_')[-1][0]} for i in sorted(@images)]"
+LAYER = "model.0"
+
+
+@pytest.fixture(autouse=True)
+def no_seeds_are_left():
+    yield
+    monai.utils.set_determinism(None)
+
+
+def write_images(folder: Path, dims: int, classes: int) -> Path:
+    """Write two noisy images of each of three sites, whose last letter of the name is the site."""
+    draw = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(6):
+        label = np.zeros((SIZE,) * dims, np.uint8)
+        for part in range(1, classes):
+            label[(slice(5 * part, 5 * part + 4),) * dims] = part
+        image = label + draw.normal(0, 0.2, label.shape) + number % 3
+        name = f"{number}_{'ABC'[number % 3]}.npy"
+        np.save(folder / f"image{name}", image[..., None].astype(np.float32))
+        np.save(folder / f"label{name}", label[..., None])
+    return folder
+
+
+def foreign(root: Path, dims: int, classes: int, *, sigmoid: bool = False) -> tuple[Path, Path]:
+    """Write a bundle and its data."""
+    data = write_images(root / "data", dims, classes)
+    config = train_json(dims, 1, classes, sigmoid=sigmoid)
+    config |= {"dataset_dir": str(data), "pairs": PAIRS, "epochs": 2}
+    section = config["train"]
+    section["deterministic_transforms"][0].update(reader="NumpyReader")
+    section["deterministic_transforms"][0].pop("channel_dim", None)
+    section["deterministic_transforms"][1].update(channel_dim=-1)
+    section["random_transforms"][0].update(spatial_size=[SIZE] * dims)
+    section["dataloader"].update(shuffle=True)
+    section["handlers"] = []
+    bundle = root / "bundle"
+    (bundle / "configs").mkdir(parents=True)
+    (bundle / "models").mkdir()
+    (bundle / "configs" / "train.json").write_text(json.dumps(config))
+    (bundle / "configs" / "metadata.json").write_text(json.dumps(metadata(dims, 1, classes, [SIZE] * dims)))
+    return bundle, data
+
+
+def run(pair: tuple[Path, Path], baseline: str, **options: Any) -> Any:
+    bundle, data = pair
+    given = {"train#dataloader#batch_size": 3, "train#dataset#data": "@pairs"}
+    given[f"{baseline}_layer"] = LAYER
+    if baseline == "saml":
+        given["batch_size"] = 3
+    return train(bundle, baseline, data, **{**given, **options})
+
+
+def messages(error: BaseException | None) -> str:
+    return f"{error} {messages(error.__cause__)}" if error is not None else ""
+
+
+def initial(trainer: Any, dims: int, classes: int) -> bool:
+    """Return whether the network of a trainer loads into a plain one, and is no longer what it was."""
+    plain = UNet(dims, 1, classes, channels=[4, 8, 8, 8], strides=[2, 2, 2])
+    plain.load_state_dict(trainer.network.state_dict(), strict=True)
+    return all(bool(value.isfinite().all()) for value in plain.state_dict().values())
+
+
+def test_two_epochs_of_saml_in_2d(tmp_path):
+    trainer = run(foreign(tmp_path, 2, 2), "saml")
+    # two epochs of two episodes of three images, each cropped twice
+    assert trainer.state.iteration == 4
+    assert trainer.name == "SAML (re-implemented, first order, UNet)"
+    assert {name for name, value in trainer.state.loss_terms.items() if value > 0} == {
+        "meta_train", "meta_test", "compactness", "smoothness",
+    }  # fmt: skip
+    assert initial(trainer, 2, 2)
+    assert trainer.optimizer.param_groups[0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize(("dims", "classes", "sigmoid"), [(2, 3, False), (3, 2, False), (2, 2, True)])
+def test_saml_says_why_not(tmp_path, dims, classes, sigmoid):
+    expected = {
+        (2, 3, False): "background and one foreground class, the network has 3 outputs",
+        (3, 2, False): f"SAML is defined for 2D images, got image_shape [1, {SIZE}, {SIZE}, {SIZE}]",
+        (2, 2, True): "the network's outputs are sigmoid",
+    }[dims, classes, sigmoid]
+    with pytest.raises((InputError, RuntimeError)) as caught:
+        run(foreign(tmp_path, dims, classes, sigmoid=sigmoid), "saml")
+    assert expected in messages(caught.value)
+
+
+@pytest.mark.parametrize(("dims", "classes"), [(2, 3), (3, 2)])
+def test_disentangle_of_any_task(tmp_path, dims, classes):
+    trainer = run(foreign(tmp_path, dims, classes), "disentangle")
+    assert trainer.state.iteration == 4
+    assert all(value > 0 for value in trainer.state.loss_terms.values())
+    assert initial(trainer, dims, classes)
+
+
+@pytest.mark.parametrize("baseline", ["saml", "disentangle"])
+def test_a_bundle_that_names_no_layer_or_no_site(tmp_path, baseline):
+    pair = foreign(tmp_path, 2, 2)
+    with pytest.raises((InputError, RuntimeError)) as caught:
+        run(pair, baseline, **{f"{baseline}_layer": None})
+    assert "no layer is named; name one under 'distillation_layers'" in messages(caught.value)
+    torch.manual_seed(0)
+    without = "$[{'image': i, 'label': i.replace('image', 'label')} for i in @images]"
+    with pytest.raises((InputError, RuntimeError)) as caught:
+        run(pair, baseline, pairs=without)
+    assert "names no site; add the entry 'site'" in messages(caught.value)
