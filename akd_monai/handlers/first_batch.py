@@ -17,6 +17,7 @@ from akd_monai.errors import InputError
 from akd_monai.handlers._agreement import Agreement, measure_agreement
 from akd_monai.handlers._events import attached_handlers
 from akd_monai.handlers.findings import Check, Finding, read_allowed, settle
+from akd_monai.teachers import EmaTeacher
 
 __all__ = ["FirstBatch"]
 
@@ -109,6 +110,9 @@ class FirstBatch:
             yield from _values_of(image, teacher, self.value_range)
         unlabelled = getattr(engine, "unlabelled", None)
         label = output.get(Keys.LABEL) if unlabelled is None or unlabelled.uses_labels else None
+        if isinstance(getattr(engine, "teacher", None), EmaTeacher):
+            # it starts as the student, which need not know anything yet
+            label = None
         is_sigmoid = getattr(getattr(engine, "teacher_output", None), "activation", "softmax") == "sigmoid"
         if isinstance(label, Tensor) and bool(torch.isfinite(teacher).all()):
             # images without labels come after the others
