@@ -24,7 +24,8 @@ def experiment(  # noqa: D417 - the public function documents the others
 ) -> str:
     """Run the matrix of an experiment: teachers, students, methods and controls at every site.
 
-    The experiments of the package are table2, table4, readings and schedules, each also with -small for two CPU cores.
+    The experiments of the package are table2, table3, table4, help, readings and schedules, each also with -small for two
+    CPU cores.
 
     Example: python -m akd_monai experiment table2-small --dataset_dir phantom --output_dir table2-small
 

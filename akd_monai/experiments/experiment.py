@@ -75,27 +75,35 @@ def run_experiment(
         UnknownNameError: for a name in the file, or a pattern, that does not exist.
         KeyboardInterrupt: after Ctrl-C, when every running cell has saved.
         SystemExit: with code 1, when a cell has failed.
+        Exception: whatever kept the report from being written, when every cell is done.
     """
     opened = open_experiment(file, output_dir, dataset_dir)
-    # a mistake in the arguments is said before the first part runs
+    # a mistake is said before anything is written, whichever part has it
     chosen_cells = cells_of(opened.parts, only)
-    for part in opened.parts:
+    cautions = []
+    for part, cells in zip(opened.parts, chosen_cells, strict=True):
         _where_to_run(part.matrix, gpus, jobs, machine)
+        cautions += check_data(part.matrix)
+        check_environment(cells)
     failed = 0
+    unwritten: list[Exception | None] = []
     before: list[Cell] = []
+    for caution in dict.fromkeys(cautions):
+        say(caution)
     for part, cells in zip(opened.parts, chosen_cells, strict=True):
         every = expand(part.matrix, part.folder)
         with FolderLock(part.folder, remedy="wait until that experiment ends, or choose another output_dir"):
             errors = _run_part(part, cells, before, gpus, jobs, machine, tracking_uri)
             if not errors:
-                _report(every, part.folder)
+                unwritten.append(_report(every, part.folder))
         failed += errors
         before += every
     if failed:
         say(f"{failed} cells failed, or need one that did; the same command tries them again")
         sys.exit(1)
     if opened.has_parts:
-        _report_parts(opened)
+        unwritten.append(_report_parts(opened))
+    _check_reports(unwritten)
     return opened.folder
 
 
@@ -110,14 +118,10 @@ def _run_part(
 ) -> int:
     """Run the cells of an experiment, or of one of its parts, that are not done, and return how many failed."""
     places, options = _where_to_run(part.matrix, gpus, jobs, machine)
-    cautions = check_data(part.matrix)
-    check_environment(cells)
     if before and any(not is_done(cell) for cell in cells):
         write_bundles(part.matrix, part.folder)
         take_over(cells, before)
     waiting = [cell for cell in cells if not is_done(cell)]
-    for caution in cautions:
-        say(caution)
     named = f" of {part.file.stem}" if part.prefix else ""
     say(f"{len(cells) - len(waiting)} of {len(cells)} cells{named} were done before")
     write_experiment(part)
@@ -164,33 +168,46 @@ def _run(
         )
 
 
-def _report(cells: Sequence[Cell], folder: Path) -> None:
-    """Write the report of an experiment that is complete; else say what is missing."""
+def _report(cells: Sequence[Cell], folder: Path) -> Exception | None:
+    """Write the report of an experiment that is complete, else say what is missing; return why it was not written."""
     missing = [cell.name for cell in cells if not is_done(cell)]
     if missing:
         names = ", ".join(missing[:_MOST_NAMED]) + (", ..." if len(missing) > _MOST_NAMED else "")
         say(f"No report yet: {len(missing)} of {len(cells)} cells of the experiment are missing ({names})")
-        return
+        return None
     # loads what draws figures
     from akd_monai.experiments._pages import write_study_report
 
-    _say_report(write_study_report, folder)
+    return _say_report(write_study_report, folder)
 
 
-def _say_report(write: Callable[[Path], Path], folder: Path) -> None:
+def _say_report(write: Callable[[Path], Path], folder: Path) -> Exception | None:
+    """Write a report and say where it is; return why there is none, since the cells are done all the same."""
     try:
-        say(f"Report: {write(folder)}")
-    except Exception as error:  # whatever goes wrong here, the cells are done
+        page = write(folder)
+    except Exception as error:  # whatever goes wrong here is said when all parts have been run
         logger.warning("The report could not be written (%s); the cells are done, and a later call tries again.", error)
+        return error
+    say(f"Report: {page}")
+    return None
 
 
-def _report_parts(opened: Opened) -> None:
+def _check_reports(unwritten: Sequence[Exception | None]) -> None:
+    """End with the reason why a report was not written: tables that would be wrong, or an error of the program."""
+    errors = [error for error in unwritten if error is not None]
+    if errors:
+        refused = [error for error in errors if isinstance(error, InputError)]
+        raise (refused or errors)[0]
+
+
+def _report_parts(opened: Opened) -> Exception | None:
     """Write the report of an experiment of parts once each of them has its own."""
     write_parts(opened)
     if all((part.folder / "report" / "index.html").is_file() for part in opened.parts):
         from akd_monai.experiments._pages import write_parts_report
 
-        _say_report(write_parts_report, opened.folder)
+        return _say_report(write_parts_report, opened.folder)
+    return None
 
 
 def experiment_cells(
@@ -213,9 +230,13 @@ def experiment_cells(
         UnknownNameError: for a name in it, or a pattern, that does not exist.
     """
     parts = open_experiment(file, output_dir, dataset_dir).parts
+    chosen_cells = cells_of(parts, only)
     for part in parts:
+        # other settings would change the bundles in which cells of this folder run
+        for cell in expand(part.matrix, part.folder):
+            is_done(cell)
         write_bundles(part.matrix, part.folder)
-    return [cell.line() for cells in cells_of(parts, only) for cell in cells]
+    return [cell.line() for cells in chosen_cells for cell in cells]
 
 
 def experiment_table(

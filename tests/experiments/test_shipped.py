@@ -16,6 +16,7 @@ from akd_monai.experiments._plan.bundles import put_bundle
 from akd_monai.experiments._plan.checked import check_matrix
 from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.matrix import read_matrix
+from akd_monai.experiments._plan.parts import cells_of, open_experiment
 from akd_monai.experiments._plan.shipped import experiment_file, shipped_names
 from akd_monai.files import read_json
 
@@ -35,6 +36,23 @@ HAND_COUNTS = {
     # one student under three schedules, each with a row of its own without distillation
     "schedules": (2, 4, {"train": 6 * (1 + 4 * 3), "distill": 6 * 4 * 3, "test": 6 * 4 * (1 + 6)}),
     "schedules-small": (2, 1, {"train": 3 * 4, "distill": 3 * 3, "test": 3 * 7}),
+    # alone, pre-trained and by ten methods from one teacher; the small one has no pre-trained student, and two targets
+    "table3-distillation": (2, 4, {"train": 6 * (2 + 4 * 2), "distill": 6 * 4 * 10, "test": 6 * 4 * (1 + 12)}),
+    "table3-distillation-small": (2, 1, {"train": 2 * 2, "distill": 2 * 10, "test": 2 * (1 + 11)}),
+    # a teacher; alone and by five baselines; distilled
+    "table3-generalisation": (2, 1, {"train": 6 * 7, "distill": 6, "test": 6 * 8}),
+    "table3-generalisation-small": (2, 1, {"train": 2 * 7, "distill": 2, "test": 2 * 8}),
+    # for each number: alone, pre-trained, teacher adapted, nine methods
+    "help-few": (2, 4, {"train": 6 * (2 + 4 * 2 * 3), "distill": 6 * 4 * 2 * 9, "test": 6 * 4 * (1 + 2 * 12)}),
+    "help-eight": (2, 4, {"train": 3 * (2 + 4 * 3), "distill": 3 * 4 * 9, "test": 3 * 4 * (1 + 12)}),
+    # seven methods with 2 labelled cases, two of them with 4
+    "help-small": (2, 1, {"train": 6 * (2 + 2 * 3), "distill": 6 * 9, "test": 6 * (1 + 2 * 3 + 9)}),
+}
+# an experiment of parts, and the files that are its parts
+PARTS = {
+    "help": ["help-few", "help-eight"],
+    "table3": ["table3-distillation", "table3-generalisation"],
+    "table3-small": ["table3-distillation-small", "table3-generalisation-small"],
 }
 # parameters of the paper's table 1, as its networks are counted elsewhere
 STUDENTS = {"enet": 353_545, "espnet": 182_719, "erfnet": 2_062_872}
@@ -55,7 +73,37 @@ def checked(tmp_path, **changes):
 
 
 def test_the_names_are_those_that_are_known():
-    assert shipped_names() == sorted(HAND_COUNTS)
+    assert shipped_names() == sorted([*HAND_COUNTS, *PARTS])
+
+
+@pytest.mark.parametrize(("name", "files"), PARTS.items(), ids=PARTS)
+def test_an_experiment_of_parts_has_those_of_the_package(name, files, tmp_path):
+    opened = open_experiment(name, tmp_path / "out", tmp_path)
+    assert opened.name == name
+    assert [part.file.stem for part in opened.parts] == files
+    assert [part.folder for part in opened.parts] == [tmp_path / "out" / file for file in files]
+
+
+def test_the_parts_of_table_3_share_their_teachers(tmp_path):
+    for name in ("table3", "table3-small"):
+        near, far = cells_of(open_experiment(name, tmp_path / "out", tmp_path).parts)
+        before = {cell.name: cell.identity() for cell in near}
+        shared = [cell.name for cell in far if before.get(cell.name) == cell.identity()]
+        teachers = [cell.name for cell in far if (cell.row.role, cell.row.method) == ("teacher", "sources")]
+        assert shared == teachers
+        assert teachers
+
+
+def test_rows_of_help_are_the_winning_one_and_what_comes_on_top_of_it(tmp_path):
+    for name in ("help-few", "help-eight", "help-small"):
+        methods = {method.name: method for method in shipped(name, tmp_path).methods}
+        best = methods["unlabelled"]
+        assert (best.recipe, best.initial, best.teacher, best.settings) == ("unlabelled", "sources", "adapted", {})
+        added = [method for method in methods.values() if method.base == "unlabelled"]
+        assert [method.name.partition("+")[2] for method in added] == ["logits", "gram", "affinity", "cwd"]
+        for method in added:
+            assert (method.recipe, method.initial, method.teacher) == (best.recipe, best.initial, best.teacher)
+            assert len(method.settings) == 1
 
 
 @pytest.mark.parametrize("name", HAND_COUNTS)
@@ -121,9 +169,9 @@ def test_a_file_of_the_user_goes_before_a_shipped_one(tmp_path, monkeypatch):
     assert experiment_file("sub/mine.json") == (mine, tmp_path / "sub" / "mine")
 
 
-@pytest.mark.parametrize("name", ["table2-smal", "table2_small", "table3.json"])
+@pytest.mark.parametrize("name", ["table2-smal", "table2_small", "table5.json"])
 def test_an_unknown_name_lists_the_known_ones(name):
-    with pytest.raises(UnknownNameError, match=r"unknown experiment .*Did you mean 'table.*Known: readings, .*path"):
+    with pytest.raises(UnknownNameError, match=r"unknown experiment .*Did you mean 'table.*Known: help, .*path"):
         experiment_file(name)
 
 
@@ -198,7 +246,7 @@ def test_a_network_of_ones_own_is_given_by_its_bundle(tmp_path):
         InputError, match=r"cannot be in an experiment: its train.json has no dataset_dir, .*new_bundle"
     ):
         check_matrix(matrix)
-    assert before["files"].keys() >= {"train.json", "distill.json"}
+    assert before["files"].keys() >= {"configs/train.json", "configs/distill.json"}
 
 
 def test_a_folder_that_is_no_bundle(tmp_path):
