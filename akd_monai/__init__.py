@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _PACKAGES = (
     "bundle",
     "data",
+    "deploy",
     "engines",
     "experiments",
     "generalisation",

@@ -17,19 +17,19 @@ from typing import NoReturn
 import fire
 from fire.core import FireExit
 
-from akd_monai._cli import bundle_verbs, data_verbs, run_verbs
+from akd_monai._cli import bundle_verbs, data_verbs, deploy_verbs, run_verbs
 from akd_monai._cli.door import VERBS
 from akd_monai._cli.flags import check_flags, typed_values
 from akd_monai._cli.help import overview, verb_help
 from akd_monai._cli.values import check_flag_values
-from akd_monai._cli.words import with_present_words
+from akd_monai._cli.words import with_present_words, without_letters
 from akd_monai._last_line import UNREAD, is_unread, last_line, leave_at_signals, user_error
 from akd_monai.errors import unknown_name
 
 __all__ = ["main", "user_error"]
 
 # importing them registers the verbs
-_MODULES = (data_verbs, bundle_verbs, run_verbs)
+_MODULES = (data_verbs, bundle_verbs, deploy_verbs, run_verbs)
 _HELP = ("--help", "-h")
 
 
@@ -64,6 +64,7 @@ def _run(command: list[str]) -> None:
         raise unknown_name("verb", name, VERBS)
     if any(argument in _HELP for argument in arguments):
         _show(verb_help(name))
+    arguments = without_letters(arguments, VERBS[name].letters)
     arguments, hints = with_present_words(arguments, VERBS[name].old_words)
     for hint in hints:
         sys.stderr.write(f"akd_monai: {hint}; the old name will be removed.\n")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["VERBS", "Door", "Names", "names", "verb"]
@@ -21,24 +21,30 @@ class Door:
         target: the public function, as ``module:name``; its docstring documents the arguments.
         settings: a dataclass whose fields are further arguments, as ``module:name``.
         old_words: old name of an argument: the present one.
+        letters: letter of a flag: the argument, as ``-i`` stands for ``--input``.
     """
 
     run: Callable[..., str]
     target: str
     settings: str | None
     old_words: Mapping[str, str]
+    letters: Mapping[str, str] = field(default_factory=dict)
 
 
 VERBS: dict[str, Door] = {}
 
 
 def verb(
-    target: str, *, settings: str | None = None, old_words: Mapping[str, str] | None = None
+    target: str,
+    *,
+    settings: str | None = None,
+    old_words: Mapping[str, str] | None = None,
+    letters: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., str]], Callable[..., str]]:
     """Register the decorated function as the verb of its name."""
 
     def register(run: Callable[..., str]) -> Callable[..., str]:
-        VERBS[run.__name__] = Door(run, target, settings, dict(old_words or {}))
+        VERBS[run.__name__] = Door(run, target, settings, dict(old_words or {}), dict(letters or {}))
         return run
 
     return register

@@ -19,6 +19,7 @@ _GROUPS = {
     "Try it": ("demo", "experiment", "report"),
     "Data": ("phantom", "prepare", "verify"),
     "Bundles": ("distill", "recipes", "evaluate", "send", "profile", "check", "label", "new_bundle", "assemble"),
+    "Without PyTorch": ("export", "segment"),
 }
 _EMPTY = inspect.Parameter.empty
 
@@ -59,7 +60,8 @@ def _entries(door: Door) -> Iterator[tuple[str, str]]:
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             yield name.upper(), texts[name]
         elif parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            yield f"--{name}{_default(parameter.default)}", texts[name]
+            letter = next((f"-{key}, " for key, known in door.letters.items() if known == name), "")
+            yield f"{letter}--{name}{_default(parameter.default)}", texts[name]
         elif door.settings is None:
             yield "--ID VALUE", texts[name]
         else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Old names of arguments, which are still accepted with a hint."""
+"""Other names of arguments: letters such as ``-i``, and old names, which are still accepted with a hint."""
 
 from __future__ import annotations
 
@@ -8,9 +8,29 @@ from collections.abc import Mapping, Sequence
 
 from akd_monai.errors import InputError
 
-__all__ = ["with_present_words"]
+__all__ = ["with_present_words", "without_letters"]
 
 _FLAG = re.compile(r"--([A-Za-z][\w-]*)(=.*)?", re.DOTALL)
+_LETTER = re.compile(r"-([A-Za-z])(=.*)?", re.DOTALL)
+
+
+def without_letters(arguments: Sequence[str], letters: Mapping[str, str]) -> list[str]:
+    """Return the arguments of a command with the names that letters stand for.
+
+    Args:
+        arguments: as typed after the verb.
+        letters: letter: name of the argument.
+
+    Example:
+        >>> without_letters(["-i", "t2.nii.gz", "-o=masks", "-5"], {"i": "input", "o": "output_dir"})
+        ['--input', 't2.nii.gz', '--output_dir=masks', '-5']
+    """
+    replaced = []
+    for argument in arguments:
+        match = _LETTER.fullmatch(argument)
+        known = match is not None and match[1] in letters
+        replaced.append(f"--{letters[match[1]]}{match[2] or ''}" if match and known else argument)
+    return replaced
 
 
 def with_present_words(arguments: Sequence[str], old_words: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,14 +14,13 @@ from monai.data import IterableDataset, MetaTensor
 from monai.transforms import apply_transform
 from torch.utils.data import get_worker_info
 
-from akd_monai._faults import MACHINE_FAULT, machine_fault
-from akd_monai.errors import InputError, one_line
+from akd_monai.data._failures import described_failure, failures_error
+from akd_monai.errors import InputError
 
 __all__ = ["VolumeStream"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_NAMES = 10
 _Item = Mapping[str, Any]
 
 
@@ -153,34 +151,20 @@ class VolumeStream(IterableDataset):
                 were the reason of all.
         """
         failed = self._failed.nonzero().flatten().tolist()
-        total = len(self._items)
-        counted = f"{total - len(failed)} of {total} volumes segmented"
-        if not failed:
-            logger.info("%s.", counted)
-            return
-        names = self._short_names()
-        listed = [f"{names[index]} ({self.reasons.get(index, 'see above')})" for index in failed[:_MOST_NAMES]]
-        more = f" and {len(failed) - _MOST_NAMES} more" if len(failed) > _MOST_NAMES else ""
-        code = MACHINE_FAULT if self._faults.issuperset(failed) else "failed-volumes"
-        raise InputError(f"{counted}; failed: {', '.join(listed)}{more}.", code=code)
+        files = [os.fspath(item[self.key]) for item in self._items]
+        if failed:
+            raise failures_error(files, failed, self.reasons, self._faults)
+        logger.info("%d of %d volumes segmented.", len(files), len(files))
 
     def _record(self, index: int, error: BaseException) -> None:
         file = os.fspath(self._items[index][self.key])
-        words = one_line(error) if isinstance(error, InputError) else machine_fault(error)
-        if words and not isinstance(error, InputError):
+        failure = described_failure(file, error)
+        if failure.is_fault:
             self._faults.add(index)
-        if not words:
-            words = f"{type(error).__name__}: {one_line(error)}"
-        message = words if Path(file).name in words else f"{file}: {words}"
-        logger.error("not segmented: %s", message)
+        logger.error("not segmented: %s", failure.message)
         logger.debug("while %s was segmented", file, exc_info=error)
-        self.reasons[index] = one_line(error.what, 120) if isinstance(error, InputError) else words[:120]
+        self.reasons[index] = failure.reason
         self._failed[index] = True
-
-    def _short_names(self) -> list[str]:
-        files = [os.path.abspath(item[self.key]) for item in self._items]
-        shared = os.path.commonpath([os.path.dirname(file) for file in files])
-        return [os.path.relpath(file, shared) for file in files]
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exported networks, and masks from them without PyTorch.
+
+Names are looked up when they are first used: ``segment`` on ONNX Runtime or OpenVINO imports neither torch nor MONAI.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from akd_monai._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from akd_monai.deploy.export import Export, export_bundle
+    from akd_monai.deploy.segmentation import SegmentedVolume, segment
+
+_HOMES = {
+    "Export": "export",
+    "export_bundle": "export",
+    "SegmentedVolume": "segmentation",
+    "segment": "segmentation",
+}
+
+__all__ = ["Export", "SegmentedVolume", "export_bundle", "segment"]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
