@@ -128,7 +128,8 @@ def test_a_full_experiment_has_the_papers_networks_and_schedule(name, tmp_path):
     paper = {"spatial_size": [384, 384], "batch_size": 16, "epochs": 100, "learning_rate": 0.01}
     assert paper.items() <= matrix.settings.items()
     for network in (*matrix.teachers, *matrix.students):
-        assert set(network.settings) <= {"schedule"}
+        # as many steps for every number of labelled cases
+        assert set(network.settings) <= {"schedule", "samples_per_epoch"}
 
 
 @pytest.mark.parametrize("name", [name for name in HAND_COUNTS if "small" in name])
