@@ -24,6 +24,8 @@ from akd_monai.names import case_name
 
 __all__ = ["KeyedImages", "image_set"]
 
+Transforms = Callable[..., Any] | Sequence[Callable[..., Any]]
+
 _REMEDY = "give unlabelled_transform, the transforms of such an image, as a list or a Compose"
 
 
@@ -56,7 +58,7 @@ class KeyedImages(Dataset[Any]):
 
 
 def image_set(
-    dataset: Any, images: Sequence[Mapping[str, Any]], *, seed: int, transform: Callable[..., Any] | None = None
+    dataset: Any, images: Sequence[Mapping[str, Any]], *, seed: int, transform: Transforms | None = None
 ) -> Dataset[Any]:
     """Return ``images`` as a data set like that of a training, but without labels.
 
@@ -79,7 +81,7 @@ def image_set(
         raise InputError(
             f"the student's data set {type(dataset).__name__} does not say how an image is prepared", remedy=_REMEDY
         )
-    chosen = transform or without_labels(own)
+    chosen = without_labels(own) if transform is None else transform
     try:
         keyed = KeyedImages(_stored(dataset, bare, chosen), seed)
         # what cannot be prepared is said before the run begins

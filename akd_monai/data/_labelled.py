@@ -28,7 +28,8 @@ _KEPT = ("image", "site", "case_id", "patient_id")
 
 def check_labelled_cases(count: object) -> None:
     """Raise ``InputError`` unless ``count`` is None or an integer of at least 1."""
-    if count is None or (isinstance(count, Integral) and not isinstance(count, bool) and count >= 1):
+    is_integer = isinstance(count, Integral) and not isinstance(count, bool)
+    if count is None or (is_integer and int(count) >= 1):  # type: ignore[call-overload]
         return
     raise InputError(
         f"labelled_cases must be an integer of at least 1, or null for all training cases, got {count!r}",

@@ -96,7 +96,7 @@ class SliceDataset(Dataset[Any]):
         identify: bool = False,
     ) -> None:
         self.data = data
-        self._made_with = {
+        self._made_with: dict[str, Any] = {
             "transform": transform,
             "seed": seed,
             "label_key": label_key,
@@ -151,7 +151,8 @@ class SliceDataset(Dataset[Any]):
         """
         made = dict(self._made_with)
         label_key = made["label_key"]
-        made.update(transform=transform or without_labels(made["transform"]), seed=seed)
+        made["seed"] = seed
+        made["transform"] = without_labels(made["transform"]) if transform is None else transform
         images = [{key: value for key, value in case.items() if key != label_key} for case in data]
         keys = [key for key in self.keys if key != label_key]
         return SliceDataset(images, keys=keys, background_ratio=None, **made)

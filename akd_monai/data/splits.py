@@ -67,8 +67,9 @@ def datalist(
         [1, 1, 2]
     """
     cases = read_cases(dataset_dir, sites)
-    numbers = {"seed": seed, "fold": fold, "folds": folds, "validation": validation}
-    chosen = split_cases(cases, part, labelled_cases=labelled_cases, **numbers)
+    chosen = split_cases(
+        cases, part, seed=seed, fold=fold, folds=folds, validation=validation, labelled_cases=labelled_cases
+    )
     if part == _UNLABELLED:
         splits = site_splits(cases, seed, fold, folds, validation)
         held_out = [case for case in cases if splits[site_of(case)].parts[case_id_of(case)] != "training"]

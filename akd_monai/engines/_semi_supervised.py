@@ -271,5 +271,10 @@ def _mean(value: Any) -> Tensor:
 def _nothing(prediction: Any) -> Tensor:
     """Return 0 that has the gradient 0, so that a step with no confident image can be propagated."""
     parts: list[Tensor] = []
-    _mapped(prediction, lambda value: parts.append(value.flatten()[:0].sum()) or value)
-    return torch.stack([part.float() for part in parts]).sum()
+
+    def note(value: Tensor) -> Tensor:
+        parts.append(value.flatten()[:0].sum().float())
+        return value
+
+    _mapped(prediction, note)
+    return torch.stack(parts).sum()

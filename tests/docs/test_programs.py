@@ -4,23 +4,26 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
 import sys
 from inspect import signature
 from pathlib import Path
 
 import pytest
 import torch
-from docs_tools import blocks, commands
+from docs_tools import DOCS, blocks, commands
 from foreign_tools import STUDENT, foreign_bundle, foreign_teacher, write_cubes
 from monai.bundle import ConfigParser
 
 from akd_monai.__main__ import main
-from akd_monai.bundle import DistillationWorkflow, distill_bundle, workflow
+from akd_monai.bundle import DistillationWorkflow, check_settings, distill_bundle, workflow
 from akd_monai.losses import LOSSES
 
 LOOP = "how-to/distil-in-a-loop.md"
 LOSS = "how-to/add-loss.md"
 ANY_TWO = "how-to/distil-any-two-bundles.md"
+UNLABELLED = "how-to/distil-unlabelled.md"
 
 
 @pytest.fixture
@@ -106,3 +109,30 @@ def test_flags_of_the_page_are_ids(bundles):
         if command[0] == "distill":
             flags = [word[2:].split("#")[0].split("=")[0] for word in command if word.startswith("--")]
             assert set(flags) <= known
+
+
+def test_a_trainer_with_unlabelled_images(capsys):
+    exec(blocks(UNLABELLED, "python")[0], {})
+    assert capsys.readouterr().out == "['task', 'unlabelled']\n"
+
+
+def test_flags_of_unlabelled_images_are_ids_of_every_overlay():
+    """Flags and rows of the table are ids of the project's own bundle, and but for the first row of the generic overlay."""
+    root = Path(__file__).resolve().parents[2] / "bundles" / "prostate_mri_enet" / "configs"
+    own = {**json.loads((root / "train.json").read_text()), **json.loads((root / "distill.json").read_text())}
+    generic = ConfigParser.load_config_file(str(Path(workflow.__file__).with_name("distill.json")))
+    rows = re.findall(r"^\| `(\w+)` \|", (DOCS / UNLABELLED).read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows[0] == "labelled_cases"
+    assert set(rows) <= own.keys()
+    assert set(rows[1:]) <= generic.keys()
+    for command in commands(UNLABELLED):
+        flags = {word[2:].split("=")[0] for word in command if word.startswith("--")}
+        assert flags <= {*signature(distill_bundle).parameters, *own, "config_file"}
+    shown = {
+        "labelled_cases": 4,
+        "unlabelled_batch_size": 8,
+        "pseudo_labels": "soft",
+        "confidence": 0.8,
+        "lambda_task": 0,
+    }
+    check_settings(**shown)
