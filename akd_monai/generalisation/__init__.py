@@ -3,6 +3,7 @@
 
 from akd_monai.generalisation.baselines import baseline_config, baseline_names
 from akd_monai.generalisation.disentangle import DisentangleOptions, DisentangleTrainer
+from akd_monai.generalisation.elastic import RandElasticd
 from akd_monai.generalisation.in_use import check_in_use
 from akd_monai.generalisation.mixed_statistics import mix_statistics
 from akd_monai.generalisation.mixstyle import MixStyle, Partner
@@ -17,6 +18,7 @@ __all__ = [
     "Partner",
     "RandConv",
     "RandConvd",
+    "RandElasticd",
     "SamlOptions",
     "SamlTrainer",
     "SiteSampler",
