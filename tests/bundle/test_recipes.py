@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -14,11 +15,13 @@ from akd_monai.bundle import DistillationWorkflow, build_network, list_recipes, 
 from akd_monai.errors import InputError, UnknownNameError
 
 
-@pytest.fixture
-def pair(tmp_path):
-    teacher = small_bundle("unetplusplus", tmp_path / "teacher")
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Two bundles, whose configs no test changes."""
+    folder = tmp_path_factory.mktemp("bundles")
+    teacher = small_bundle("unetplusplus", folder / "teacher")
     torch.save(build_network(teacher).state_dict(), teacher / "models" / "model.pt")
-    return teacher, small_bundle("enet", tmp_path / "student")
+    return teacher, small_bundle("enet", folder / "student")
 
 
 @pytest.fixture
@@ -59,6 +62,32 @@ def test_a_recipe_turns_the_three_terms_off_and_adds_its_own(pair):
         "regions_high": (0.9, *high),
     }
     assert (found.losses["prediction"].temperature, found.losses["prediction"].direction) == (4.0, "teacher_student")
+
+
+def test_careful_is_a_ramp_at_a_tenth(pair):
+    found = criterion(DistillationWorkflow(*pair, recipe="careful"))
+    named = {term.name: term for term in found.active}
+    assert {name: term.weight for name, term in named.items()} == {"logits": 0.02, "gram": 0.09, "affinity": 0.09}
+    assert [term.factor(2.5) for term in found.active] == [0.5] * 3
+    assert named["logits"].loss.class_weights == "balanced"
+
+
+def test_a_balance_is_an_id(pair):
+    assert criterion(DistillationWorkflow(*pair, **{"distillation#balance": "gradient"})).balance == "gradient"
+
+
+def test_unlabelled_asks_for_the_weights_of_the_student(pair, tmp_path):
+    message = (
+        r"recipe 'unlabelled': needs --initial_weights \(weights of the same student trained on other sites\); give it"
+    )
+    with pytest.raises(InputError, match=message):
+        DistillationWorkflow(*pair, recipe="unlabelled")
+    path = tmp_path / "model.pt"
+    torch.save(build_network(pair[1]).state_dict(), path)
+    workflow = DistillationWorkflow(*pair, recipe="unlabelled", initial_weights=str(path), lambda_unlabelled=0.5)
+    ids = ("unlabelled_batch_size", "lambda_unlabelled", "pseudo_labels", "initial_weights")
+    assert [workflow.parser.get(name) for name in ids] == [8, 0.5, "hard", str(path)]
+    assert criterion(workflow).active == []
 
 
 def test_flags_win_over_a_recipe(pair):
@@ -111,13 +140,14 @@ def test_an_unknown_recipe(pair):
         DistillationWorkflow(*pair, recipe="carefull")
 
 
-def test_layers_that_no_bundle_names_are_asked_for(pair):
-    path = pair[1] / "configs" / "metadata.json"
+def test_layers_that_no_bundle_names_are_asked_for(pair, tmp_path):
+    student = shutil.copytree(pair[1], tmp_path / "student")
+    path = student / "configs" / "metadata.json"
     content = json.loads(path.read_text())
     del content["distillation_layers"]
     path.write_text(json.dumps(content))
     with pytest.raises(Exception, match="layer") as caught:
-        criterion(DistillationWorkflow(*pair, recipe="emkd"))
+        criterion(DistillationWorkflow(pair[0], student, recipe="emkd"))
     message = str(user_error(caught.value))
     assert "unknown layer 'high' under 'distillation_layers' in configs/metadata.json of bundle" in message
     assert "student_layer or teacher_layer" in message
