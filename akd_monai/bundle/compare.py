@@ -12,7 +12,7 @@ from akd_monai.bundle._classes import teacher_classes
 from akd_monai.bundle._preprocessing import compare_preprocessing
 from akd_monai.bundle.metadata import input_format, read_metadata
 from akd_monai.bundle.outputs import output_activation
-from akd_monai.bundle.teacher import SELF, teacher_list
+from akd_monai.bundle.teacher import SELF, _listed
 from akd_monai.errors import InputError, check_choice
 from akd_monai.handlers.findings import Finding, read_allowed, settle
 from akd_monai.losses import Activation
@@ -73,7 +73,7 @@ def compare_bundles(
         []
     """
     allowed = read_allowed(allow)
-    folders = list(dict.fromkeys(folder for folder, _ in teacher_list(teacher)))
+    folders = list(dict.fromkeys(_listed(teacher)))
     if folders == [SELF]:
         read_metadata(student)
         return []

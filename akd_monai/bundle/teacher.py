@@ -42,7 +42,9 @@ def teacher_list(teacher_bundle: Folders, teacher_weights: Weights = None) -> li
     folders = _listed(teacher_bundle)
     if not folders:
         raise InputError("teacher_bundle is an empty list: name the folder of at least one teacher.")
-    weights = [None] * len(folders) if teacher_weights is None else _listed(teacher_weights)
+    weights = [None] * len(folders)
+    if teacher_weights is not None:
+        weights = _listed(teacher_weights, "teacher_weights must be a file or a list of files")
     if len(folders) == 1:
         folders = folders * len(weights)
     if len(folders) != len(weights):
@@ -155,9 +157,9 @@ def teacher_value_range(teacher: Folders) -> Any:
     return ranges[0] if all(one == ranges[0] for one in ranges) else None
 
 
-def _listed(given: Any) -> list[Any]:
+def _listed(given: Any, wanted: str = "teacher_bundle must be a folder or a list of folders") -> list[Any]:
     if given is None or not isinstance(given, str | Path | Sequence):
-        raise InputError(f"teacher_bundle must be a folder or a list of folders, got {given!r}.")
+        raise InputError(f"{wanted}, got {given!r}.")
     if isinstance(given, Path):
         return [str(given)]
     if not isinstance(given, str):

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.transforms import Randomizable
+from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 from torch.utils.data import IterableDataset, default_collate
 
@@ -47,28 +48,47 @@ def image_batches(trainer: SupervisedTrainer, count: int) -> Iterator[Tensor]:
     collate = getattr(trainer.data_loader, "collate_fn", None) or default_collate
     for start in range(0, len(chosen) - size + 1, size):
         with kept_random_states(random_key(_KEY, total, start)):
-            drawn = [_drawn(items, index) for index in chosen[start : start + size]]
-            image = trainer.prepare_batch(collate(drawn), trainer.state.device, trainer.non_blocking)[0]
+            drawn = _flat([_drawn(items, index) for index in chosen[start : start + size]])
+            image = _image(trainer, collate(_alike(drawn) if len(items) > 1 else drawn))
         yield image.as_tensor() if isinstance(image, MetaTensor) else image
 
 
+def _flat(drawn: Sequence[Any]) -> list[Any]:
+    """Return samples one by one, of which a transform may take several of an item."""
+    flat: list[Any] = []
+    for item in drawn:
+        is_several = isinstance(item, list) and bool(item) and isinstance(item[0], Mapping)
+        flat += item if is_several else [item]
+    return flat
+
+
+def _alike(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the image of each sample, since those without labels have other entries."""
+    return [{Keys.IMAGE: sample[Keys.IMAGE]} for sample in samples]
+
+
+def _image(trainer: SupervisedTrainer, batch: Any) -> Any:
+    if isinstance(batch, Mapping) and set(batch) == {Keys.IMAGE}:
+        return batch[Keys.IMAGE].to(trainer.state.device)
+    return trainer.prepare_batch(batch, trainer.state.device, trainer.non_blocking)[0]
+
+
 def _items(trainer: SupervisedTrainer) -> list[Any]:
-    """Return data sets whose random transforms are copies of those of the training."""
+    """Return the training's data set with a copy of its random transforms, and that of the images without labels."""
     loader = trainer.data_loader
     further = getattr(getattr(trainer, "unlabelled", None), "dataset", None)
-    datasets = [dataset for dataset in (getattr(loader, "dataset", None), further) if dataset is not None]
-    for dataset in datasets:
-        if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
-            raise InputError(
-                f"teacher_norm 'target' needs training data with a length, and {type(dataset).__name__} has none",
-                remedy="use a data set with __len__ and __getitem__, or set teacher_norm to stored",
-            )
-    if not datasets:
+    own = getattr(loader, "dataset", None)
+    if own is None:
         raise InputError(
             f"teacher_norm 'target' needs a loader with a data set, got {type(loader).__name__}",
             remedy="give a torch DataLoader, or adapt the teacher yourself with akd_monai.teachers.adapt_batch_norm",
         )
-    return [_with_own_transform(dataset) for dataset in datasets]
+    if isinstance(own, IterableDataset) or not isinstance(own, Sized):
+        raise InputError(
+            f"teacher_norm 'target' needs training data with a length, and {type(own).__name__} has none",
+            remedy="use a data set with __len__ and __getitem__, or set teacher_norm to stored",
+        )
+    return [_with_own_transform(own), *([] if further is None else [further])]
 
 
 def _with_own_transform(dataset: Any) -> Any:
@@ -80,10 +100,11 @@ def _with_own_transform(dataset: Any) -> Any:
 
 
 def _drawn(datasets: list[Any], index: int) -> Any:
-    for dataset in datasets:
-        if index < len(dataset):
-            if isinstance(getattr(dataset, "transform", None), Randomizable):
-                dataset.transform.set_random_state(seed=random_key(_KEY, index))
-            return dataset[index]
-        index -= len(dataset)
-    raise IndexError(index)
+    """Return an item of the training's data set or, past its end, of the images without labels."""
+    first = datasets[0]
+    if index >= len(first):
+        # those are drawn by round and index
+        return datasets[1][(0, index - len(first))]
+    if isinstance(getattr(first, "transform", None), Randomizable):
+        first.transform.set_random_state(seed=random_key(_KEY, index))
+    return first[index]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from akd_monai._faults import machine_fault
 from akd_monai.errors import InputError, one_line
 
 __all__ = ["adapt_batch_norm"]
@@ -103,7 +104,9 @@ def _estimating(network: nn.Module, layers: list[_BatchNorm]) -> Iterator[None]:
 def _process(network: nn.Module, batch: Tensor) -> Any:
     try:
         return network(batch)
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:
+        if machine_fault(error):
+            raise
         raise InputError(
             f"cannot take statistics of a batch of shape {list(batch.shape)}: {one_line(error)}",
             where=_WHERE,

@@ -124,8 +124,9 @@ def test_images_are_the_same_however_they_are_loaded_and_disturb_nothing(kind):
 
 def test_no_label_is_read_of_what_is_drawn_and_images_without_labels_count():
     slices = SliceDataset(cases(), Compose([]), background_ratio=None)
-    further = SliceDataset(cases(shift=50.0), Compose([]), background_ratio=None)
+    further = slices.of_images(cases(shift=50.0), seed=0)
     loader = TorchLoader(slices, batch_size=4)
+    assert "label" not in further[0]
     batches = list(image_batches(trainer_of(loader, unlabelled=SimpleNamespace(dataset=further)), 100))
     # 8 slices with labels and 8 without, each once
     values = torch.cat(batches).flatten(1).mean(1)
