@@ -23,6 +23,8 @@ from akd_monai.files import FolderLock, read_json, write_json
 __all__ = ["CellError", "Devices", "StoppedError", "run_cell"]
 
 _BEHIND = "wait until its processes have ended"
+# of a training that is under way; its weights are in another file
+_STATE = ("resume.pt", "resume-previous.pt")
 # bytes at the end of a log among which the last line is looked for
 _TAIL = 8192
 
@@ -99,6 +101,7 @@ def _run_once(cell: Cell, devices: Devices | None) -> float:
         raise CellError(cell.name, ended.code, str(log), _last_line(log, begin))
     if not is_done(cell):
         write_json(cell.result, _result(cell, ended, seconds, starts))
+    _drop_checkpoints(cell)
     return seconds
 
 
@@ -122,13 +125,25 @@ def _result(cell: Cell, ended: Ended, seconds: float, starts: int) -> dict[str, 
         "seconds": round(seconds, 1),
         "cpu_seconds": None if cpu is None else round(cpu, 1),
         "peak_memory_bytes": ended.peak_memory_bytes,
-        "disk_bytes": _disk_bytes(Path(cell.folder)),
+        "disk_bytes": _disk_bytes(cell),
         "starts": starts,
     }
 
 
-def _disk_bytes(folder: Path) -> int:
-    return sum(entry.lstat().st_size for entry in _entries(folder) if not entry.is_dir())
+def _disk_bytes(cell: Cell) -> int:
+    kept = [entry for entry in _entries(Path(cell.folder)) if entry not in _checkpoints(cell)]
+    return sum(entry.lstat().st_size for entry in kept if not entry.is_dir())
+
+
+def _checkpoints(cell: Cell) -> list[Path]:
+    return [Path(cell.folder) / "eval" / name for name in _STATE]
+
+
+def _drop_checkpoints(cell: Cell) -> None:
+    """Delete the state from which a training resumes: a cell that is done never does, and it is most of its folder."""
+    for path in _checkpoints(cell):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _entries(folder: Path) -> Iterator[Path]:

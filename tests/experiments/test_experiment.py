@@ -60,6 +60,8 @@ def ran(monkeypatch):
 
     monkeypatch.setattr(module, "run_cells", run_cells)
     monkeypatch.setattr(module, "warm_process", lambda *_: contextlib.nullcontext())
+    # results that hold no figure make no table
+    monkeypatch.setattr(pages, "write_study_report", lambda folder: folder / "report" / "index.html")
     return names
 
 
@@ -220,7 +222,8 @@ def test_a_complete_experiment_has_a_report_and_another_says_what_is_missing(fil
 
 def test_a_report_that_fails_undoes_nothing(file, ran, monkeypatch, caplog):
     monkeypatch.setattr(pages, "write_study_report", lambda folder: 1 / 0)
-    run_experiment(file)
+    with pytest.raises(ZeroDivisionError):
+        run_experiment(file)
     assert "The report could not be written (division by zero)" in caplog.text
     assert all(done for _, done in experiment_table(file))
 
@@ -229,9 +232,11 @@ def test_a_dry_run_estimates_from_the_cells_that_are_done(file, ran):
     nothing = "0 of 6 cells are done; there is no estimate of time, memory and disk before the first ones are"
     assert experiment_estimate(file) == nothing
     folder = run_experiment(file, only=["*/teacher_zero_shot/*"])
-    used = {"cell": "", "seconds": 600.0, "peak_memory_bytes": 10**9, "disk_bytes": 10**6, "starts": 1}
-    write_json(folder / "cells" / ran[0] / "result.json", used)
-    write_json(folder / "cells" / ran[1] / "result.json", {**used, "seconds": 60.0, "peak_memory_bytes": 10**8})
+    used = {"seconds": 600.0, "peak_memory_bytes": 10**9, "disk_bytes": 10**6, "starts": 1}
+    write_json(folder / "cells" / ran[0] / "result.json", {**used, "cell": ran[0]})
+    write_json(
+        folder / "cells" / ran[1] / "result.json", {**used, "cell": ran[1], "seconds": 60.0, "peak_memory_bytes": 10**8}
+    )
     # left: a training (600 s) and a distillation (mean of the two kinds, 330 s), each with a test (60 s)
     assert experiment_estimate(file) == (
         "2 of 6 cells are done; by their measure, the rest takes about 18 min with 1 at a time, "
@@ -246,3 +251,23 @@ def test_data_that_are_not_there_are_said_before_anything_is_written(file):
     with pytest.raises(InputError, match="elsewhere"):
         run_experiment(file)
     assert not file.with_suffix("").exists()
+
+
+def test_a_list_with_other_settings_changes_no_bundle_of_a_folder_with_cells(file, ran):
+    folder = run_experiment(file)
+    config = folder / "bundles" / "student-enet" / "configs" / "train.json"
+    before = config.read_bytes()
+    write_json(file, {**MATRIX, "settings": {**MATRIX["settings"], "epochs": 4}})
+    with pytest.raises(InputError, match="was run with another epochs"):
+        experiment_cells(file)
+    assert config.read_bytes() == before
+
+
+def test_a_refused_report_is_said_as_the_last_word(file, ran, monkeypatch):
+    def refuse(_):
+        raise InputError("cells of different data")
+
+    monkeypatch.setattr(pages, "write_study_report", refuse)
+    with pytest.raises(InputError, match="cells of different data"):
+        run_experiment(file)
+    assert all(done for _, done in experiment_table(file))

@@ -48,6 +48,7 @@ _RESERVED = (
     "teacher_bundle",
     "teacher_weights",
 )
+_PROGRAMS = (".json", ".yaml", ".yml", ".py")
 _LEFT_OUT = ("models", "eval", "data", ".*", "__pycache__")
 
 Configs = Mapping[str, ConfigParser]
@@ -151,23 +152,61 @@ def put_bundle(bundle: str, settings: Mapping[str, Any], root: Path) -> None:
         bundle: name of a network part, or a bundle's folder, which is copied without weights, results and data.
         settings: values by config id.
         root: where to; its record stands beside it, ``root.json``.
+
+    Raises:
+        InputError: if cells have been run in it and it would change, or was changed by hand.
     """
-    wanted = {"bundle": bundle, "settings": dict(settings), "files": _hashes(bundle)}
+    is_part = bundle in part_names()
+    if not is_part and Path(bundle) == root:
+        # the experiment's own copy, as its `experiment.json` names it
+        return
+    wanted = {"bundle": bundle if is_part else "", "settings": dict(settings), "files": _hashes(bundle)}
     record = root.with_name(f"{root.name}.json")
-    if record.is_file() and read_json(record) == wanted:
+    changed = _changed(record, wanted, root)
+    if not changed and record.is_file():
         # a cell that an earlier run has left on a cluster may be reading it
         return
-    if bundle in part_names():
+    if changed and _has_cells(root):
+        raise InputError(
+            f"{changed} changed after cells were run in it",
+            where=str(root),
+            remedy=f"undo that (the copy is written again once {str(record)!r} is deleted), or choose another output_dir",
+        )
+    if is_part:
         write_bundle(bundle, root)
     else:
         shutil.copytree(bundle, root, ignore=shutil.ignore_patterns(*_LEFT_OUT), dirs_exist_ok=True)
         (root / "models").mkdir(exist_ok=True)
     change_bundle(root, settings)
-    write_json(record, wanted)
+    write_json(record, {**wanted, "written": _program_hashes(root)})
+
+
+def _changed(record: Path, wanted: Mapping[str, Any], root: Path) -> str:
+    """Say what is not as it was when a bundle was written; nothing if all is, or if it was never written."""
+    if not record.is_file():
+        return ""
+    before = read_json(record)
+    if any(before.get(name) != value for name, value in wanted.items()):
+        return "the settings or files of this bundle"
+    now = _program_hashes(root)
+    names = [name for name, value in before.get("written", {}).items() if now.get(name) != value]
+    return f"{', '.join(names)} of this copy" if names else ""
+
+
+def _has_cells(root: Path) -> bool:
+    """Return whether a cell of the experiment has been started in a bundle."""
+    cells = root.parents[1] / "cells"
+    return any(root.name in path.parts for path in cells.rglob("cell.json"))
 
 
 def _hashes(bundle: str) -> dict[str, str]:
-    """Return the hash of each config of a bundle's folder; a part changes with the package alone."""
-    if bundle in part_names():
-        return {}
-    return {path.name: sha256_of(path) for path in sorted(Path(bundle, "configs").glob("*.json"))}
+    """Return the hashes of a bundle's folder; a part changes with the package alone."""
+    return {} if bundle in part_names() else _program_hashes(Path(bundle))
+
+
+def _program_hashes(root: Path) -> dict[str, str]:
+    """Return the hash of each config and script of a bundle by its path."""
+    files = [path for folder in ("configs", "scripts") for path in sorted((root / folder).rglob("*"))]
+    # the experiment adds a config for a method with a recipe, and Python its own files
+    kept = [path for path in files if path.suffix in _PROGRAMS and not path.name.startswith("method_")]
+    return {path.relative_to(root).as_posix(): sha256_of(path) for path in kept}

@@ -134,7 +134,10 @@ def is_done(cell: Cell) -> bool:
             )
     if not os.path.exists(cell.result):
         return False
-    read_json(cell.result, remedy=f"delete {cell.folder!r}; the cell is then run again")
+    remedy = f"delete {cell.folder!r}; the cell is then run again"
+    owner = read_json(cell.result, remedy=remedy).get("cell")
+    if owner != cell.name:
+        raise InputError(f"is the result of {owner!r}, and not of {cell.name!r}", where=cell.result, remedy=remedy)
     return True
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from akd_monai.bundle._parts import part_names
 from akd_monai.experiments._plan.bundles import put_bundle
 from akd_monai.experiments._plan.commands import bundle_settings
 from akd_monai.experiments._plan.layers import layer_of, put_layer
@@ -20,17 +21,19 @@ def write_experiment(part: Part) -> None:
     """Write the experiment's file beside its results, so that they can be read without the original."""
     matrix = part.matrix
     content = {**read_json(part.file), "name": matrix.name, "dataset_dir": str(matrix.dataset_dir)}
-    # a bundle or a recipe of one's own may be named relative to the file
-    for role, networks in (("teachers", matrix.teachers), ("students", matrix.students)):
-        content[role] = {one.name: _network(one) for one in networks}
+    # a recipe of one's own may be named relative to the file
+    for role, networks in (("teacher", matrix.teachers), ("student", matrix.students)):
+        content[f"{role}s"] = {one.name: _network(role, one) for one in networks}
     for method in matrix.methods:
         if method.recipe is not None:
             content["methods"][method.name]["recipe"] = method.recipe
     write_json(part.folder / EXPERIMENT, content)
 
 
-def _network(network: Network) -> dict[str, Any]:
-    content: dict[str, Any] = {"bundle": network.bundle, "settings": network.settings}
+def _network(role: str, network: Network) -> dict[str, Any]:
+    # a bundle of one's own may be gone when the results are read; its copy is not
+    bundle = network.bundle if network.bundle in part_names() else f"bundles/{role}-{network.name}"
+    content: dict[str, Any] = {"bundle": bundle, "settings": network.settings}
     return {**content, "adapt": network.adapt} if network.adapt else content
 
 

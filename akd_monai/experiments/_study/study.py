@@ -109,7 +109,17 @@ def _record(cell: Cell, name: str) -> dict[str, Any]:
 
 def _scores(cell: Cell) -> pd.DataFrame:
     """Return the table of cases of an evaluation with the columns of the cell's row before it."""
-    frame = pd.DataFrame(read_case_rows(Path(cell.folder) / "eval" / "per_case.csv"))
+    file = Path(cell.folder) / "eval" / "per_case.csv"
+    where = "results of an experiment"
+    if not file.is_file():
+        raise InputError(f"cell {cell.name} has no {file.name}", where=where, remedy=_REMEDY)
+    try:
+        frame = pd.DataFrame(read_case_rows(file))
+    except InputError as error:
+        raise InputError(f"cell {cell.name}: {error.what.rstrip('.')}", where=where, remedy=_REMEDY) from error
+    if not file.read_bytes().endswith(b"\n"):
+        # its last figure may have lost digits
+        raise InputError(f"cell {cell.name}: {file} ends within a line", where=where, remedy=_REMEDY)
     if frame.empty:
         raise InputError(f"cell {cell.name} evaluated no case", where="results of an experiment", remedy=_REMEDY)
     row = cell.row
