@@ -71,3 +71,11 @@ def train(bundle: Path, baseline: str, data: Path, **options: Any) -> Any:
         return workflow.parser.get_parsed_content("train#trainer")
     finally:
         sys.path.remove(str(bundle))
+
+
+def messages(error: BaseException) -> str:
+    """Return what an error says, and what MONAI's resolver has wrapped; some libraries raise an error from itself."""
+    chain: list[BaseException] = [error]
+    while chain[-1].__cause__ is not None and chain[-1].__cause__ not in chain:
+        chain.append(chain[-1].__cause__)
+    return " ".join(str(part) for part in chain)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from monai.networks.nets import UNet
-from site_tools import train
+from site_tools import messages, train
 from zoo_style_tools import metadata, train_json
 
 from akd_monai.errors import InputError
@@ -70,10 +70,6 @@ def run(pair: tuple[Path, Path], baseline: str, **options: Any) -> Any:
     if baseline == "saml":
         given["batch_size"] = 3
     return train(bundle, baseline, data, **{**given, **options})
-
-
-def messages(error: BaseException | None) -> str:
-    return f"{error} {messages(error.__cause__)}" if error is not None else ""
 
 
 def initial(trainer: Any, dims: int, classes: int) -> bool:

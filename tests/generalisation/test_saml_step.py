@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from site_tools import build, images, plain_network
 from torch import nn
 
-from akd_monai.generalisation import SamlTrainer, SiteSampler
+from akd_monai.errors import InputError
+from akd_monai.generalisation import DisentangleTrainer, SamlTrainer, SiteSampler
 from akd_monai.generalisation._episode import metric_network
 from akd_monai.generalisation._shape import background_ring, contour
 from akd_monai.generalisation._shape import triplet_semihard as triplets
@@ -164,3 +168,46 @@ def test_without_any_foreground_an_episode_is_still_one():
     assert terms["meta_test"] > 0
     after = trainer.companions.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def scaled(kind: type, scale: float | None) -> tuple[nn.Module, Any]:
+    """Return a network after one step, with its loss scaled as mixed precision does, and its trainer."""
+    network = plain_network()
+    trainer = build(
+        kind, network, loss_function=lambda p, y: 50 * (p[:, 1:] - y).square().mean(), amp=scale is not None
+    )
+    if scale is not None:
+        scaler = torch.GradScaler("cpu", init_scale=scale)
+        # MONAI makes one for a GPU when the run begins
+        trainer.add_event_handler(Events.STARTED, lambda engine: setattr(engine, "scaler", scaler))
+    torch.manual_seed(0)
+    trainer.run()
+    return network, trainer
+
+
+@pytest.mark.parametrize("kind", [SamlTrainer, DisentangleTrainer])
+def test_a_scaled_loss_gives_the_same_step(kind):
+    expected, _ = scaled(kind, None)
+    # a power of two leaves every digit
+    found, trainer = scaled(kind, 1024.0)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-6, atol=1e-7)
+    assert trainer.scaler.get_scale() == 1024.0
+
+
+@pytest.mark.parametrize("kind", [SamlTrainer, DisentangleTrainer])
+def test_after_an_overflow_nothing_is_stepped_and_the_scale_is_lowered(kind):
+    found, trainer = scaled(kind, 3e38)
+    initial = dict(plain_network().named_parameters())
+    assert all(torch.equal(value, initial[name]) for name, value in found.named_parameters())
+    assert trainer.scaler.get_scale() == pytest.approx(1.5e38)
+    assert trainer.companions.run_state()["optimizer"]["state"] == {}
+
+
+def test_a_checkpoint_without_the_companions_is_refused():
+    trainer = build(SamlTrainer, plain_network())
+    with pytest.raises(InputError, match="does not hold the auxiliary networks of this training; resume with"):
+        trainer.companions.start_run({})
+    state = trainer.companions.run_state()
+    assert state.keys() == {"network", "optimizer", "meta_train_optimizer"}
+    trainer.companions.start_run(state)
