@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
 import sys
-from inspect import signature
+from inspect import getsource, signature
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from monai.bundle import ConfigParser
 
 from akd_monai.__main__ import main
 from akd_monai.bundle import DistillationWorkflow, check_settings, distill_bundle, workflow
-from akd_monai.losses import LOSSES
+from akd_monai.losses import LOSSES, compared
 
 LOOP = "how-to/distil-in-a-loop.md"
 LOSS = "how-to/add-loss.md"
@@ -66,6 +67,20 @@ def test_the_trainer_without_bundles(capsys):
     assert all(torch.isfinite(value) and value > 0 for value in terms.values())
     assert set(scope["trainer"].distillation.adapters) == {"gram", "affinity"}
     assert "'gram'" in capsys.readouterr().out
+
+
+def test_a_loss_takes_one_short_file_and_a_line_of_the_registry():
+    program = blocks(LOSS, "python")[0]
+    assert len(program.splitlines()) <= 60
+    assert program.count("LOSSES.add") == 1
+    registry = (DOCS.parent / "akd_monai" / "losses" / "registry.py").read_text(encoding="utf-8")
+    for name in compared.__all__:
+        tree = ast.parse(getsource(getattr(compared, name)))
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+                node.body = node.body[1:] or [ast.Pass()]
+        assert len(ast.unparse(tree).splitlines()) <= 60
+        assert registry.count(f"compared.{name})") == 1
 
 
 def test_an_own_loss_in_the_registry(own_losses):
