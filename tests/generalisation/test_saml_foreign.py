@@ -72,8 +72,8 @@ def run(pair: tuple[Path, Path], baseline: str, **options: Any) -> Any:
     return train(bundle, baseline, data, **{**given, **options})
 
 
-def initial(trainer: Any, dims: int, classes: int) -> bool:
-    """Return whether the network of a trainer loads into a plain one, and is no longer what it was."""
+def is_plain(trainer: Any, dims: int, classes: int) -> bool:
+    """Return whether the weights of a trainer's network load into a plain one, and are finite."""
     plain = UNet(dims, 1, classes, channels=[4, 8, 8, 8], strides=[2, 2, 2])
     plain.load_state_dict(trainer.network.state_dict(), strict=True)
     return all(bool(value.isfinite().all()) for value in plain.state_dict().values())
@@ -87,7 +87,7 @@ def test_two_epochs_of_saml_in_2d(tmp_path):
     assert {name for name, value in trainer.state.loss_terms.items() if value > 0} == {
         "meta_train", "meta_test", "compactness", "smoothness",
     }  # fmt: skip
-    assert initial(trainer, 2, 2)
+    assert is_plain(trainer, 2, 2)
     assert trainer.optimizer.param_groups[0]["lr"] == 0.01
 
 
@@ -108,7 +108,7 @@ def test_disentangle_of_any_task(tmp_path, dims, classes):
     trainer = run(foreign(tmp_path, dims, classes), "disentangle")
     assert trainer.state.iteration == 4
     assert all(value > 0 for value in trainer.state.loss_terms.values())
-    assert initial(trainer, dims, classes)
+    assert is_plain(trainer, dims, classes)
 
 
 @pytest.mark.parametrize("baseline", ["saml", "disentangle"])
