@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from akd_monai.losses import Activation, TeacherNeeds
 
 __all__ = ["TERM", "SemiSupervised", "semi_supervised"]
 
+logger = logging.getLogger(__name__)
+
 TERM = "unlabelled"
 # what tells a teacher cache which image is which
 _IDENTITY = (VOLUME_KEY, SLICE_INDEX, VIEW, "case_id")
@@ -42,6 +45,8 @@ def semi_supervised(
         InputError: if the options are wrong, nothing would be learnt, or a term needs labels that are not used.
     """
     options = UnlabelledOptions.read(given)
+    if options.data and not options.batch_size:
+        logger.warning("%d unlabelled images are given and not used: unlabelled_batch_size is 0.", len(options.data))
     if not options.is_active:
         return None
     found = SemiSupervised(options, loader)
@@ -160,7 +165,16 @@ class SemiSupervised:
                 state.output[key] = self._part(state.output[key], 0, self._count)
 
     def task(self, loss: Callable[..., Any], prediction: Any, *label: Any, **options: Any) -> Any:
-        """Return the weighted task loss of the labelled images, ``None`` if it has no weight."""
+        """Return the weighted task loss of the labelled images, ``None`` if it has no weight.
+
+        Raises:
+            InputError: if no images were joined to this batch, because the student's step is not that of its trainer.
+        """
+        if self._batch is None:
+            raise InputError(
+                "images without labels are joined by engine._iteration, which the student's iteration_update does not call",
+                remedy="leave iteration_update out, or set unlabelled_batch_size to 0 and lambda_task to 1",
+            )
         if not self.uses_labels:
             return None
         value = loss(self._part(prediction, 0, self._count), *label, **options)

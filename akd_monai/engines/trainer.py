@@ -20,13 +20,15 @@ class DistillationTrainer(DistillationMixin, SupervisedTrainer):
     without gradients; neither its parameters nor its buffers change. Terms of weight 0 are not computed, and a run
     without any other term equals a plain run bit for bit: the teacher is not called at all.
 
-    Each iteration stores its terms, detached, in ``engine.state.loss_terms``: ``"task"`` and one entry a term.
+    Each iteration stores its terms, detached, in ``engine.state.loss_terms``: ``"task"``, ``"unlabelled"`` where there are
+    such images, and one entry a term.
 
     Adapters of the criterion (1x1 convolutions on student features) are trained by an optimizer of their own, of the same
     class, settings and learning rate as the student's. They are never part of ``network``.
 
     Args:
-        teacher: network that returns logits for the student's input.
+        teacher: network that returns logits for the student's input; a :class:`~akd_monai.teachers.TeacherEnsemble` of
+            several; or an :class:`~akd_monai.teachers.EmaTeacher`, which averages the student's own weights.
         distillation: the named, weighted terms, see :class:`akd_monai.losses.DistillationCriterion`.
         input_shape: ``(channels, *spatial)`` of one input, used once to find the channels of the tapped layers;
             needed only when an adapter has to be built for a term.
@@ -34,9 +36,11 @@ class DistillationTrainer(DistillationMixin, SupervisedTrainer):
         teacher_options: whether the teacher's outputs are cached, and how they are computed, as
             :class:`~akd_monai.teachers.TeacherOptions` or a mapping with its fields.
         teacher_output: which head of the teacher is meant, and which of its classes make up the student's, as
-            :class:`~akd_monai.teachers.TeacherOutput` or a mapping with its fields.
+            :class:`~akd_monai.teachers.TeacherOutput` or a mapping with its fields; of several teachers a list of them.
         student_head: which output of a student that returns several is distilled, see
             :func:`~akd_monai.networks.select_head`; its own loss sees all of them.
+        unlabelled: images without labels that are joined to each batch, and what is learnt on them, as
+            :class:`~akd_monai.engines.UnlabelledOptions` or a mapping with its fields.
         kwargs: all arguments of :class:`monai.engines.SupervisedTrainer`.
 
     Raises:

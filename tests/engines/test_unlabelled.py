@@ -271,3 +271,18 @@ class WithScalar(nn.Module):
 def test_a_student_that_returns_more_than_maps_is_refused():
     with pytest.raises(InputError, match=r"returns a tensor of shape \[\] for 5 images, which cannot be divided"):
         run(WithScalar(), networks()[1], THREE)
+
+
+def test_a_step_past_the_trainers_own_is_refused():
+    def update(engine, batch):
+        engine.state.output = {"image": batch["image"], "label": batch["label"], "pred": engine.network(batch["image"])}
+        engine.state.output["loss"] = engine.loss_function(engine.state.output["pred"], batch["label"])
+        return engine.state.output
+
+    with pytest.raises(InputError, match="which the student's iteration_update does not call"):
+        run(*fresh(), THREE, iteration_update=update)
+
+
+def test_images_that_are_given_in_vain_are_said(caplog):
+    assert trainer_of(*fresh(), {"data": IMAGES}).unlabelled is None
+    assert "2 unlabelled images are given and not used: unlabelled_batch_size is 0." in caplog.text
