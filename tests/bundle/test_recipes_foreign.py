@@ -129,6 +129,26 @@ def test_two_steps_of_every_recipe(pairs, pair, recipe):
     assert all(torch.isfinite(value) and value > 0 for value in terms.values())
 
 
+def test_unlabelled_on_bundles_from_elsewhere(pairs):
+    bundles = pairs["slices"]
+    images = sorted(str(path) for path in (bundles[0].parent / "data").glob("image*"))
+    crop = {"_target_": "RandSpatialCropd", "keys": "image", "roi_size": [16, 16], "random_size": False}
+    prepared = json.loads((bundles[1] / "configs" / "train.json").read_text())["train"]["deterministic_transforms"]
+    of_image = [{**entry, "keys": "image"} for entry in prepared] + [crop]
+    terms, steps = last_terms(
+        bundles,
+        SOURCES,
+        initial_weights=str(bundles[1] / "models" / "model.pt"),
+        unlabelled_data=images,
+        unlabelled_transform=of_image,
+    )
+    assert (set(terms), steps) == ({"task", "unlabelled"}, 2)
+    assert terms["unlabelled"] > 0
+    with pytest.raises((InputError, RuntimeError)) as caught:
+        last_terms(bundles, SOURCES, initial_weights="null")
+    assert "unlabelled_batch_size is 8, but there is no unlabelled image" in str(user_error(caught.value))
+
+
 @pytest.fixture
 def without_layers(pairs):
     """The pair in 3D, whose metadata name no layers for the time of a test."""
