@@ -116,6 +116,7 @@ def write_training(cell: Cell, sources, cases: int, protocol: str) -> None:
         "batch_size": 16, "learning_rate": 0.01, "schedule": "cyclic_peak_first", "best_epoch": 2, "best_metric": 0.7,
         "network_parameters": 353545, "initial_weights_sha256": starts[0] if starts else None,
         "teacher_sha256": hashes[0] if len(hashes) == 1 else {str(n): value for n, value in enumerate(hashes, 1)},
+        "generalisation": json.loads(cell.settings).get("generalisation", {}).get("name"),
         "lambdas": {"logits": 0.2} if is_distilled else None, "weights_sha256": digest("weights", row.name()),
     }  # fmt: skip
     output = Path(cell.folder) / "eval"

@@ -98,13 +98,16 @@ def test_the_answer_names_what_is_above_both_and_where_the_others_are_not(study)
         "helped",
         "enet: above the plain student and above the control: best from unetplusplus, 2 labelled cases",
     )
-    said = answer["sentence"]
-    assert said.startswith(
-        "Above both by test and interval: 1 of 4 rows. Best: with 2 labelled, above both at 2 of 2 sites, "
+    assert answer["sentence"] == "Above both by test and interval: 1 of 4 rows."
+    lines = answer["details"].splitlines()
+    assert lines[0] == (
+        "best, 2 labelled: above both at 2 of 2 sites; +0.060 [+0.060, +0.060] over runs and cases against the student "
+        "alone (shown); +0.020 [+0.020, +0.020] over runs and cases against the control (shown)."
     )
-    assert "+0.060 [+0.060, +0.060] over runs and cases against the student alone (shown)" in said
-    assert "with 4 labelled, above both at 1 of 2 sites (not at HK), +0.040" in said
-    assert "on top of best −0.030 [−0.030, −0.030] over runs and cases (shown to be below)." in said
+    assert lines[1].startswith("best, 4 labelled: above both at 1 of 2 sites (not at HK); +0.040")
+    assert lines[2].startswith("best+logits, 2 labelled: above both at none of 2 sites; +0.030")
+    assert lines[2].endswith("−0.030 [−0.030, −0.030] over runs and cases on top of best (shown to be below).")
+    assert len(lines) == 4
     headlines = [one["headline"].partition(":")[0] for one in study_answers(study)]
     assert headlines == ["enet", "enet, 2 labelled cases", "enet, 4 labelled cases"]
 
@@ -118,7 +121,7 @@ def test_that_none_was_found_is_said_plainly(tmp_path):
     answer = study_answers(study)[0]
     assert answer["kind"] == "none"
     assert answer["headline"] == "enet: no method was found that is above the plain student and above the control"
-    assert "above both at 0 of 2 sites (not at BMC, HK), +0.020" in answer["sentence"]
+    assert "above both at none of 2 sites; +0.020" in answer["details"]
     one_seed = read_study(make_study(tmp_path / "few", worse, **{**CHANGES, "methods": methods, "seeds": [0]}))
     assert study_answers(one_seed)[0]["headline"].startswith("enet: too few trainings or cases to tell whether")
 

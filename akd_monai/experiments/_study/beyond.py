@@ -133,8 +133,14 @@ def beyond_both(
     for row in rows:
         name = row.line.method if len(study.matrix.teachers) == 1 else f"{row.line.method} from {row.line.teacher}"
         by_method.setdefault(name, []).append(row)
-    sentences = [f"Above both by test and interval: {len(shown)} of {len(rows)} rows.", *_sentences(by_method)]
-    return [{"kind": kind, "headline": f"{subject}: {headline}", "sentence": " ".join(sentences)}]
+    return [
+        {
+            "kind": kind,
+            "headline": f"{subject}: {headline}",
+            "sentence": f"Above both by test and interval: {len(shown)} of {len(rows)} rows.",
+            "details": "\n".join(_details(by_method)),
+        }
+    ]
 
 
 def _asks(matrix: Matrix) -> bool:
@@ -142,28 +148,25 @@ def _asks(matrix: Matrix) -> bool:
     return any(method.recipe or method.initial or method.teacher != "sources" for method in matrix.methods)
 
 
-def _sentences(by_method: Mapping[str, Sequence[Beyond]]) -> list[str]:
-    sentences = []
-    for name, rows in by_method.items():
-        parts = [_part(row) for row in rows]
-        sentences.append(f"{name[0].upper()}{name[1:]}: {'; '.join(parts)}.")
-    return sentences
+def _details(by_method: Mapping[str, Sequence[Beyond]]) -> list[str]:
+    """Return a line for each row of each method."""
+    return [f"{name}{_part(row)}" for name, rows in by_method.items() for row in rows]
 
 
 def _part(row: Beyond) -> str:
     """Return at how many sites a row is above both, and by how much."""
     above = row.sites - len(row.not_above)
     sites = "site" if row.sites == 1 else "sites"
-    missed = f" (not at {', '.join(row.not_above)})" if row.not_above else ""
-    labelled = "" if row.line.labelled is None else f"with {row.line.labelled} labelled, "
+    missed = f" (not at {', '.join(row.not_above)})" if row.not_above and above else ""
+    labelled = "" if row.line.labelled is None else f", {row.line.labelled} labelled"
     plain, control = amount_of(row.plain), amount_of(row.control)
     said = (
-        f"{labelled}above both at {above} of {row.sites} {sites}{missed}, {plain} against the student alone"
-        f"{_shown(row.plain)} and {control} against the control{_shown(row.control)}"
+        f"{labelled}: above both at {above or 'none'} of {row.sites} {sites}{missed}; {plain} against the student alone"
+        f"{_shown(row.plain)}; {control} against the control{_shown(row.control)}"
     )
     if row.base is None:
-        return said
-    return f"{said}; on top of {row.base.other.method} {amount_of(row.base)}{_shown(row.base)}"
+        return f"{said}."
+    return f"{said}; {amount_of(row.base)} on top of {row.base.other.method}{_shown(row.base)}."
 
 
 def _shown(finding: Finding) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,7 @@ def check_records(cells: Sequence[Cell], trainings: Records, evaluations: Record
             _check_weights(cell, evaluations[cell.row], needed[0], trainings[needed[0].row])
             _check_unseen(cell, evaluations[cell.row], _learned_from(needed[0], by_name), trainings)
             continue
+        _check_baseline(cell, trainings[cell.row])
         teaching = [one for one in needed if cell.kind == "distill" and one.row.role == "teacher"]
         if teaching:
             _check_teacher(cell, trainings[cell.row], teaching, trainings)
@@ -77,6 +79,16 @@ def _check_weights(cell: Cell, evaluation: Record, trained: Cell, training: Reco
     if evaluation.get("weights_sha256") != training.get("weights_sha256") or not training.get("weights_sha256"):
         raise InputError(
             f"cell {cell.name} evaluated other weights than {trained.name} has made", where=WHERE, remedy=REMEDY
+        )
+
+
+def _check_baseline(cell: Cell, training: Record) -> None:
+    """Check that a training used the baseline of generalisation that its settings name, and none where they name none."""
+    planned = json.loads(cell.settings).get("generalisation", {}).get("name")
+    if training.get("generalisation") != planned:
+        used = training.get("generalisation") or "no baseline"
+        raise InputError(
+            f"cell {cell.name} learned by {used} in place of {planned or 'none'}", where=WHERE, remedy=REMEDY
         )
 
 

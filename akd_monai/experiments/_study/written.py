@@ -80,7 +80,10 @@ def _csv(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _answers(study: Study, facts: Sequence[tuple[str, str]]) -> str:
-    said = [f"- **{one['headline']}.** {one['sentence']}" for one in study_answers(study)]
+    said = []
+    for one in study_answers(study):
+        said.append(f"- **{one['headline']}.** {one['sentence']}")
+        said += [f"  - {line}" for line in one.get("details", "").splitlines()]
     return "\n".join([*(said or ["- No method was run."]), "", _signed(facts), ""])
 
 
