@@ -145,7 +145,13 @@ def near_matches(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_name(
-    kind: str, name: object, known: Iterable[str], *, where: str = "", remedy: str = ""
+    kind: str,
+    name: object,
+    known: Iterable[str],
+    *,
+    where: str = "",
+    remedy: str = "",
+    most: int = _MOST_NAMES,
 ) -> UnknownNameError:
     """Return the error for a name that does not exist; every unknown name is reported in this form.
 
@@ -155,6 +161,7 @@ def unknown_name(
         known: all names that exist.
         where: where they were looked for, for instance ``"in bundle 'x'"``.
         remedy: a further sentence, without its full stop.
+        most: how many known names are listed.
 
     Example:
         >>> raise unknown_name("loss", "afinity", ["affinity", "gram"])
@@ -164,9 +171,9 @@ def unknown_name(
     """
     names = [str(entry) for entry in known]
     place = f" {where}" if where else ""
-    listed = ", ".join(names[:_MOST_NAMES]) if names else "none"
-    if len(names) > _MOST_NAMES:
-        listed += f" and {len(names) - _MOST_NAMES} more"
+    listed = ", ".join(names[:most]) if names else "none"
+    if len(names) > most:
+        listed += f" and {len(names) - most} more"
     advice = f" {remedy}." if remedy else ""
     message = f"unknown {kind} {name!r}{place}.{near_matches(str(name), names)} Known: {listed}.{advice}"
     return UnknownNameError(message)

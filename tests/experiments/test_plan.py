@@ -197,7 +197,7 @@ def test_another_setting_is_another_experiment(tmp_path):
     Path(cell.folder).mkdir(parents=True)
     cell.record.write_text(json.dumps(cell.identity()))
     assert not is_done(cell)
-    Path(cell.result).write_text("{}")
+    Path(cell.result).write_text(json.dumps({"cell": cell.name}))
     assert is_done(cell)
     other = planned(tmp_path, settings={"epochs": 4})[0]
     with pytest.raises(InputError, match=r"cell train/RUNMC/.* was run with another epochs; delete"):

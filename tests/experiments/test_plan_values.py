@@ -8,8 +8,11 @@ import json
 import pytest
 
 from akd_monai.errors import InputError
+from akd_monai.experiments._plan.cell import unknown_cell
 from akd_monai.experiments._plan.checked import check_matrix
+from akd_monai.experiments._plan.machine import read_machine
 from akd_monai.experiments._plan.matrix import read_matrix
+from akd_monai.experiments._plan.places import grouped, machine_places
 
 EXPERIMENT = {"dataset_dir": "data", "teachers": ["unetplusplus"], "students": ["enet"]}
 HUGE = 10**30
@@ -102,3 +105,62 @@ def test_a_setting_that_the_experiment_sets_itself_is_refused(tmp_path, changes,
 def test_a_teacher_may_have_folds_and_all_may_have_a_split_seed(tmp_path):
     changes = {"teachers": {"unetplusplus": {"settings": {"folds": 4}}}, "settings": {"split_seed": 1}}
     check_matrix(read_matrix(written(tmp_path, **changes)))
+
+
+def test_a_file_of_any_name_needs_a_name_that_tables_can_have(tmp_path):
+    path = written(tmp_path).rename(tmp_path / "mïne two.json")
+    with pytest.raises(InputError, match=r"mïne two\.json': cannot be called as its file; add a \"name\" of letters"):
+        read_matrix(path)
+    path.write_text(json.dumps({**EXPERIMENT, "name": "two"}))
+    assert read_matrix(path).name == "two"
+
+
+# with a name that CUDA does not know, a cell would run on the CPU
+GPUS = {
+    "no GPU": (["0", "a"], "gpus: 'a' is no GPU; name them by number"),
+    "CUDA's word for none": (["-1"], "gpus: '-1' is no GPU"),
+    "other separator": (["0;1"], "gpus: '0;1' is no GPU"),
+    "one twice": (["0", "1", "0"], "gpus: GPU '0' comes twice; it takes one cell at a time"),
+    "one in two groups": (["0,1", "1,2"], "gpus: GPU '1' comes twice"),
+}
+
+
+@pytest.mark.parametrize(("gpus", "message"), GPUS.values(), ids=GPUS)
+def test_names_of_gpus_that_are_none_are_refused(gpus, message):
+    with pytest.raises(InputError, match=message):
+        grouped(gpus, 1)
+    named = ["GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "MIG-GPU-8932f937/1/0"]
+    assert grouped(named, 1) == named
+
+
+MACHINES = {
+    "jobs as a word": ({"options": {"max_blocks": "8"}}, "max_blocks must be an integer of at least 1, got '8'"),
+    "no job": ({"options": {"max_blocks": 0}}, "max_blocks must be an integer of at least 1, got 0"),
+    "half a node": ({"options": {"nodes_per_block": 0.5}}, "nodes_per_block must be an integer of at least 1, got 0.5"),
+    "no accelerator": ({"executor": {"available_accelerators": []}}, "of at least 1, or a list, got \\[\\]"),
+    "workers": ({"executor": {"max_workers_per_node": -1}}, "max_workers_per_node must be an integer of at least 1"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), MACHINES.values(), ids=MACHINES)
+def test_sizes_of_a_cluster_are_refused_before_anything_runs(tmp_path, content, message):
+    path = tmp_path / "machine.json"
+    path.write_text(json.dumps({"provider": "SlurmProvider", **content}))
+    with pytest.raises(InputError, match=message):
+        read_machine(path)
+
+
+def test_what_a_machine_file_leaves_to_parsl_counts_as_one(tmp_path):
+    path = tmp_path / "machine.json"
+    sizes = {"options": {"max_blocks": None}, "executor": {"available_accelerators": None}}
+    path.write_text(json.dumps({"provider": "SlurmProvider", **sizes}))
+    assert machine_places(read_machine(path)) == 1
+    with pytest.raises(InputError, match="machine must be a path, got 5"):
+        read_machine(5)
+
+
+def test_a_pattern_that_matches_nothing_names_a_few_cells_and_where_all_are_listed():
+    names = [f"train/HK/{number}" for number in range(50)]
+    message = str(unknown_cell("*/test/*", names))
+    assert "Known: train/HK/0, train/HK/1, train/HK/2 and 47 more. A star stands" in message
+    assert message.endswith("--dry_run lists the names of all cells.")

@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from akd_monai.errors import InputError, unknown_name
+from akd_monai.errors import InputError, UnknownNameError, unknown_name
 from akd_monai.files import read_json
 
-__all__ = ["Cell", "Kind", "Row", "check_environment", "chosen", "in_order", "is_done"]
+__all__ = ["Cell", "Kind", "Row", "check_environment", "chosen", "in_order", "is_done", "unknown_cell"]
 
 Kind = Literal["train", "distill", "test"]
 # how sums are divided among threads changes their last bits, so that the number of threads is part of what a cell is
@@ -188,7 +188,7 @@ def chosen(cells: Sequence[Cell], only: Iterable[str]) -> list[Cell]:
     for pattern in patterns:
         found = [name for name in by_name if fnmatchcase(name, pattern)]
         if not found:
-            raise unknown_name("cell", pattern, by_name, remedy="A star stands for any characters")
+            raise unknown_cell(pattern, by_name)
         wanted.update(found)
     waiting = list(wanted)
     while waiting:
@@ -196,6 +196,12 @@ def chosen(cells: Sequence[Cell], only: Iterable[str]) -> list[Cell]:
         wanted.update(needed)
         waiting += needed
     return [cell for cell in cells if cell.name in wanted]
+
+
+def unknown_cell(pattern: str, names: Iterable[str]) -> UnknownNameError:
+    """Return the error for a pattern that matches no cell."""
+    remedy = "A star stands for any characters; --dry_run lists the names of all cells"
+    return unknown_name("cell", pattern, names, remedy=remedy, most=3)
 
 
 def in_order(cells: Iterable[Cell]) -> list[Cell]:

@@ -10,11 +10,15 @@ from types import ModuleType
 from typing import Any
 
 from akd_monai.errors import InputError, check_mapping, one_line, unknown_name
-from akd_monai.files import read_json
+from akd_monai.files import as_path, read_json
 
 __all__ = ["make_named", "make_with", "read_machine"]
 
 _WHERE = "machine file"
+_SIZES = {
+    "options": ("nodes_per_block", "max_blocks"),
+    "executor": ("available_accelerators", "max_workers_per_node"),
+}
 
 
 def read_machine(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -27,14 +31,28 @@ def read_machine(path: str | os.PathLike[str]) -> dict[str, Any]:
         InputError: if it is no such file.
         UnknownNameError: for another key.
     """
-    where = f"machine file {os.fspath(path)!r}"
+    path = as_path(path, "machine")
+    where = f"machine file {str(path)!r}"
     content = check_mapping(where, read_json(path, unique=True), ("provider", "options", "executor"))
     if not isinstance(content.get("provider"), str):
         raise InputError("has no provider", where=where, remedy="name one of Parsl, for instance 'SlurmProvider'")
     for name in ("options", "executor"):
         if not isinstance(content.setdefault(name, {}), dict):
             raise InputError(f"{name} must be an object, got {content[name]!r}", where=where)
+    _check_sizes(content, where)
     return content
+
+
+def _check_sizes(content: Mapping[str, Any], where: str) -> None:
+    """Refuse sizes of which no number of cells at the same time follows."""
+    for part, names in _SIZES.items():
+        for name in names:
+            value = content[part].get(name)
+            is_list = name == "available_accelerators" and isinstance(value, list) and len(value) > 0
+            is_size = type(value) is int and value >= 1
+            if value is not None and not is_size and not is_list:
+                wanted = "an integer of at least 1" + (", or a list" if name == "available_accelerators" else "")
+                raise InputError(f"{name} must be {wanted}, got {value!r}", where=where)
 
 
 def make_named(kind: str, name: str, module: ModuleType, options: Mapping[str, Any]) -> Any:
@@ -69,6 +87,8 @@ def make_with(made: Any, options: Mapping[str, Any], **own: Any) -> Any:
         InputError: if an option does not fit.
         UnknownNameError: for an option that does not exist.
     """
+    if not isinstance(options, Mapping):
+        raise InputError(f"options of {made.__name__} must be an object, got {options!r}", where=_WHERE)
     known = [name for name in inspect.signature(made).parameters if name not in own]
     for name in options:
         if name not in known:

@@ -19,6 +19,7 @@ from akd_monai.experiments._plan.values import (
     folder_name,
     folder_names,
     integers,
+    is_folder_name,
     mapping,
     one_integer,
     yes_or_no,
@@ -141,7 +142,8 @@ def read_matrix(path: str | os.PathLike[str], dataset_dir: str | os.PathLike[str
     path = Path(path)
     where = f"experiment {str(path)!r}"
     known = [one.name for one in fields(Matrix)]
-    given = {**_DEFAULTS, "name": path.stem, **check_mapping(where, read_json(path, unique=True), known)}
+    content = check_mapping(where, read_json(path, unique=True), known)
+    given = {**_DEFAULTS, "name": _file_name(path, content, where), **content}
     if dataset_dir is not None:
         given["dataset_dir"] = str(as_path(dataset_dir, "dataset_dir").resolve())
     for name in ("dataset_dir", "teachers", "students"):
@@ -178,6 +180,19 @@ def read_matrix(path: str | os.PathLike[str], dataset_dir: str | os.PathLike[str
         teacher_cache=yes_or_no("teacher_cache", given["teacher_cache"], where),
         gpus_per_cell=one_integer("gpus_per_cell", given["gpus_per_cell"], 1, where),
     )
+
+
+def _file_name(path: Path, content: Mapping[str, Any], where: str) -> str:
+    """Return what an experiment is called that says no name: as its file, which may be called as it likes otherwise."""
+    if "name" in content:
+        return ""
+    if not is_folder_name(path.stem):
+        raise InputError(
+            "cannot be called as its file",
+            where=where,
+            remedy='add a "name" of letters, digits and . _ + -, starting with a letter or digit',
+        )
+    return path.stem
 
 
 def _dataset(path: Path, value: Any, where: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from akd_monai.errors import InputError, check_mapping, unknown_name
-from akd_monai.experiments._plan.cell import Cell, chosen
+from akd_monai.experiments._plan.cell import Cell, chosen, unknown_cell
 from akd_monai.experiments._plan.checked import check_matrix
 from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.matrix import Matrix, read_matrix
@@ -140,7 +140,7 @@ def _check_patterns(parts: Sequence[Part], every: Sequence[Sequence[Cell]], only
     for pattern in only:
         if not any(_matching(part, cells, [pattern]) for part, cells in pairs):
             named = [f"{part.prefix}{cell.name}" for part, cells in pairs for cell in cells]
-            raise unknown_name("cell", pattern, named, remedy="A star stands for any characters")
+            raise unknown_cell(pattern, named)
 
 
 def _matching(part: Part, cells: Sequence[Cell], patterns: Sequence[str]) -> list[str]:

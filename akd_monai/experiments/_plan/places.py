@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from akd_monai.errors import InputError
 
 __all__ = ["grouped", "grouped_machine", "machine_places"]
+
+# as CUDA_VISIBLE_DEVICES takes them
+_GPU = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
 
 
 def grouped(gpus: Sequence[str], per_cell: int, where: str = "gpus") -> list[str]:
@@ -26,6 +30,7 @@ def grouped(gpus: Sequence[str], per_cell: int, where: str = "gpus") -> list[str
         >>> grouped(["0", "1", "2", "3"], 2), grouped(["0,3", "1,2"], 2)
         (['0,1', '2,3'], ['0,3', '1,2'])
     """
+    _check_names(gpus, where)
     if per_cell == 1:
         return list(gpus)
     are_groups = any("," in name for name in gpus)
@@ -40,6 +45,19 @@ def grouped(gpus: Sequence[str], per_cell: int, where: str = "gpus") -> list[str
                 remedy="name a multiple of that many GPUs, or change gpus_per_cell",
             )
     return groups
+
+
+def _check_names(gpus: Sequence[str], where: str) -> None:
+    """Refuse what no GPU is called, with which a cell would run on the CPU, and a GPU that would have two cells."""
+    names = [name for group in gpus for name in group.split(",")]
+    for name in names:
+        if not _GPU.fullmatch(name):
+            raise InputError(
+                f"{name!r} is no GPU", where=where, remedy="name them by number, as 0,1, or by UUID, as GPU-..."
+            )
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        raise InputError(f"GPU {twice[0]!r} comes twice", where=where, remedy="it takes one cell at a time")
 
 
 def grouped_machine(machine: Mapping[str, Any], per_cell: int) -> dict[str, Any]:
@@ -66,7 +84,7 @@ def machine_places(machine: Mapping[str, Any]) -> int:
     """
     options = machine["options"]
     executor = machine["executor"]
-    accelerators = executor.get("available_accelerators", executor.get("max_workers_per_node", 1))
+    # null, and a provider without that option, stand for Parsl's own
+    accelerators = executor.get("available_accelerators") or executor.get("max_workers_per_node") or 1
     on_a_node = accelerators if isinstance(accelerators, int) else len(accelerators)
-    nodes = int(options.get("nodes_per_block", 1)) * int(options.get("max_blocks", 1))
-    return max(1, on_a_node * nodes)
+    return on_a_node * (options.get("nodes_per_block") or 1) * (options.get("max_blocks") or 1)

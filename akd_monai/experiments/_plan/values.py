@@ -9,7 +9,16 @@ from typing import Any
 
 from akd_monai.errors import InputError
 
-__all__ = ["check_different", "folder_name", "folder_names", "integers", "mapping", "one_integer", "yes_or_no"]
+__all__ = [
+    "check_different",
+    "folder_name",
+    "folder_names",
+    "integers",
+    "is_folder_name",
+    "mapping",
+    "one_integer",
+    "yes_or_no",
+]
 
 # random generators take no larger seed
 _MOST = 2**32 - 1
@@ -44,13 +53,18 @@ def folder_name(what: str, name: Any, where: str) -> str:
     Raises:
         InputError: if none can.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_folder_name(name):
         raise InputError(
             f"{what} {name!r} cannot be the name of a folder",
             where=where,
             remedy="use letters, digits and . _ + -, starting with a letter or digit",
         )
-    return name
+    return str(name)
+
+
+def is_folder_name(name: Any) -> bool:
+    """Return whether a folder can have a name on every system."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def folder_names(what: str, given: Any, where: str) -> tuple[str, ...]:
