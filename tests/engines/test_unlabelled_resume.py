@@ -41,7 +41,7 @@ def of(folder, given=THREE, **options):
 
 
 @pytest.mark.fault(
-    "Killed and started again",
+    "Stopped runs",
     "a distillation with unlabelled images that is stopped inside an epoch",
     injected="an error at the second and at the fifth of six steps",
     outcome="resumed; the weights are those of a run in one go, bit for bit",
