@@ -21,6 +21,7 @@ from akd_monai._cli import bundle_verbs, data_verbs, deploy_verbs, run_verbs
 from akd_monai._cli.door import VERBS
 from akd_monai._cli.flags import check_flags, typed_values
 from akd_monai._cli.help import overview, verb_help
+from akd_monai._cli.packages import missing_package
 from akd_monai._cli.values import check_flag_values
 from akd_monai._cli.words import with_present_words, without_letters
 from akd_monai._last_line import UNREAD, is_unread, last_line, leave_at_signals, user_error
@@ -48,7 +49,7 @@ def main(command: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, BrokenPipeError) and is_unread():
             sys.exit(UNREAD)
-        ending = last_line(error)
+        ending = last_line(error) or missing_package(error)
         if ending is None:
             raise
         line, code = ending

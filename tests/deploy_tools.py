@@ -31,6 +31,12 @@ METADATA = {
     "akd_monai.bundle": '"by_hand"',
 }
 
+# without resizing a mask is known to the voxel
+AS_IT_IS = {
+    "preprocessing": '[{"name": "Orientation", "axcodes": "RAS"}, {"name": "NormalizeIntensity"}]',
+    "inferer": '{"name": "SliceInferer", "roi_size": [16, 16], "sw_batch_size": 4, "spatial_dim": 2}',
+}
+
 
 def recipe(**changes: str) -> Recipe:
     """Return the recipe of :data:`METADATA`, with entries replaced."""

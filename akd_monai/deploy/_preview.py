@@ -58,7 +58,7 @@ def _chosen(classes: NDArray[np.uint8], axis: int) -> list[int]:
 def _upright(array: NDArray[Any], axis: int, k: int) -> NDArray[Any]:
     """Return a slice as rows from top to bottom: anterior or superior is up."""
     plane = array.take(k, axis).T
-    return plane if axis == 2 else plane[::-1]
+    return np.asarray(plane if axis == 2 else plane[::-1])
 
 
 def _pixel_sizes(affine: Array, axis: int) -> tuple[float, float]:

@@ -22,7 +22,8 @@ class LoadWeights:
 
     Differs from MONAI's ``CheckpointLoader(strict=True)``, which raises PyTorch's own errors, in its messages: they are
     an ``InputError``, one line that names file, keys and remedy. It also reads a state dict that is wrapped or prefixed
-    as :func:`akd_monai.networks.load_weights` describes.
+    as :func:`akd_monai.networks.load_weights` describes. A network with a method ``check_weights``, such as
+    :class:`akd_monai.deploy.ExportedNetwork`, is asked whether the file is the one that it was made from.
 
     Args:
         network: network that receives the weights.
@@ -56,5 +57,9 @@ class LoadWeights:
                 f"weights {str(self.path)!r} do not exist: train the bundle first "
                 "(python -m monai.bundle run --config_file configs/train.json), or name a file with --ckpt_path."
             )
-        load_weights(self.network, self.path)
+        if hasattr(self.network, "check_weights"):
+            # an exported network holds its weights already
+            self.network.check_weights(self.path)
+        else:
+            load_weights(self.network, self.path)
         logger.info("Weights: %s", self.path)

@@ -49,11 +49,11 @@ def write_volumes(folder):
     return folder
 
 
-def masks_by_monai(root, volumes, output):
+def masks_by_monai(root, volumes, output, **override):
     """Run a bundle's inference config as ``python -m monai.bundle run`` does."""
     workflow = ConfigWorkflow(
         str(root / "configs" / "inference.json"), str(root / "configs" / "metadata.json"), None, workflow_type="infer",
-        bundle_root=str(root), dataset_dir=str(volumes), output_dir=str(output),
+        bundle_root=str(root), dataset_dir=str(volumes), output_dir=str(output), **override,
     )  # fmt: skip
     workflow.initialize()
     workflow.run()
@@ -183,6 +183,18 @@ def test_the_torch_engine_makes_the_same_mask(exported, tmp_path):
         (done,) = segment(tmp_path / "t2.nii.gz", tmp_path / engine, model=root, engine=engine)
         masks.append(np.asarray(nib.load(done.mask).dataobj))
     np.testing.assert_array_equal(*masks)
+
+
+@pytest.mark.slow
+def test_the_exported_network_in_monais_own_inference(exported, tmp_path):
+    root, done = exported
+    volumes = write_volumes(tmp_path / "in")
+    expected = masks_by_monai(root, volumes, tmp_path / "torch")
+    instead = {"_target_": "akd_monai.deploy.ExportedNetwork", "path": str(done.file), "engine": "onnxruntime"}
+    found = masks_by_monai(root, volumes, tmp_path / "onnx", network_def=instead)
+    assert found.keys() == expected.keys()
+    for name, mask in found.items():
+        np.testing.assert_array_equal(mask, expected[name])
 
 
 def test_refusals(tmp_path):

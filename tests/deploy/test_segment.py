@@ -9,7 +9,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from deploy_tools import bright_box, write_model
+from deploy_tools import AS_IT_IS, bright_box, write_model
 from volume_tools import meta_image, nrrd
 
 from akd_monai.deploy import segment
@@ -20,11 +20,6 @@ AFFINES = {
     "straight": np.diag([1.0, 1, 3, 1]),
     "flipped": np.diag([-0.7, -0.9, 2.5, 1]),
     "oblique": np.array([[0.8 * C, -0.8 * S, 0, 5], [0.8 * S, 0.8 * C, 0, -7], [0, 0, 2.7, 9], [0, 0, 0, 1]]),
-}
-# without resizing a mask is known to the voxel
-AS_IT_IS = {
-    "preprocessing": '[{"name": "Orientation", "axcodes": "RAS"}, {"name": "NormalizeIntensity"}]',
-    "inferer": '{"name": "SliceInferer", "roi_size": [16, 16], "sw_batch_size": 4, "spatial_dim": 2}',
 }
 
 
