@@ -22,7 +22,7 @@ NONE = {"lambda_reconstruction": 0.0, "lambda_content": 0.0, "lambda_style": 0.0
 
 
 class Plain(nn.Module):
-    """A split that can be worked out by hand: the style is the mean, the decoder adds it to the content's magnitude."""
+    """A split that can be worked out by hand: the style is the mean, which weighs the content in the decoder."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,10 +33,10 @@ class Plain(nn.Module):
 
     def decode(self, content, style, size):
         assert content.shape[2:] == tuple(size)
-        return content.abs() + style[..., None, None]
+        return content.abs() + style[..., None, None] * (content + 1)
 
 
-def first_order(network: nn.Module, options: dict, split: nn.Module, **more) -> DisentangleTrainer:
+def one_step(network: nn.Module, options: dict, split: nn.Module, **more) -> DisentangleTrainer:
     batches = DataLoader(TWO, batch_size=2)
     trainer = build(
         DisentangleTrainer, network, train_data_loader=batches, options=options, loss_function=lambda p, _: p.sum() * 0,
@@ -56,13 +56,13 @@ def test_terms_by_hand():
     network = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False))
     nn.init.constant_(network[0].weight, 2.0)
     weights = {"lambda_reconstruction": 0.5, "lambda_content": 3.0, "lambda_style": 2.0}
-    trainer = first_order(network, weights, Plain())
+    trainer = one_step(network, weights, Plain())
     trainer.run()
     x = torch.stack([entry["image"] for entry in TWO.data]).double().numpy()
     content = normalised(2 * x)
     mean = x.mean((2, 3), keepdims=True)
-    rebuilt = np.abs(content) + mean
-    swapped = np.abs(content) + mean[::-1]
+    rebuilt = np.abs(content) + mean * (content + 1)
+    swapped = np.abs(content) + mean[::-1] * (content + 1)
     expected = {
         "reconstruction": 0.5 * np.abs(rebuilt - x).mean(),
         "content": 3 * np.abs(normalised(2 * swapped) - content).mean(),
@@ -71,8 +71,8 @@ def test_terms_by_hand():
     found = {name: value.item() for name, value in trainer.state.loss_terms.items()}
     assert found == pytest.approx({"task": 0.0, **expected}, rel=1e-5)
     assert trainer.state.output[0]["loss"] == pytest.approx(sum(expected.values()), rel=1e-5)
-    # the style of the image itself, not of its partner, or the content of the partner, would give other numbers
-    assert np.abs(np.abs(content) + mean[::-1] - x).mean() != pytest.approx(2 * expected["reconstruction"], rel=1e-2)
+    # the style of the image itself in place of its partner's would be noticed
+    assert np.abs(normalised(2 * rebuilt) - content).mean() != pytest.approx(expected["content"] / 3, rel=1e-2)
 
 
 class Fixed(Plain):
@@ -88,7 +88,7 @@ def test_gradient_of_the_content_goes_through_the_swapped_image_alone(is_stopped
     torch.manual_seed(0)
     nn.init.normal_(network[0].weight)
     before = network[0].weight.detach().clone()
-    first_order(network, {**NONE, "lambda_content": 1.0}, Fixed()).run()
+    one_step(network, {**NONE, "lambda_content": 1.0}, Fixed()).run()
     kernel = before.double().requires_grad_()
     x = torch.stack([entry["image"] for entry in TWO.data]).double()
     bias = network[0].bias.detach().double()
