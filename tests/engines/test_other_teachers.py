@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from akd_monai.data import KeyedSampler, SliceDataset
 from akd_monai.engines import DistillationTrainer
 from akd_monai.errors import InputError
-from akd_monai.handlers import KeyedRandomness, ResumableCheckpoint
+from akd_monai.handlers import InitialWeights, KeyedRandomness, ResumableCheckpoint
 from akd_monai.losses import DistillationCriterion
 from akd_monai.teachers import EmaTeacher, TeacherEnsemble, adapt_batch_norm, combine_logits
 from akd_monai.teachers._target_images import image_batches
@@ -40,12 +40,21 @@ def network(seed: int, width: int = 6) -> Net:
     return Net(width, 2)
 
 
-def made(teacher: nn.Module, *, terms=SOFT, folder: Path | None = None, epochs: int = 3, stop_at: int = 0, **options):
+def made(
+    teacher: nn.Module,
+    *,
+    terms=SOFT,
+    folder: Path | None = None,
+    epochs: int = 3,
+    stop_at: int = 0,
+    further=(),
+    **options,
+):
     """Return a trainer of 5 steps an epoch, which may be killed after a step."""
     student = network(0, 4)
     dataset = SliceDataset(cases(), Compose(list(VIEWS)), background_ratio=None)
     sampler = KeyedSampler(dataset, seed=3, num_samples=20)
-    handlers = [KeyedRandomness(seed=1, sampler=sampler, batch_size=4)]
+    handlers = [KeyedRandomness(seed=1, sampler=sampler, batch_size=4), *further]
     if folder is not None:
         handlers.append(ResumableCheckpoint(folder, interval=1))
     trainer = DistillationTrainer(
@@ -125,13 +134,12 @@ def test_an_average_learns_with_its_student_and_survives_a_kill(tmp_path):
     assert equal(trainer.teacher.network, average)
 
 
-def test_the_first_step_of_an_average_teaches_nothing_but_what_dropout_and_batches_change():
-    """Teacher and student are one network: in eval mode the loss on their logits is zero."""
-    teacher = EmaTeacher(0.9)
-    trainer = made(teacher, epochs=1)
+def test_an_average_starts_as_the_student_with_the_weights_that_its_handlers_have_loaded(tmp_path):
+    torch.save(network(9, 4).state_dict(), tmp_path / "initial.pt")
+    trainer = made(EmaTeacher(0.9), epochs=1, further=[InitialWeights(tmp_path / "initial.pt")])
     first = []
     trainer.add_event_handler(
-        Events.ITERATION_STARTED(once=1), lambda e: first.append(equal(e.network, e.teacher.network))
+        Events.ITERATION_STARTED(once=1), lambda e: first.append(equal(network(9, 4), e.teacher.network))
     )
     trainer.run()
     assert first == [True]

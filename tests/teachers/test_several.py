@@ -121,7 +121,7 @@ def teachers(count: int = 2, widths: tuple[int, ...] = (6, 6, 6)) -> list[Net]:
 
 def test_an_ensemble_is_frozen_and_gives_the_mean_of_its_networks_in_eval_mode():
     networks = teachers()
-    image = torch.rand(2, 1, 11, 11)
+    image = torch.rand(2, 1, 11, 11, requires_grad=True)
     ensemble = TeacherEnsemble([network.train() for network in networks])
     combined = ensemble(image)
     expected = np.mean([probabilities(network.eval()(image).detach(), "softmax") for network in networks], axis=0)
@@ -133,6 +133,7 @@ def test_an_ensemble_is_frozen_and_gives_the_mean_of_its_networks_in_eval_mode()
     source.start(None)
     # a caller may have set it to training: statistics must not change
     assert torch.equal(source(image, None)[0], source(image, None)[0])
+    assert not source(image, None)[0].requires_grad
     assert int(networks[0].body[1].num_batches_tracked) == 0
 
 
