@@ -179,9 +179,10 @@ class DistillationMixin(_Trainer):
     def _start_step(self, _: Engine) -> None:
         self._has_loss = False
         self._was_propagated = False
-        # a criterion of one's own may know no schedules
-        if hasattr(self.distillation, "set_epoch"):
-            self.distillation.set_epoch((self.state.iteration - 1) / self.state.epoch_length)
+        length = self.state.epoch_length
+        # a criterion of one's own may know no schedules, and some loaders no length
+        if length and hasattr(self.distillation, "set_epoch"):
+            self.distillation.set_epoch((self.state.iteration - 1) / length)
 
     def _check_step(self, _: Engine) -> None:
         """Refuse a step of the student's own that trains without the teacher, which nobody would notice."""
@@ -211,7 +212,7 @@ class DistillationMixin(_Trainer):
         terms = {} if task is None else {"task": task.mean()}
         terms.update(self._distillation_terms(terms.get("task"), prediction, *label))
         self.state.loss_terms = {name: value.detach() for name, value in terms.items()}
-        if self.state.iteration == 1:
+        if self.state.iteration == 1 and getattr(self.state, "rank", 0) == 0:
             warn_of_large_terms(self.state.loss_terms)
         total = torch.stack([value.float() for value in terms.values()]).sum()
         if total.requires_grad:
