@@ -223,6 +223,18 @@ def test_what_would_make_a_wrong_table_is_refused(out, cell, values, message):
         path.write_text(before)
 
 
+def test_what_the_first_weights_of_an_adapted_teacher_have_seen_is_no_test_case(tmp_path):
+    one = {"methods": {"best": METHODS["best"]}, "controls": [], "labelled_cases": [2], "seeds": [0], "targets": ["HK"]}
+    out = make_study(tmp_path, dice, **one)
+    path = out / "cells" / "train" / "HK" / "teacher-unetplusplus" / "sources" / "seed-0" / "eval" / "training.json"
+    write_json(path, {**json.loads(path.read_text()), "case_ids": ["HK/Case03"]})
+    # no row tests that teacher itself
+    with pytest.raises(
+        InputError, match=r"best/\S+ was tested on HK/Case03, which train/HK/teacher-unetplusplus/sources/"
+    ):
+        read_study(out)
+
+
 def test_rows_of_a_study_have_their_number(study):
     row = Row("HK", 1, "student", "enet", "best", "unetplusplus", 0, 4)
     own = study.scores[

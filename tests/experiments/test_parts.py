@@ -228,6 +228,7 @@ def test_baselines_and_distillation_have_answers_of_their_own(report):
     assert "0 of 2 baselines have a higher mean Dice than the student alone" in page
     assert "0 of 2 baselines of generalisation above w/o by the mean" in page
     assert "what the literature calls DeepAll" in page
+    assert "saml: batches of 15 slices, which are those of its config" in page
 
 
 def test_the_tables_are_a_file_too(report):

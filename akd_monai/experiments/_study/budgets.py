@@ -11,6 +11,7 @@ from akd_monai.experiments._plan.matrix import Matrix
 __all__ = ["budget_notes"]
 
 _BATCH = "unlabelled_batch_size"
+_SIZE = "batch_size"
 
 
 def budget_notes(matrix: Matrix) -> list[str]:
@@ -28,6 +29,13 @@ def budget_notes(matrix: Matrix) -> list[str]:
             notes.append(
                 f"{method.name}: as many steps as the others, and in each {number}slices without labels beside the "
                 "labelled ones, which the teacher sees as well."
+            )
+    usual = matrix.settings.get(_SIZE)
+    for method in matrix.methods:
+        size = value_of(method, _SIZE)
+        if size is not None and size != usual:
+            notes.append(
+                f"{method.name}: batches of {size} slices, which are those of its config and not the other rows'."
             )
     started = [method.name for method in matrix.methods if method.initial == "sources"]
     if started:
