@@ -70,26 +70,32 @@ class SlidingWindowInferer(Step):
         padded, inner = _padded(array, self.window, self.cval)
         shape = padded.shape[1:]
         places = list(_windows(shape, self.window, _three(self.overlap)))
-        weight = _weight(self.window, self.mode, _three(self.sigma_scale))
-        is_plain = _are_disjoint(places, self.window, shape)
-        result: _Values | None = None
-        total = np.zeros(shape, np.float32)
-        for first in range(0, len(places), self.sw_batch_size):
-            group = places[first : first + self.sw_batch_size]
-            batch = np.stack([padded[(slice(None), *place)] for place in group])
-            outputs = self.as_output(network(np.ascontiguousarray(self.as_input(batch))))
-            if result is None:
-                result = np.zeros((outputs.shape[1], *shape), np.float32)
-            for place, output in zip(group, outputs, strict=True):
-                if is_plain:
-                    result[(slice(None), *place)] = output
-                else:
-                    result[(slice(None), *place)] += output * weight
-                    total[place] += weight
-        assert result is not None
-        if not is_plain:
-            result /= total
+        result = self._sum(padded, places, network)
+        if not _are_disjoint(places, self.window, shape):
+            result /= self._sum_of_weights(shape, places)
         return result[(slice(None), *inner)]
+
+    def _sum(self, padded: _Values, places: Sequence[_Slices], network: _Network) -> _Values:
+        """Return the sum of what the network returned, weighted, over the windows."""
+        weight = _weight(self.window, self.mode, _three(self.sigma_scale))
+        is_plain = _are_disjoint(places, self.window, padded.shape[1:])
+        result: _Values | None = None
+        for place in places:
+            # one at a time: on a CPU that is as fast as a batch of them, and takes less memory
+            window = padded[(slice(None), *place)][None]
+            output = self.as_output(network(np.ascontiguousarray(self.as_input(window))))[0]
+            if result is None:
+                result = np.zeros((len(output), *padded.shape[1:]), np.float32)
+            result[(slice(None), *place)] += output if is_plain else output * weight
+        assert result is not None
+        return result
+
+    def _sum_of_weights(self, shape: Sequence[int], places: Sequence[_Slices]) -> _Values:
+        weight = _weight(self.window, self.mode, _three(self.sigma_scale))
+        total = np.zeros(shape, np.float32)
+        for place in places:
+            total[place] += weight
+        return total
 
 
 @dataclass(frozen=True)

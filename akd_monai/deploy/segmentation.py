@@ -24,13 +24,13 @@ from akd_monai.deploy._pipeline import predict
 from akd_monai.deploy._preview import write_preview
 from akd_monai.deploy._statistics import ClassFigures, mask_figures, mask_warnings
 from akd_monai.files import as_path, write_json
-from akd_monai.names import stem_of
 
 __all__ = ["SegmentedVolume", "segment"]
 
 logger = logging.getLogger(__name__)
 
 _STATISTICS = "statistics.json"
+_MASK = "_pred.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,9 @@ def _segmented(volume: Path, mask_path: Path, model: Model, with_preview: bool) 
     picture = None
     if with_preview:
         image = file.array if file.array.ndim == 3 else file.array[..., 0]
-        picture = write_preview(mask_path.with_name(f"{stem_of(volume)}_preview.png"), image, mask, file.affine)
+        # the names of masks differ, also where those of volumes do so in their suffix alone
+        name = mask_path.name.removesuffix(_MASK)
+        picture = write_preview(mask_path.with_name(f"{name}_preview.png"), image, mask, file.affine)
     figures = mask_figures(mask, file.affine, model.recipe.labels)
     return SegmentedVolume(volume, mask_path, figures, warnings, picture, time.perf_counter() - start)
 

@@ -126,6 +126,20 @@ def test_statistics_warnings_and_preview(model, tmp_path):
         assert each.preview.read_bytes().startswith(b"\x89PNG")
 
 
+def test_volumes_that_differ_in_their_suffix_alone(model, tmp_path):
+    first = bright_box(tmp_path / "in" / "t2.nii")
+    second = bright_box(tmp_path / "in" / "t2.nii.gz", box=((1, 3), (1, 4), (0, 2)))
+    done = segment(tmp_path / "in", tmp_path / "out", model=model, preview=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "t2.nii.gz_pred.nii.gz",
+        "t2.nii.gz_preview.png",
+        "t2.nii_pred.nii.gz",
+        "t2.nii_preview.png",
+    ]
+    for each, marked in zip(done, (first, second), strict=True):
+        np.testing.assert_array_equal(mask_of(each.mask), marked)
+
+
 def test_no_path_or_name_of_a_person_leaves_the_folder(model, tmp_path):
     image = nib.Nifti1Image(np.ones((16, 16, 3), np.int16), np.eye(4))
     image.header["descrip"] = b"SECRET^PERSON"
