@@ -16,7 +16,15 @@ from matplotlib.ticker import MaxNLocator
 
 from akd_monai.experiments._figures import as_png, draw_curves, looks
 
-__all__ = ["Point", "box_figure", "cost_figure", "pareto_front", "reliability_figure", "validation_figure"]
+__all__ = [
+    "Point",
+    "box_figure",
+    "cost_figure",
+    "pareto_front",
+    "reliability_figure",
+    "spans_decades",
+    "validation_figure",
+]
 
 _WIDTH_INCHES = 10.0
 _ROW_INCHES = 0.2
