@@ -100,6 +100,20 @@ def test_gradient_of_the_content_goes_through_the_swapped_image_alone(is_stopped
     assert (difference < 1e-6) is is_stopped
 
 
+def test_gradient_of_the_style_goes_through_the_swapped_image_alone():
+    # s = f m, and the mean of the swapped image is A + f m' B, with A of |c| and B of c + 1; at f = 1 the derivative of
+    # f (A + f m' B) - sg(f m') is A + 2 m' B, and that without the stop A + 2 m' B - m'
+    network = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False))
+    nn.init.constant_(network[0].weight, 2.0)
+    trainer = one_step(network, {**NONE, "lambda_style": 1.0}, Plain())
+    trainer.run()
+    x = torch.stack([entry["image"] for entry in TWO.data]).double().numpy()
+    content = normalised(2 * x)
+    other = x.mean((1, 2, 3))[::-1]
+    derivative = np.abs(content).mean((1, 2, 3)) + 2 * other * (content + 1).mean((1, 2, 3))
+    assert trainer.split.factor.grad.item() == pytest.approx(derivative.mean(), rel=1e-5)
+
+
 def test_decoder_sets_scale_and_shift_of_normalised_channels():
     torch.manual_seed(0)
     network = ContentStyleNetwork(2, 1, 3, 4).double()
