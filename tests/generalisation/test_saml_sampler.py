@@ -48,6 +48,11 @@ def test_samples_of_a_site_come_once_before_any_comes_twice():
     sampler = SiteSampler(LISTED, batch_size=4, sites_per_batch=4, num_samples=4 * 20)
     of_a = [index for index in sampler if LISTED.data[index]["site"] == "A"]
     assert sorted(of_a) == list(range(20))
+    sampler.epoch = 1
+    again = [index for index in sampler if LISTED.data[index]["site"] == "A"]
+    assert sorted(again) == sorted(of_a)
+    # each epoch has an order of its own
+    assert again != of_a
 
 
 def test_all_sites_or_as_many_as_the_batch_holds():
