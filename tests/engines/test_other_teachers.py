@@ -20,7 +20,7 @@ from akd_monai.engines import DistillationTrainer
 from akd_monai.errors import InputError
 from akd_monai.handlers import InitialWeights, KeyedRandomness, ResumableCheckpoint
 from akd_monai.losses import DistillationCriterion
-from akd_monai.teachers import EmaTeacher, TeacherEnsemble, adapt_batch_norm, combine_logits
+from akd_monai.teachers import EmaTeacher, TeacherEnsemble, _target_norm, adapt_batch_norm, combine_logits
 from akd_monai.teachers._target_images import image_batches
 
 SOFT = [{"name": "soft", "loss": "logits", "weight": 0.5}]
@@ -84,10 +84,11 @@ def _killed(_):
     raise Killed
 
 
-def resumed(folder: Path, teacher, **options):
+def resumed(folder: Path, teacher, between=lambda: None, **options):
     """Return a trainer that was killed in its ninth step and ran to its end when it was started again."""
     with pytest.raises(Killed):
         made(teacher(), folder=folder, stop_at=9, **options).run()
+    between()
     trainer = made(teacher(), folder=folder, **options)
     trainer.run()
     assert trainer.state.iteration == 15
@@ -145,20 +146,24 @@ def test_an_average_starts_as_the_student_with_the_weights_that_its_handlers_hav
     assert first == [True]
 
 
-def test_statistics_of_the_target_are_estimated_once_and_kept_over_a_kill(tmp_path):
+def test_statistics_of_the_target_are_estimated_once_and_kept_over_a_kill(tmp_path, monkeypatch):
     stored = network(5)
     expected = made(network(5), norm="target", norm_images=16)
     expected.run()
     found = expected.teacher
     assert not equal(found, stored)
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), stored.parameters(), strict=True))
-    trainer = resumed(tmp_path, lambda: network(5), norm="target", norm_images=16)
-    assert equal(trainer.teacher, found)
-    assert equal(trainer.network, expected.network)
     plain = made(network(5))
     plain.run()
     assert equal(plain.teacher, stored)
     assert not equal(plain.network, expected.network)
+
+    def without_images():
+        monkeypatch.setattr(_target_norm, "image_batches", None)
+
+    trainer = resumed(tmp_path, lambda: network(5), without_images, norm="target", norm_images=16)
+    assert equal(trainer.teacher, found)
+    assert equal(trainer.network, expected.network)
 
 
 def test_statistics_of_the_target_have_a_cache_of_their_own(tmp_path):
