@@ -193,3 +193,19 @@ def test_other_students_end_as_without_as_well(tmp_path, config, suffix, kills):
     data = write_volumes(tmp_path / "data")
     expected = resumed(pair(tmp_path / "one", config(data), data, suffix), [])
     assert_same(resumed(pair(tmp_path / "other", config(data), data, suffix), kills), expected)
+
+
+@pytest.mark.fault(
+    "Stopped runs",
+    "a foreign student trained on unlabelled volumes as well",
+    injected="SIGKILL inside the second of three epochs",
+    outcome="resumed; weights, optimizer and random numbers are those of a run in one go, bit for bit",
+)
+def test_unlabelled_volumes_change_nothing_of_it(tmp_path):
+    data = write_volumes(tmp_path / "data")
+    images = write_volumes(tmp_path / "images", count=3)
+    listed = [{"image": str(path)} for path in sorted(images.glob("image*"))]
+    options = {"unlabelled_data": listed, "unlabelled_batch_size": 1, "confidence": 0.3}
+    one_go = resumed(pair(tmp_path / "one", dropping(data), data), [], **options)
+    killed = resumed(pair(tmp_path / "killed", dropping(data), data), [(signal.SIGKILL, 7)], **options)
+    assert_same(one_go, killed)
