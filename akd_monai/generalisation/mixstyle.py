@@ -20,7 +20,7 @@ from akd_monai.networks import FeatureTaps, unwrap
 
 __all__ = ["MixStyle", "Partner"]
 
-#: Whose statistics are mixed in: those of a sample of another site, or of any sample of the batch.
+#: The sample whose statistics are mixed in, one of another site or any of the batch.
 Partner = Literal["site", "any"]
 
 
