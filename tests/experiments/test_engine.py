@@ -237,6 +237,21 @@ def test_ctrl_c_lets_running_cells_save_and_starts_no_other(tmp_path):
     assert counts(tmp_path, "end") == {}
 
 
+def test_a_stopped_chain_of_waiting_cells_leaves_no_traceback(tmp_path, caplog):
+    cells = [fake_cells.make(tmp_path, "c0", 0.1)]
+    # long enough to be under way still when Parsl closes
+    for place in range(1, 120):
+        cells.append(fake_cells.make(tmp_path, f"c{place}", 0.1, (f"c{place - 1}",)))
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(cells, tmp_path, stop, devices=Devices(tmp_path, [], 2))
+    # Parsl tells each cell that the one before it has failed, and does so by an error once it has been closed
+    assert [record.getMessage() for record in caplog.records if record.name == "concurrent.futures"] == []
+
+
 def test_a_second_experiment_in_the_folder_is_refused(tmp_path):
     with FolderLock(tmp_path):
         driver = start_driver(tmp_path, 0.0)

@@ -184,6 +184,7 @@ def test_the_page_on_the_paper_shows_what_was_run(out, page):
 def test_a_refusal_takes_the_place_of_the_report(tmp_path):
     out = make_study(tmp_path, targets=["HK"], seeds=[0])
     (out / "report" / "tables").mkdir(parents=True)
+    (out / "report" / "tables" / "dice.md").write_text("earlier figures")
     cell = "test/HK/fold-0/student-enet/without/seed-0"
     (out / "cells" / cell / "result.json").unlink()
     with pytest.raises(InputError, match=cell):
@@ -191,7 +192,12 @@ def test_a_refusal_takes_the_place_of_the_report(tmp_path):
     page = Page(out / "report" / "index.html")
     assert "Refused: there is no table, because it would be wrong" in page.text
     assert cell in page.text
-    assert "are of an earlier state of the experiment" in page.text
+    assert "of an earlier state of the experiment are in earlier/" in page.text
+    assert not (out / "report" / "tables").exists()
+    assert (out / "report" / "earlier" / "tables" / "dice.md").read_text() == "earlier figures"
+    with pytest.raises(InputError, match=cell):
+        write_study_report(out)
+    assert (out / "report" / "earlier" / "tables" / "dice.md").is_file()
     assert not {"table", "img"} & set(page.tags)
 
 

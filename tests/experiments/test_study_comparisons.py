@@ -134,9 +134,12 @@ def test_a_case_undefined_in_one_row_is_in_no_difference(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"seeds": [0]}, "16 test cases and 1 seed are no claim"),
-        ({"cases": 2}, "4 test cases and 2 seeds are no claim"),
-        ({"cases": 1, "targets": ["HK"], "seeds": [0]}, "1 test case and 1 seed are no claim"),
+        ({"seeds": [0]}, "1 seed is too few for a claim, which takes at least 2 seeds"),
+        ({"cases": 2}, "4 test cases are too few for a claim, which takes at least 6 cases"),
+        (
+            {"cases": 1, "targets": ["HK"], "seeds": [0]},
+            "1 test case and 1 seed are too few for a claim, which takes at least 6 cases and 2 seeds",
+        ),
     ],
 )
 def test_one_seed_or_few_cases_claim_nothing(tmp_path, changes, said):
@@ -145,7 +148,7 @@ def test_one_seed_or_few_cases_claim_nothing(tmp_path, changes, said):
     (answer,) = study_answers(study)
     assert answer["kind"] == "few"
     assert answer["headline"] == "enet: too few trainings or cases to tell"
-    assert answer["sentence"].startswith(f"{said}, which takes at least 6 cases and 2 seeds.")
+    assert answer["sentence"].startswith(f"{said}. ")
 
 
 ANSWERS = {
@@ -153,16 +156,16 @@ ANSWERS = {
         {"distilled": 0.04, "pretrained": 0.01},
         {},
         "enet: distillation helped",
-        ["1 of 1 method has a higher mean Dice than the student alone; shown by test and interval: 1 above, 0 below.",
+        ["The method has a higher mean Dice than the student alone; shown by test and interval: 1 above, 0 below.",
          "Distilled minus alone: +0.040 [+0.040, +0.040] over runs and cases, higher in 4 of 4 runs.",
          "minus the student alone: +0.010 [+0.010, +0.010] over runs and cases.",
-         "1 of 1 method has a higher mean Dice than that control"],
+         "The method has a higher mean Dice than that control"],
     ),
     "not beyond the control": (
         {"distilled": 0.04, "pretrained": 0.06},
         {},
         "enet: distillation helped, but not shown beyond the control",
-        ["0 of 1 method has a higher mean Dice than that control; shown by test and interval: 0 above, 1 below.",
+        ["The method has no higher mean Dice than that control; shown by test and interval: 0 above, 1 below.",
          "What was gained may come from the data of the sources, not from the teacher."],
     ),
     "without a control": (
@@ -182,7 +185,7 @@ ANSWERS = {
         {},
         {},
         "enet: no difference shown",
-        ["0 of 1 method has a higher mean Dice", "That is no proof that there is no difference."],
+        ["The method has no higher mean Dice", "That is no proof that there is no difference."],
     ),
 }  # fmt: skip
 

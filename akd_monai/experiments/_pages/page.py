@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from akd_monai.experiments._templates import rendered
 from akd_monai.files import as_path, atomic_write
 
 __all__ = ["write_study_report"]
+
+_EARLIER = "earlier"
 
 
 def write_study_report(output_dir: str | os.PathLike[str]) -> Path:
@@ -61,8 +65,9 @@ def write_study_report(output_dir: str | os.PathLike[str]) -> Path:
         raise
     tables = study_tables(study)
     write_tables(study, report, tables)
-    write_cards(study, report / "cards")
+    write_cards(study, report / "cards", tables)
     atomic_write(report / "paper.html", rendered("paper.html", _paper(study.matrix, folder)))
+    shutil.rmtree(report / _EARLIER, ignore_errors=True)
     return atomic_write(
         report / "index.html", rendered("experiment.html", report_content(study, tables, folder, report))
     )
@@ -73,12 +78,24 @@ def _refuse(folder: Path, report: Path, error: InputError) -> None:
     if not is_experiment(folder):
         return
     sentences = without_home(str(error)).splitlines()
-    if (report / "tables").is_dir() or (report / "cards").is_dir():
-        sentences.append(
-            "Tables, model cards and other pages beside this one are of an earlier state of the experiment."
-        )
-    content = {"title": folder.resolve().name, "refusals": sentences, "kind": ""}
-    atomic_write(report / "index.html", rendered("experiment.html", content))
+    # a folder that cannot be written to must not hide what is wrong
+    with contextlib.suppress(OSError, InputError):
+        _set_aside(report)
+        if (report / _EARLIER).is_dir():
+            sentences.append(f"Tables, model cards and pages of an earlier state of the experiment are in {_EARLIER}/.")
+        content = {"title": folder.resolve().name, "refusals": sentences, "kind": ""}
+        atomic_write(report / "index.html", rendered("experiment.html", content))
+
+
+def _set_aside(report: Path) -> None:
+    """Move what an earlier call has written to where nobody takes it for the present state."""
+    for name in ("tables", "cards", "paper.html"):
+        if (report / name).exists():
+            (report / _EARLIER).mkdir(exist_ok=True)
+            before = report / _EARLIER / name
+            if before.is_dir():
+                shutil.rmtree(before)
+            os.replace(report / name, before)
 
 
 def _paper(matrix: Matrix, folder: Path) -> dict[str, Any]:

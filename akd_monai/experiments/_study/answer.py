@@ -113,11 +113,10 @@ def _kind(findings: Sequence[Finding]) -> str:
 def _counts(findings: Sequence[Finding], other: str, what: str = "method") -> str:
     shown = Counter(finding.outcome for finding in findings)
     higher = sum(finding.difference.mean > 0 for finding in findings)
-    have = f"{what} has" if len(findings) == 1 else f"{what}s have"
-    return (
-        f"{higher} of {len(findings)} {have} a higher mean Dice than {other}; shown by test and interval: "
-        f"{shown['above']} above, {shown['below']} below."
-    )
+    said = f"{higher} of {len(findings)} {what}s have a higher mean Dice than {other}"
+    if len(findings) == 1:
+        said = f"The {what} has {'a' if higher else 'no'} higher mean Dice than {other}"
+    return f"{said}; shown by test and interval: {shown['above']} above, {shown['below']} below."
 
 
 def _runs(finding: Finding) -> str:

@@ -123,10 +123,28 @@ def _with_outcome(finding: Finding, metric: Metric) -> Finding:
 def too_few(cases: int, runs: int) -> str:
     """Return why a difference is no claim.
 
+    Args:
+        cases: test cases of the difference that has the fewest.
+        runs: seeds, likewise.
+
     Example:
         >>> too_few(1, 1)
-        '1 test case and 1 seed are no claim, which takes at least 6 cases and 2 seeds'
+        '1 test case and 1 seed are too few for a claim, which takes at least 6 cases and 2 seeds'
+        >>> too_few(16, 1)
+        '1 seed is too few for a claim, which takes at least 2 seeds'
+        >>> too_few(16, 2)
+        'a site with a single test case leaves no interval, and so no claim'
     """
-    said_cases = f"{cases} test {'case' if cases == 1 else 'cases'}"
-    said_seeds = f"{runs} {'seed' if runs == 1 else 'seeds'}"
-    return f"{said_cases} and {said_seeds} are no claim, which takes at least {MIN_PAIRS} cases and {MIN_RUNS} seeds"
+    said = []
+    wanted = []
+    if cases < MIN_PAIRS:
+        said.append(f"{cases} test {'case' if cases == 1 else 'cases'}")
+        wanted.append(f"{MIN_PAIRS} cases")
+    if runs < MIN_RUNS:
+        said.append(f"{runs} {'seed' if runs == 1 else 'seeds'}")
+        wanted.append(f"{MIN_RUNS} seeds")
+    if not said:
+        return "a site with a single test case leaves no interval, and so no claim"
+    is_single = len(said) == 1 and said[0].startswith("1 ")
+    verb = "is" if is_single else "are"
+    return f"{' and '.join(said)} {verb} too few for a claim, which takes at least {' and '.join(wanted)}"

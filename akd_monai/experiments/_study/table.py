@@ -126,8 +126,11 @@ def _method_notes(subject: str, rows: Sequence[TableRow], metric: Metric) -> lis
     """Return how many methods of a student are better than the plain one and the control; baselines by themselves."""
     notes = []
     for what, methods in (
-        ("methods", [row for row in rows if row.line.teacher is not None]),
-        ("baselines of generalisation", [row for row in rows if row.line.teacher is None]),
+        (("method", "methods"), [row for row in rows if row.line.teacher is not None]),
+        (
+            ("baseline of generalisation", "baselines of generalisation"),
+            [row for row in rows if row.line.teacher is None],
+        ),
     ):
         plain = [row.against_plain for row in methods if row.against_plain is not None]
         control = [row.against_control for row in methods if row.against_control is not None]
@@ -138,13 +141,17 @@ def _method_notes(subject: str, rows: Sequence[TableRow], metric: Metric) -> lis
     return notes
 
 
-def _counted(subject: str, what: str, other: str, findings: Sequence[Finding], metric: Metric) -> str:
+def _counted(subject: str, what: tuple[str, str], other: str, findings: Sequence[Finding], metric: Metric) -> str:
     sign = 1 if metric.higher_is_better else -1
     better = sum(finding.difference.mean * sign > 0 for finding in findings)
     shown = Counter(finding.outcome for finding in findings)
     word, worse = ("above", "below") if metric.higher_is_better else ("better than", "worse")
+    one, many = what
+    said = f"{better} of {len(findings)} {many} {word} {other}"
+    if len(findings) == 1:
+        said = f"the {one} is {'' if better else 'not '}{word} {other}"
     return (
-        f"{subject}: {better} of {len(findings)} {what} {word} {other} by the mean; shown by test and interval: "
+        f"{subject}: {said} by the mean; shown by test and interval: "
         f"{shown['above']} {word.removesuffix(' than')}, {shown['below']} {worse}."
     )
 
@@ -154,7 +161,7 @@ def _cautions(metric: Metric, rows: Sequence[TableRow]) -> list[str]:
     said = []
     fewest = min((finding.difference.cases for finding in findings), default=MIN_PAIRS)
     runs = min((finding.difference.runs for finding in findings), default=MIN_RUNS)
-    if fewest < MIN_PAIRS or runs < MIN_RUNS:
+    if any(finding.outcome == "few" for finding in findings):
         said.append(f"No row is called better or worse: {too_few(fewest, runs)}.")
     undefined = sum(row.cells[-1].undefined for row in rows)
     if undefined:
