@@ -75,6 +75,7 @@ OWN = {
     "evaluate": {"dataset_dir", "sites"},
     "experiment": {"dry_run", "list", "show"},
     "profile": {"json"},
+    "segment": {"quiet"},
 }
 
 

@@ -12,7 +12,7 @@ __all__ = ["export", "segment"]
 
 
 @verb("akd_monai.deploy:export_bundle")
-def export(  # noqa: D417 - the public function documents the others
+def export(
     bundle: str,
     weights: str | None = None,
     output_file: str | None = None,
@@ -22,9 +22,6 @@ def export(  # noqa: D417 - the public function documents the others
     """Write a bundle's network with all that makes masks as one ONNX file, and prove that the masks are the same.
 
     Example: python -m akd_monai export bundles/prostate_mri_enet
-
-    Args:
-        bundle: the bundle's folder.
     """
     from akd_monai.deploy import export_bundle
 

@@ -49,7 +49,7 @@ class Export:
 
 
 def export_bundle(
-    bundle_dir: str | Path,
+    bundle: str | Path,
     *,
     weights: str | Path | None = None,
     output_file: str | Path | None = None,
@@ -72,7 +72,7 @@ def export_bundle(
     other, where rounding decides.
 
     Args:
-        bundle_dir: the bundle's folder.
+        bundle: the bundle's folder.
         weights: a file of weights; ``models/model.pt`` of the bundle by default.
         output_file: the ONNX file; ``models/model.onnx`` of the bundle by default.
         volumes: images to compare masks on, a file or a folder; by default three small synthetic ones of varied geometry.
@@ -90,14 +90,14 @@ def export_bundle(
         ...
         akd_monai.errors.InputError: bundle folder 'no/such/bundle' does not exist; give the folder ...
     """
-    target = as_path(output_file, "output_file") if output_file else bundle_path(bundle_dir, "models", "model.onnx")
+    target = as_path(output_file, "output_file") if output_file else bundle_path(bundle, "models", "model.onnx")
     if target.suffix.lower() != ".onnx":
         raise InputError(f"output_file must end in .onnx, got {str(target)!r}.")
     if not installed_engines():
         raise InputError("export needs an engine to prove its file", remedy="pip install onnxruntime", code="no-engine")
-    recipe = recipe_of_bundle(bundle_dir)
-    network = _network(bundle_dir, weights, trust_bundle)
-    facts = _facts(bundle_dir, network, weights)
+    recipe = recipe_of_bundle(bundle)
+    network = _network(bundle, weights, trust_bundle)
+    facts = _facts(bundle, network, weights)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.onnx"
         metadata = {**recipe.as_metadata(), **_as_json(facts)}
@@ -107,7 +107,7 @@ def export_bundle(
         comparisons = tuple(compared(draft, exported, network, paths, is_synthetic=volumes is None))
         reasons = [reason for comparison in comparisons for reason in failed(comparison)]
         if reasons:
-            raise BundleError(f"bundle {str(bundle_dir)!r} was not exported: {'; '.join(reasons)}.")
+            raise BundleError(f"bundle {str(bundle)!r} was not exported: {'; '.join(reasons)}.")
         atomic_write(target, draft.read_bytes())
     report = target.with_name(f"{target.stem}{_REPORT}")
     opset = exported.facts["opset"]

@@ -26,9 +26,19 @@ PARTS = ("enet", "espnet", "erfnet", "deeplabv3plus", "unetplusplus")
 
 def with_weights(root, seed=0):
     torch.manual_seed(seed)
-    network = build_network(root)
+    network = build_network(root).eval()
+    _balance(network)
     torch.save(network.state_dict(), root / "models" / "model.pt")
     return root
+
+
+def _balance(network):
+    """Shift the bias of the head, where it has one, so that drawn weights do not mark everything or nothing."""
+    biases = [value for name, value in network.named_parameters() if name.endswith("bias") and value.shape == (2,)]
+    with torch.no_grad():
+        logits = network(torch.randn(2, 1, 32, 32))
+        if biases:
+            biases[-1][1] -= (logits[:, 1] - logits[:, 0]).median()
 
 
 def write_volumes(folder):
@@ -104,7 +114,7 @@ def write_3d_bundle(tmp_path):
                 {"_target_": "ScaleIntensityd", **image},
             ],
         },
-        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "sw_batch_size": 2, "overlap": 0.5,
+        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [32, 32, 32], "sw_batch_size": 2, "overlap": 0.5,
                     "mode": "gaussian"},
         "postprocessing": {
             "_target_": "Compose",
@@ -116,7 +126,7 @@ def write_3d_bundle(tmp_path):
             ],
         },
     }  # fmt: skip
-    tensor = {"type": "image", "spatial_shape": [16, 16, 16], "dtype": "float32"}
+    tensor = {"type": "image", "spatial_shape": [32, 32, 32], "dtype": "float32"}
     metadata = {
         "version": "0.0.1",
         "network_data_format": {
