@@ -72,14 +72,26 @@ def compare_bundles(
         ...     compare_bundles(*assemble_bundles(["unetplusplus", "enet"], bundles_dir=folder))
         []
     """
-    allowed = read_allowed(allow)
+    # before anything is read
+    read_allowed(allow)
     folders = list(dict.fromkeys(_listed(teacher)))
     if folders == [SELF]:
         read_metadata(student)
         return []
     if len(folders) > 1:
         return _of_each(folders, student, activation, classes, allow, override)
-    teacher = folders[0]
+    return _of_one(folders[0], student, activation, classes, allow, override)
+
+
+def _of_one(
+    teacher: str,
+    student: str | Path,
+    activation: Activation | None,
+    classes: str | Mapping[str, Any] | None,
+    allow: str | Iterable[str] | None,
+    override: Mapping[str, Any] | None,
+) -> list[str]:
+    allowed = read_allowed(allow)
     of_teacher = read_metadata(teacher)
     of_student = read_metadata(student)
     if Path(teacher).samefile(student):
