@@ -92,7 +92,9 @@ _KINDS = {
     "device": _DEVICE,
     "distillation_resume": _choice("auto", "never", "off"),
     "distillation_seed": _integer(0),
-    "ema_decay": _Kind("a number of at least 0 and below 1", lambda value: _is_finite(value) and 0 <= value < 1).or_none(),
+    "ema_decay": _Kind(
+        "a number of at least 0 and below 1", lambda value: _is_finite(value) and 0 <= value < 1
+    ).or_none(),
     "epochs": _integer(1),
     "fold": _integer(0),
     "folds": _integer(2).or_none(),

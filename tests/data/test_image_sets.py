@@ -102,7 +102,10 @@ def test_the_students_own_transforms_are_not_changed():
 
 def test_transforms_that_need_a_label_are_refused_unless_others_are_given():
     training = Dataset(LABELLED, Compose([EnsureTyped(BOTH), CropForegroundd(BOTH, source_key="label")]))
-    words = r"unlabelled image A/7 cannot be prepared by the student's training transforms \(KeyError: .*label.*give unlabelled_transform"
+    words = (
+        r"unlabelled image A/7 cannot be prepared by the student's training transforms \(KeyError: "
+        r".*label.*give unlabelled_transform"
+    )
     with pytest.raises(InputError, match=words):
         image_set(training, IMAGES, seed=0)
     with pytest.raises(InputError, match=words):
