@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import nn
@@ -57,9 +58,10 @@ class LoadWeights:
                 f"weights {str(self.path)!r} do not exist: train the bundle first "
                 "(python -m monai.bundle run --config_file configs/train.json), or name a file with --ckpt_path."
             )
-        if hasattr(self.network, "check_weights"):
+        network: Any = self.network
+        if hasattr(network, "check_weights"):
             # an exported network holds its weights already
-            self.network.check_weights(self.path)
+            network.check_weights(self.path)
         else:
             load_weights(self.network, self.path)
         logger.info("Weights: %s", self.path)
