@@ -43,13 +43,21 @@ def resized(array: _Values, shape: Sequence[int], *, nearest: bool = False) -> _
     return array
 
 
-def resampled(array: _Values, steps: Sequence[float], shape: Sequence[int], *, nearest: bool = False) -> _Values:
-    """Return ``[C, X, Y, Z]`` at every ``steps`` voxels, from the first voxel on; the edge is held beyond the last one.
+def resampled(
+    array: _Values,
+    steps: Sequence[float],
+    shape: Sequence[int],
+    *,
+    starts: Sequence[float] = (0, 0, 0),
+    nearest: bool = False,
+) -> _Values:
+    """Return ``[C, X, Y, Z]`` at every ``steps`` voxels, from ``starts`` on; the edge is held beyond the ends.
 
     Args:
         array: channels first.
         steps: distance of two new voxels along each axis, in old ones.
         shape: the new spatial sizes.
+        starts: place of the first new voxel along each axis, in old ones.
         nearest: take the value of the nearest voxel.
 
     Example:
@@ -57,8 +65,8 @@ def resampled(array: _Values, steps: Sequence[float], shape: Sequence[int], *, n
         [0.0, 2.0, 4.0, 6.0, 8.0, 8.0]
     """
     for axis in range(1, array.ndim):
-        places = np.arange(shape[axis - 1]) * steps[axis - 1]
-        if array.shape[axis] == len(places) and abs(steps[axis - 1] - 1) < 1e-9:
+        places = np.arange(shape[axis - 1]) * steps[axis - 1] + starts[axis - 1]
+        if array.shape[axis] == len(places) and np.abs(places - np.arange(len(places))).max() < 1e-9:
             continue
         if nearest:
             # halves go to the even neighbour, as in PyTorch

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -100,7 +99,7 @@ class Resize(SpatialStep):
 
 @dataclass(frozen=True)
 class Spacing(SpatialStep):
-    """Resample to voxels of a size in mm by linear interpolation, from the first voxel on."""
+    """Resample to voxels of a size in mm by linear interpolation."""
 
     pixdim: tuple[float, ...]
     accepted: ClassVar = {
@@ -125,23 +124,46 @@ class Spacing(SpatialStep):
         """Return the resampled volume."""
         given = np.asarray(spacing_of(volume.affine))
         wanted = np.where(np.abs(given - self.pixdim) <= _SAME, given, self.pixdim)
-        shape = np.round((np.asarray(volume.grid.shape) - 1) * given / wanted + 1).astype(int)
-        steps = wanted / given
-        affine = volume.affine @ np.diag([*steps, 1.0])
-        return Volume(_in_double(volume.array, steps, shape.tolist(), False), affine)
+        after = _resampled_grid(volume.grid, wanted)
+        return Volume(_in_double(volume.array, volume.grid, after, False), after.affine)
 
     def undo(self, array: _Values, before: Grid, after: Grid, nearest: bool) -> _Values:
         """Return the voxels before."""
-        steps = np.asarray(spacing_of(before.affine)) / spacing_of(after.affine)
-        return _in_double(array, steps, before.shape, nearest)
+        return _in_double(array, after, before, nearest)
 
 
-def _in_double(array: _Values, steps: _Values, shape: Sequence[int], nearest: bool) -> _Values:
-    if np.abs(steps - 1).max() <= _SAME and tuple(shape) == array.shape[1:]:
+def _resampled_grid(grid: Grid, sizes: _Values) -> Grid:
+    """Return the grid of other voxel sizes as MONAI's ``compute_shape_offset`` places it.
+
+    First voxels coincide where the axes are at right angles to 1e-8. An affine of single precision, as files have it, is
+    not if it is oblique: then the centres of the two volumes coincide, by MONAI's own formula.
+    """
+    matrix = grid.affine[:3, :3]
+    zooms = np.linalg.cholesky(matrix.T @ matrix).T
+    affine = np.eye(4)
+    affine[:3, :3] = matrix @ np.linalg.inv(zooms) @ np.diag(sizes)
+    ends = [(0.0, n - 1.0) for n in grid.shape]
+    corners = np.concatenate([np.asarray(np.meshgrid(*ends, indexing="ij")).reshape(3, -1), np.ones((1, 8))])
+    moved = (np.linalg.solve(affine, grid.affine) @ corners)[:3]
+    shape = np.round(np.ptp(moved, axis=1) + 1)
+    affine[:3, 3] = grid.affine[:3, 3] + matrix @ (np.asarray(grid.shape) / 2) - affine[:3, :3] @ (shape / 2)
+    for number in range(8):
+        if np.allclose(np.min(moved - moved[:, number : number + 1], axis=1), 0):
+            affine[:3, 3] = (grid.affine @ corners)[:3, number]
+            break
+    return Grid(tuple(shape.astype(int).tolist()), affine)
+
+
+def _in_double(array: _Values, before: Grid, after: Grid, nearest: bool) -> _Values:
+    """Return ``array`` of the grid ``before`` on the grid ``after``, whose axes are parallel."""
+    change = np.linalg.solve(before.affine, after.affine)
+    if after.shape == array.shape[1:] and np.allclose(change, np.eye(4), atol=_SAME):
         return array
+    steps = np.diag(change)[:3].tolist()
+    starts = change[:3, 3].tolist()
     if nearest:
-        return resampled(array, steps.tolist(), shape, nearest=True)
-    return resampled(array.astype(np.float64), steps.tolist(), shape).astype(np.float32)
+        return resampled(array, steps, after.shape, starts=starts, nearest=True)
+    return resampled(array.astype(np.float64), steps, after.shape, starts=starts).astype(np.float32)
 
 
 def _check_three(name: str, values: object) -> None:

@@ -79,7 +79,7 @@ def test_masks_are_those_of_monai_voxel_for_voxel(part, tmp_path):
     volumes = write_volumes(tmp_path / "in")
     expected = masks_by_monai(root, volumes, tmp_path / "monai")
     assert len(expected) == 4
-    assert 0.01 < np.mean([mask.mean() for mask in expected.values()]) < 0.99
+    assert 0 < np.mean([mask.mean() for mask in expected.values()]) < 1
     for comparison in done.comparisons:
         engine = comparison.engine.split()[0]
         found = segment(volumes, tmp_path / engine, model=root, engine=engine, threads=1)

@@ -18,6 +18,10 @@ AFFINES = {
     "straight": np.diag([1.0, 1, 3, 1]),
     "flipped": np.diag([-0.7, -0.9, 2.5, 1]),
     "oblique": np.array([[0.8 * C, -0.8 * S, 0, 5], [0.8 * S, 0.8 * C, 0, -7], [0, 0, 2.7, 9], [0, 0, 0, 1]]),
+    # of single precision, as a file has it: its axes are at right angles to 1e-7 only
+    "from a file": np.array([[0.8 * C, -0.8 * S, 0, 5], [0.8 * S, 0.8 * C, 0, -7], [0, 0, 1.6, 9], [0, 0, 0, 1]])
+    .astype(np.float32)
+    .astype(float),
     "permuted": np.array([[0, 0.9 * C, 3 * S, 5], [-0.8, 0, 0, 7], [0, 0.9 * S, -3 * C, 1], [0, 0, 0, 1]]),
 }
 STEPS = [
