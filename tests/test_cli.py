@@ -151,7 +151,7 @@ def test_an_old_and_a_new_word_together_are_refused(capsys):
     [
         (["check", "5"], "must be a path, got 5"),
         (["evaluate", "--bundle=5"], "must be a path, got 5"),
-        (["distill", "--teacher=5", "--student=5"], "must be a path, got 5"),
+        (["distill", "--teacher=5", "--student=5"], "teacher_bundle must be a folder or a list of folders, got 5"),
         (["new_bundle", "--name=mine", "--network=5"], "'5' does not exist"),
         (["assemble", "5"], "unknown part '5'"),
         (["profile", "5"], "must be a path, got 5"),
