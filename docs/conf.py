@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
         r"(bool|bytes|complex|dict|float|frozenset|int|list|memoryview|object|set|str|tuple|type|None|optional)",
     ),
     # what signatures call by its last name alone, and the types of choices, which are strings to a user
-    (r"py:class", r"(.*\.)?_?(Compose|Evaluator|Item|KeysCollection|Path|Result|pd\.DataFrame)"),
+    (r"py:class", r"(.*\.)?_?(Comparison|Compose|Evaluator|Item|KeysCollection|Path|Result|pd\.DataFrame)"),
     (
         r"py:class",
         r"(AffinityAlgorithm|CacheDtype|Gram(Mode|Normalize|Reduction)|KLDirection|PositionReduction|Resume)",

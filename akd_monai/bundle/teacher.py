@@ -18,7 +18,7 @@ from akd_monai.teachers.votes import TeacherVote, check_vote
 
 __all__ = ["SELF", "load_teacher", "teacher_list", "teacher_root", "teacher_sha256", "teacher_value_range"]
 
-#: In place of a teacher's bundle: an average of the student's own weights.
+#: Stands in place of a teacher's bundle for an average of the student's own weights.
 SELF = "self"
 
 Folders = str | Path | Sequence[str | Path]
@@ -84,9 +84,10 @@ def load_teacher(
     device: str | torch.device = "cpu",
     trust_bundle: bool = False,
 ) -> nn.Module:
-    """Return the teacher of a distillation: a network, a :class:`TeacherEnsemble` of several, or an :class:`EmaTeacher`.
+    """Return the teacher of a distillation: a network, several, or an average of the student.
 
-    Each network is loaded by :func:`load_network`.
+    Several are a :class:`~akd_monai.teachers.TeacherEnsemble`, the average is an :class:`~akd_monai.teachers.EmaTeacher`;
+    each network is loaded by :func:`load_network`.
 
     Args:
         bundle_dir: folder of a teacher, or of several; ``"self"`` for an average of the student's own weights.
@@ -97,8 +98,8 @@ def load_teacher(
         trust_bundle: as in :func:`load_network`.
 
     Raises:
-        InputError: as for :func:`load_network` and :func:`teacher_list`, for a vote that does not exist, weights of
-            ``"self"``, or a decay without it.
+        InputError: as for :func:`load_network` and :func:`~akd_monai.bundle.teacher.teacher_list`, for a vote that does
+            not exist, weights of ``"self"``, or a decay without it.
 
     Example:
         >>> load_teacher("self", ema_decay=0.9).decay

@@ -12,7 +12,7 @@ from akd_monai.errors import InputError, check_choice, check_mapping, check_numb
 
 __all__ = ["PseudoLabels", "UnlabelledOptions"]
 
-#: What a student learns from a teacher on images without labels: its decision, or its class probabilities.
+#: What a student learns from a teacher on images without labels, its decision, or its class probabilities.
 PseudoLabels = Literal["hard", "soft"]
 
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 TeacherDtype = Literal["bfloat16", "float16"]
 CompileMode = Literal["reduce-overhead", "max-autotune"]
-#: Statistics of the teacher's batch normalisation: those of its weights, or those of the student's training images.
+#: Statistics of the teacher's batch normalisation, those of its weights, or those of the student's training images.
 TeacherNorm = Literal["stored", "target"]
 
 

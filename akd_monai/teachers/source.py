@@ -24,7 +24,7 @@ from akd_monai.teachers.output import TeacherOutput
 __all__ = ["TeacherFeatures", "TeacherSource", "networks_of", "teacher_source"]
 
 
-#: Features of a layer: ``[B, C, *spatial]``, or of several teachers a tuple with those of each.
+#: Features of a layer, ``[B, C, *spatial]``, or of several teachers a tuple with those of each.
 TeacherFeatures = torch.Tensor | tuple[torch.Tensor, ...]
 
 
@@ -112,7 +112,9 @@ def teacher_source(
 
 
 def networks_of(teacher: nn.Module) -> list[nn.Module]:
-    """Return the networks of a teacher: itself, those of a :class:`TeacherEnsemble`, or that of an :class:`EmaTeacher`.
+    """Return the networks of a teacher: itself, those of an ensemble, or that of an average.
+
+    An ensemble is a :class:`~akd_monai.teachers.TeacherEnsemble`, an average an :class:`~akd_monai.teachers.EmaTeacher`.
 
     Example:
         >>> len(networks_of(nn.Identity()))

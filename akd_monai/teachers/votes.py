@@ -16,8 +16,8 @@ from akd_monai.losses.interface import Activation
 
 __all__ = ["TeacherVote", "check_vote", "combine_logits"]
 
-#: How several teachers become one: the mean of their probabilities, or a mean in which those count more that agree with
-#: the others.
+#: How several teachers become one, by the mean of their probabilities, or by a mean in which those count more that agree
+#: with the others.
 TeacherVote = Literal["mean", "agreement"]
 
 # where no two teachers agree at all, they count alike
