@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No test sees what another one told MLflow."""
+"""What the surroundings of the tests, and other tests, must not change for a test."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+# a shell that starts the tests in the background ignores Ctrl-C for them, and for all processes that they start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
