@@ -87,7 +87,7 @@ def test_a_refused_volume_does_not_end_in_an_abort(tmp_path):
 @pytest.mark.fault(
     "Wrong input",
     "output of a verb that nobody reads to its end",
-    injected="the reading end of the pipe is closed, as `| head` closes it",
+    injected="the reading end of the pipe is closed, as `head` closes it",
     outcome="exit code 141, that of SIGPIPE, without a traceback",
 )
 @pytest.mark.parametrize("command", [["experiment", "table2", "--show"], ["--help"], ["experiment", "--help"]])

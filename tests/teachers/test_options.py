@@ -37,6 +37,8 @@ def test_a_mapping_sets_every_field():
         "dtype": "bfloat16",
         "channels_last": True,
         "compile": "max-autotune",
+        "norm": "target",
+        "norm_images": 7,
     }
     assert set(options) == {field.name for field in fields(TeacherOptions)}
     read = TeacherOptions.read(options)
