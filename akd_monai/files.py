@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from akd_monai.errors import InputError, one_line
+from akd_monai._json_files import read_json
+from akd_monai.errors import InputError
 
 try:
     import fcntl
@@ -152,69 +153,6 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     """
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_json(
-    path: str | os.PathLike[str],
-    *,
-    kind: type = dict,
-    remedy: str = "correct or replace the file",
-    unique: bool = False,
-) -> Any:
-    """Return the content of a JSON file.
-
-    Args:
-        path: the file.
-        kind: type that the top level must have, ``dict`` or ``list``; ``object`` takes any.
-        remedy: what to do about a damaged file.
-        unique: refuse a key that comes twice in an object, of which JSON keeps the last and drops the others.
-
-    Raises:
-        InputError: if the file cannot be opened, is no JSON (naming line and column), or holds another type.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = atomic_write(Path(folder) / "a.json", '{"a": 1,}')
-        ...     read_json(Path(folder) / "a.json")
-        Traceback (most recent call last):
-        ...
-        akd_monai.errors.InputError: ...a.json: is no valid JSON (... line 1 column 9 ...); correct or replace the file.
-    """
-    where = os.fspath(path)
-    try:
-        content = json.loads(
-            Path(path).read_text(encoding="utf-8"), object_pairs_hook=_without_repetition if unique else None
-        )
-    except _RepeatedError as error:
-        what = f"has the key {error} twice in one object, of which the first would have no effect"
-        raise InputError(what, where=where, remedy=remedy, code="json") from None
-    except OSError as error:
-        raise InputError(
-            f"cannot be opened ({error.strerror})", where=where, remedy="check path and permissions"
-        ) from error
-    except RecursionError:
-        raise InputError("is no valid JSON (nested too deeply)", where=where, remedy=remedy, code="json") from None
-    except ValueError as error:
-        raise InputError(f"is no valid JSON ({one_line(error)})", where=where, remedy=remedy, code="json") from error
-    if not isinstance(content, kind):
-        wanted = {"dict": "an object", "list": "a list"}.get(kind.__name__, kind.__name__)
-        what = f"must hold {wanted} at its top level, got {type(content).__name__}"
-        raise InputError(what, where=where, remedy=remedy, code="json")
-    return content
-
-
-class _RepeatedError(ValueError):
-    """A key comes twice in an object."""
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in content:
-            raise _RepeatedError(repr(key))
-        content[key] = value
-    return content
 
 
 def write_json(path: str | os.PathLike[str], content: Any, *, indent: int | None = 1, sort_keys: bool = False) -> Path:
