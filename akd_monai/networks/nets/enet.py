@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from akd_monai.networks.layers import VectorizedBatchNorm2d, VectorizedPReLU
 from akd_monai.networks.nets._checks import check_arguments, check_input
+from akd_monai.networks.nets._width import scaled_widths
 
 __all__ = ["ENet"]
 
@@ -29,6 +30,8 @@ class ENet(nn.Module):
         in_channels: channels of the image, fewer than 16.
         out_channels: classes.
         dropout: probability of channel dropout in every block.
+        width_multiplier: scales all channels but those of image and classes, from 0.125 to 4; each is rounded to a multiple
+            of 4 and is at least 4.
 
     Raises:
         InputError: for arguments out of range, and in ``forward`` for an image of the wrong shape.
@@ -43,21 +46,29 @@ class ENet(nn.Module):
     layers: ClassVar[dict[str, str]] = {"low": "initial", "high": "stage3"}
     stride: ClassVar[int] = 8
 
-    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        dropout: float = 0.1,
+        width_multiplier: float = 1.0,
+    ) -> None:
         super().__init__()
-        check_arguments("ENet", spatial_dims, in_channels, out_channels, [dropout], stem=16)
+        w4, w16, w32, w64, w128 = scaled_widths("ENet", (4, 16, 32, 64, 128), width_multiplier)
+        check_arguments("ENet", spatial_dims, in_channels, out_channels, [dropout], stem=w16)
         self.in_channels = in_channels
-        self.initial = _Initial(in_channels, 16)
-        self.down1 = _Down(16, 16, 64, dropout)
-        self.stage1 = nn.Sequential(*(_Bottleneck(64, 16, dropout) for _ in range(4)))
-        self.down2 = _Down(64, 32, 128, dropout)
-        self.stage2 = _context_stage(128, 32, dropout)
-        self.stage3 = _context_stage(128, 32, dropout)
-        self.up4 = _Up(128, 16, 64, dropout)
-        self.stage4 = nn.Sequential(*(_Bottleneck(64, 16, dropout) for _ in range(2)))
-        self.up5 = _Up(64, 4, 16, dropout)
-        self.stage5 = _Bottleneck(16, 4, dropout)
-        self.head = nn.ConvTranspose2d(16, out_channels, kernel_size=2, stride=2, bias=False)
+        self.initial = _Initial(in_channels, w16)
+        self.down1 = _Down(w16, w16, w64, dropout)
+        self.stage1 = nn.Sequential(*(_Bottleneck(w64, w16, dropout) for _ in range(4)))
+        self.down2 = _Down(w64, w32, w128, dropout)
+        self.stage2 = _context_stage(w128, w32, dropout)
+        self.stage3 = _context_stage(w128, w32, dropout)
+        self.up4 = _Up(w128, w16, w64, dropout)
+        self.stage4 = nn.Sequential(*(_Bottleneck(w64, w16, dropout) for _ in range(2)))
+        self.up5 = _Up(w64, w4, w16, dropout)
+        self.stage5 = _Bottleneck(w16, w4, dropout)
+        self.head = nn.ConvTranspose2d(w16, out_channels, kernel_size=2, stride=2, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``[B, out_channels, H, W]`` for an image ``[B, in_channels, H, W]``."""

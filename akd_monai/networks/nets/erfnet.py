@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from akd_monai.networks.layers import VectorizedBatchNorm2d
 from akd_monai.networks.nets._checks import check_arguments, check_input
+from akd_monai.networks.nets._width import scaled_widths
 
 __all__ = ["ERFNet"]
 
@@ -33,6 +34,8 @@ class ERFNet(nn.Module):
         out_channels: classes.
         dropout: probability of channel dropout in all blocks of the encoder; None for the reference's 0.03 at 1/4 and 0.3
             at 1/8 of the input size. The decoder has none.
+        width_multiplier: scales all channels but those of image and classes, from 0.125 to 4; each is rounded to a multiple
+            of 4 and is at least 4.
 
     Raises:
         InputError: for arguments out of range, and in ``forward`` for an image of the wrong shape.
@@ -47,21 +50,29 @@ class ERFNet(nn.Module):
     layers: ClassVar[dict[str, str]] = {"low": "down1", "high": "stage3"}
     stride: ClassVar[int] = 8
 
-    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, dropout: float | None = None) -> None:
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        dropout: float | None = None,
+        width_multiplier: float = 1.0,
+    ) -> None:
         super().__init__()
+        w16, w64, w128 = scaled_widths("ERFNet", (16, 64, 128), width_multiplier)
         early, late = _REFERENCE_DROPOUT if dropout is None else (dropout, dropout)
-        check_arguments("ERFNet", spatial_dims, in_channels, out_channels, [early, late], stem=16)
+        check_arguments("ERFNet", spatial_dims, in_channels, out_channels, [early, late], stem=w16)
         self.in_channels = in_channels
-        self.down1 = _Down(in_channels, 16)
-        self.down2 = _Down(16, 64)
-        self.stage2 = nn.Sequential(*(_Residual(64, early) for _ in range(5)))
-        self.down3 = _Down(64, 128)
-        self.stage3 = nn.Sequential(*(_Residual(128, late, dilation) for _ in range(2) for dilation in (2, 4, 8, 16)))
-        self.up4 = _up(128, 64)
-        self.stage4 = nn.Sequential(_Residual(64, 0.0), _Residual(64, 0.0))
-        self.up5 = _up(64, 16)
-        self.stage5 = nn.Sequential(_Residual(16, 0.0), _Residual(16, 0.0))
-        self.head = nn.ConvTranspose2d(16, out_channels, 2, stride=2)
+        self.down1 = _Down(in_channels, w16)
+        self.down2 = _Down(w16, w64)
+        self.stage2 = nn.Sequential(*(_Residual(w64, early) for _ in range(5)))
+        self.down3 = _Down(w64, w128)
+        self.stage3 = nn.Sequential(*(_Residual(w128, late, dilation) for _ in range(2) for dilation in (2, 4, 8, 16)))
+        self.up4 = _up(w128, w64)
+        self.stage4 = nn.Sequential(_Residual(w64, 0.0), _Residual(w64, 0.0))
+        self.up5 = _up(w64, w16)
+        self.stage5 = nn.Sequential(_Residual(w16, 0.0), _Residual(w16, 0.0))
+        self.head = nn.ConvTranspose2d(w16, out_channels, 2, stride=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``[B, out_channels, H, W]`` for an image ``[B, in_channels, H, W]``."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from akd_monai.networks.layers import VectorizedBatchNorm2d, VectorizedPReLU
 from akd_monai.networks.nets._checks import check_arguments, check_input
+from akd_monai.networks.nets._width import scaled_widths
 
 __all__ = ["ESPNet"]
 
@@ -36,6 +37,8 @@ class ESPNet(nn.Module):
         in_channels: channels of the image.
         out_channels: classes.
         dropout: probability of channel dropout after each pyramid block.
+        width_multiplier: scales all channels but those of image and classes, from 0.125 to 4; each is rounded to a multiple
+            of 4 and is at least 4.
 
     Raises:
         InputError: for arguments out of range, and in ``forward`` for an image of the wrong shape.
@@ -50,29 +53,37 @@ class ESPNet(nn.Module):
     layers: ClassVar[dict[str, str]] = {"low": "stage1", "high": "merge3"}
     stride: ClassVar[int] = 8
 
-    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        dropout: float = 0.0,
+        width_multiplier: float = 1.0,
+    ) -> None:
         super().__init__()
+        w16, w64, w128 = scaled_widths("ESPNet", (16, 64, 128), width_multiplier)
         check_arguments("ESPNet", spatial_dims, in_channels, out_channels, [dropout])
         self.in_channels = in_channels
         width = max(out_channels, _BRANCHES)
         self.shrink = nn.AvgPool2d(3, stride=2, padding=1)
-        self.stage1 = nn.Sequential(_conv(in_channels, 16, 3, stride=2), *_bn_act(16))
-        self.merge1 = nn.Sequential(*_bn_act(16 + in_channels))
-        self.down2 = _Pyramid(16 + in_channels, 64, dropout, stride=2)
-        self.stage2 = nn.Sequential(*(_Pyramid(64, 64, dropout, residual=True) for _ in range(2)))
-        self.merge2 = nn.Sequential(*_bn_act(128 + in_channels))
-        self.down3 = _Pyramid(128 + in_channels, 128, dropout, stride=2)
-        self.stage3 = nn.Sequential(*(_Pyramid(128, 128, dropout, residual=True) for _ in range(3)))
-        self.merge3 = nn.Sequential(*_bn_act(256))
+        self.stage1 = nn.Sequential(_conv(in_channels, w16, 3, stride=2), *_bn_act(w16))
+        self.merge1 = nn.Sequential(*_bn_act(w16 + in_channels))
+        self.down2 = _Pyramid(w16 + in_channels, w64, dropout, stride=2)
+        self.stage2 = nn.Sequential(*(_Pyramid(w64, w64, dropout, residual=True) for _ in range(2)))
+        self.merge2 = nn.Sequential(*_bn_act(2 * w64 + in_channels))
+        self.down3 = _Pyramid(2 * w64 + in_channels, w128, dropout, stride=2)
+        self.stage3 = nn.Sequential(*(_Pyramid(w128, w128, dropout, residual=True) for _ in range(3)))
+        self.merge3 = nn.Sequential(*_bn_act(2 * w128))
         self.up4 = nn.Sequential(
-            _conv(256, out_channels, 1),
+            _conv(2 * w128, out_channels, 1),
             VectorizedBatchNorm2d(out_channels, eps=_EPS),
             _deconv(out_channels, out_channels),
         )
-        self.skip4 = _conv(128 + in_channels, out_channels, 1)
+        self.skip4 = _conv(2 * w64 + in_channels, out_channels, 1)
         self.stage4 = nn.Sequential(*_bn_act(2 * out_channels), _Pyramid(2 * out_channels, width, dropout))
         self.up5 = nn.Sequential(_deconv(width, out_channels), *_bn_act(out_channels))
-        self.stage5 = nn.Sequential(_conv(out_channels + 16 + in_channels, out_channels, 3), *_bn_act(out_channels))
+        self.stage5 = nn.Sequential(_conv(out_channels + w16 + in_channels, out_channels, 3), *_bn_act(out_channels))
         self.head = _deconv(out_channels, out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
