@@ -71,6 +71,7 @@ def parameters(function):
 
 # arguments that a verb has beside those of the public function, and what they stand for there
 OWN = {
+    "bundles": {"output_dir"},
     "distill": {"dataset_dir", "student_layer", "teacher_layer", "teacher_cache", "trust_teacher"},
     "evaluate": {"dataset_dir", "sites"},
     "experiment": {"dry_run", "list", "show"},

@@ -4,17 +4,52 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from akd_monai._cli.door import Names, names, verb
 from akd_monai.errors import BundleError, InputError
 
-__all__ = ["assemble", "check", "distill", "evaluate", "label", "new_bundle", "profile", "recipes"]
+if TYPE_CHECKING:
+    from akd_monai.bundle import ShippedBundle
+
+__all__ = ["assemble", "bundles", "check", "distill", "evaluate", "label", "new_bundle", "profile", "recipes"]
 
 _NO_WEIGHTS = (
     "No weights were written in this run: none of the student's handlers saved any. Weights that lie in its folder are "
     "older. Train for more epochs, or validate more often (val_interval)."
 )
+
+
+@verb("akd_monai.bundle:list_bundles")
+def bundles(  # noqa: D417 - the public function documents the others
+    output_dir: str | None = None, name: Names = ()
+) -> str:
+    """List the bundles of this package, or write them into a folder, ready to be trained; they have no weights.
+
+    Example: python -m akd_monai bundles --output_dir bundles
+
+    Args:
+        output_dir: where their folders are made; a folder that holds the same bundle already is kept as it is, and one that
+            holds something else is refused. Without it they are listed.
+    """
+    from akd_monai.bundle import list_bundles, write_bundles
+
+    chosen = names(name)
+    if output_dir is None:
+        return _listed(list_bundles(chosen))
+    written = write_bundles(output_dir, name=chosen)
+    if not written:
+        return f"Nothing to write: {output_dir} holds these bundles already"
+    return f"Written: {', '.join(map(str, written))}"
+
+
+def _listed(found: Sequence[ShippedBundle]) -> str:
+    width = max(len(bundle.name) for bundle in found)
+    return "\n".join(
+        f"{bundle.name:<{width}}  {bundle.role}  {bundle.parameters:>10,} parameters  {bundle.description}"
+        for bundle in found
+    )
 
 
 @verb("akd_monai.bundle:distill_bundle")

@@ -18,7 +18,8 @@ _WIDTH = 110
 _GROUPS = {
     "Try it": ("demo", "experiment", "report"),
     "Data": ("phantom", "prepare", "verify"),
-    "Bundles": ("distill", "recipes", "evaluate", "send", "profile", "check", "label", "new_bundle", "assemble"),
+    "Bundles": ("distill", "recipes", "evaluate", "send", "profile", "check", "label"),
+    "Write bundles": ("bundles", "new_bundle", "assemble"),
     "Without PyTorch": ("export", "segment"),
 }
 _EMPTY = inspect.Parameter.empty

@@ -24,12 +24,14 @@ from akd_monai.bundle.outputs import output_activation
 from akd_monai.bundle.profiles import profile_bundles
 from akd_monai.bundle.publish import publish_results
 from akd_monai.bundle.recipe import list_recipes, recipe_path
+from akd_monai.bundle.shipped import ShippedBundle, list_bundles, write_bundles
 from akd_monai.bundle.teacher import load_teacher, teacher_root, teacher_sha256, teacher_value_range
 from akd_monai.bundle.workflow import DistillationWorkflow, distillation_configs
 
 __all__ = [
     "DistillationWorkflow",
     "Evaluation",
+    "ShippedBundle",
     "assemble_bundles",
     "build_network",
     "bundle_path",
@@ -45,6 +47,7 @@ __all__ = [
     "find_code",
     "find_problems",
     "input_shape",
+    "list_bundles",
     "list_recipes",
     "load_network",
     "load_teacher",
@@ -61,4 +64,5 @@ __all__ = [
     "weights_path",
     "weights_sha256",
     "write_bundle",
+    "write_bundles",
 ]

@@ -11,10 +11,19 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from akd_monai.bundle._results import metadata_with_results, readme_with_results
+from akd_monai.bundle._results import metadata_with_results, read_results, readme_with_results
 from akd_monai.files import read_json
 
-__all__ = ["CONFIGS", "PARTS", "as_json", "bundle_files", "part_names", "read_common", "read_part"]
+__all__ = [
+    "CONFIGS",
+    "PARTS",
+    "as_json",
+    "bundle_files",
+    "different_files",
+    "part_names",
+    "read_common",
+    "read_part",
+]
 
 PARTS = Path(__file__).with_name("parts")
 
@@ -79,6 +88,19 @@ def bundle_files(part: Mapping[str, Any], results: Mapping[str, Any] | None = No
     for name, target in _COPIED.items():
         files[target] = (PARTS / "common" / name).read_text(encoding="utf-8")
     return files
+
+
+def different_files(part: Mapping[str, Any], root: Path) -> list[Path]:
+    """Return the files of the bundle of ``part`` that are missing in the folder ``root``, or hold something else.
+
+    Published results of the folder count as its own, and line ends of any system are the same.
+    """
+    files = bundle_files(part, read_results(root))
+    return [root / path for path, content in files.items() if not _holds(root / path, content)]
+
+
+def _holds(file: Path, content: str) -> bool:
+    return file.is_file() and file.read_bytes().replace(b"\r\n", b"\n") == content.encode()
 
 
 def as_json(content: Any) -> str:

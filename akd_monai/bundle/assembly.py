@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from akd_monai.bundle._parts import bundle_files, part_names, read_part
+from akd_monai.bundle._parts import bundle_files, different_files, part_names, read_part
 from akd_monai.bundle._results import read_results
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import as_path, atomic_write, check_writable
@@ -87,17 +87,10 @@ def write_bundle(part: str | Mapping[str, Any], root: str | Path) -> Path:
 def _check_all(parts: Sequence[Mapping[str, Any]], roots: Sequence[Path]) -> None:
     different: list[str] = []
     for part, root in zip(parts, roots, strict=True):
-        different.extend(_different(part, root))
+        different.extend(map(str, different_files(part, root)))
     if different:
         raise InputError(
             f"{len(different)} files differ from their parts: {', '.join(different[:3])}",
             remedy="change akd_monai/bundle/parts and run python -m akd_monai assemble",
             code="differs",
         )
-
-
-def _different(part: Mapping[str, Any], root: Path) -> Iterator[str]:
-    for path, content in bundle_files(part, read_results(root)).items():
-        file = root / path
-        if not file.is_file() or file.read_text(encoding="utf-8") != content:
-            yield str(file)

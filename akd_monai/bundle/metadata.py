@@ -28,6 +28,8 @@ _LAYERS_KEY = "distillation_layers"
 # how the ids of an overlay end that give a layer by its path
 _FLAGS = {"low": "low_layer", "high": "layer"}
 
+_WRITTEN_BY = "python -m akd_monai bundles writes those of this package"
+
 # stands for a side of any size, and is the least for one given as a multiple
 _SIDE = 64
 
@@ -47,7 +49,7 @@ def bundle_path(bundle_dir: str | Path, *parts: str) -> Path:
     root = as_path(bundle_dir, "the bundle's folder")
     if not (root / "configs" / "metadata.json").is_file():
         what = "has no configs/metadata.json" if root.is_dir() else "does not exist"
-        remedy = "give the folder that holds configs/ and models/"
+        remedy = f"give the folder that holds configs/ and models/; {_WRITTEN_BY}"
         raise InputError(f"bundle folder {str(bundle_dir)!r} {what}", remedy=remedy, code="no-bundle")
     return root.joinpath(*parts)
 
