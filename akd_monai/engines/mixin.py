@@ -16,18 +16,17 @@ from torch import nn
 from akd_monai.engines._adapters import AdapterOptimizer
 from akd_monai.engines._first_terms import warn_of_large_terms
 from akd_monai.engines._semi_supervised import semi_supervised
+from akd_monai.engines._teacher_setup import build_adapters, prepared_teacher, set_up_teacher
 from akd_monai.engines.unlabelled import UnlabelledOptions
 from akd_monai.errors import InputError
 from akd_monai.losses import DistillationCriterion
-from akd_monai.networks import FeatureTaps, probe_layers
-from akd_monai.networks._wrappers import frozen
+from akd_monai.networks import FeatureTaps
 from akd_monai.networks.heads import Head, select_head
-from akd_monai.teachers._activations import outputs_for
-from akd_monai.teachers._target_norm import target_norm
+from akd_monai.teachers._target_norm import TargetNorm
 from akd_monai.teachers.average import EmaTeacher
 from akd_monai.teachers.options import TeacherOptions
 from akd_monai.teachers.output import TeacherOutput
-from akd_monai.teachers.source import networks_of, teacher_source
+from akd_monai.teachers.source import TeacherSource
 
 __all__ = ["DistillationMixin"]
 
@@ -75,6 +74,10 @@ class DistillationMixin(_Trainer):
             fit each other, or when the class does not train one network with one loss.
     """
 
+    teacher_output: TeacherOutput
+    teacher_source: TeacherSource
+    teacher_norm: TargetNorm | None
+
     def __init__(
         self,
         *,
@@ -90,28 +93,15 @@ class DistillationMixin(_Trainer):
     ) -> None:
         super().__init__(**kwargs)
         _check_parts(self)
-        device = self.state.device
-        self.teacher = self._prepared(teacher)
+        self.teacher = prepared_teacher(self, teacher)
         self.distillation = distillation
         self.student_head = student_head
         self.unlabelled = semi_supervised(unlabelled, self.data_loader, distillation)
-        teacher_outputs = outputs_for(distillation.active, teacher_output, len(networks_of(self.teacher)))
-        # several teachers have one activation
-        self.teacher_output = teacher_outputs[0]
         # both raise at once, before any data is read, when a layer does not exist
-        self.teacher_source = teacher_source(
-            self.teacher,
-            distillation,
-            teacher_options,
-            torch.device(device),
-            self._ambient_dtype(),
-            teacher_outputs if len(teacher_outputs) > 1 else self.teacher_output,
-            further={} if self.unlabelled is None else self.unlabelled.teacher_needs,
-        )
-        self.teacher_norm = target_norm(self.teacher, teacher_options)
+        set_up_teacher(self, teacher_options, teacher_output)
         FeatureTaps(self.network, distillation.student_layers).close()
-        self._build_adapters(input_shape, seed)
-        self.distillation.to(device)
+        build_adapters(self, input_shape, seed)
+        self.distillation.to(self.state.device)
         self.adapter_optimizer = AdapterOptimizer.follow(self, list(self.distillation.adapters.parameters()))
         self._task_loss = self.loss_function
         self.loss_function = self._total_loss
@@ -122,38 +112,6 @@ class DistillationMixin(_Trainer):
         self.add_event_handler(Events.ITERATION_STARTED, self._start_step)
         self.add_event_handler(Events.ITERATION_COMPLETED, self._check_step)
         self.add_event_handler(Events.COMPLETED, self._report_teacher)
-
-    def _prepared(self, teacher: nn.Module) -> nn.Module:
-        """Return the teacher on the device, frozen; an average of the student follows it from here on."""
-        if isinstance(teacher, EmaTeacher):
-            teacher.follow(self.network, self.optimizer)
-        return frozen(teacher.to(self.state.device))
-
-    def _ambient_dtype(self) -> torch.dtype | None:
-        """Return the type in which MONAI's trainer runs a step under AMP, None where it has no effect."""
-        if not (self.amp and torch.cuda.is_available()):
-            return None
-        options: Mapping[str, Any] = self.amp_kwargs or {}
-        dtype: torch.dtype = options.get("dtype", torch.float16)
-        return dtype
-
-    def _build_adapters(self, input_shape: Sequence[int] | None, seed: int) -> None:
-        if not any(term.adapter == "conv1x1" for term in self.distillation.active):
-            return
-        if input_shape is None:
-            raise InputError(
-                "a distillation term has an adapter, whose channels are found by one forward pass: give "
-                "input_shape, for instance [1, 384, 384], or set adapter to null on every term."
-            )
-        layers: list[str | None] = list(self.distillation.student_layers)
-        if any(term.student_layer is None and term.adapter == "conv1x1" for term in self.distillation.active):
-            layers.append(None)
-        found = probe_layers(
-            self.network, layers, (1, *input_shape), device=self.state.device, head=self.student_head, where="student"
-        )
-        student = {name: shape[1] for name, shape in found.items()}
-        teacher = {name: shape[0] for name, shape in self.teacher_source.shapes(input_shape).items()}
-        self.distillation.build_adapters(student, teacher, spatial_dims=len(input_shape) - 1, seed=seed)
 
     @property
     def _is_distilled(self) -> bool:
