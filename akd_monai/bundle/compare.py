@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ from akd_monai.bundle._preprocessing import compare_preprocessing
 from akd_monai.bundle.metadata import input_format, read_metadata
 from akd_monai.bundle.outputs import output_activation
 from akd_monai.bundle.teacher import SELF, _listed
+from akd_monai.data._modality import modality_of
 from akd_monai.errors import InputError, check_choice
 from akd_monai.handlers.findings import Finding, read_allowed, settle
 from akd_monai.losses import Activation
 
 __all__ = ["compare_bundles"]
-
-# other words for one modality, and those that say none
-_MODALITIES = {"mri": "mr", "n/a": "", "na": "", "none": "", "unknown": ""}
 
 
 def compare_bundles(
@@ -161,15 +158,9 @@ def _facts(metadata: Mapping[str, Any]) -> dict[str, int]:
 def _other_modality(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> Iterator[Finding]:
     theirs = input_format(teacher).get("modality")
     ours = input_format(student).get("modality")
-    different = _modality(theirs) != _modality(ours)
-    if different and _modality(theirs) and _modality(ours):
+    different = modality_of(theirs) != modality_of(ours)
+    if different and modality_of(theirs) and modality_of(ours):
         yield Finding("modality", "danger", str(theirs), str(ours), "the teacher was trained on images of another kind")
-
-
-def _modality(given: Any) -> str:
-    """Return the first word, by which ``MR`` and ``MRI T2`` are one; empty where the metadata do not tell."""
-    words = re.split(r"[\s,;_-]+", given.strip().lower()) if isinstance(given, str) else [""]
-    return _MODALITIES.get(words[0], words[0])
 
 
 def _common_activation(

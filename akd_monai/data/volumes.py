@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from akd_monai.data._searched import searched
 from akd_monai.errors import InputError
-from akd_monai.names import VOLUME_SUFFIXES, is_volume, suggests_mask, visible
+from akd_monai.names import VOLUME_SUFFIXES, is_volume, suggests_mask
 
 __all__ = ["input_volumes", "require_volumes"]
 
@@ -51,6 +52,7 @@ def require_volumes(
     *,
     output_dir: str | os.PathLike[str] | None = None,
     flag: str = "--dataset_dir",
+    series_files: Collection[Path] = (),
 ) -> None:
     """Log in one line each which files are skipped as masks, and what else may hold images and is not read.
 
@@ -61,6 +63,7 @@ def require_volumes(
         path: as given there.
         output_dir: as given there.
         flag: how messages call the argument that names ``path``.
+        series_files: files that are read as DICOM, by a command that does so.
 
     Raises:
         InputError: when there is nothing to segment.
@@ -75,8 +78,9 @@ def require_volumes(
     # what was named by its path is no mask, whatever its name
     masks = [file for file in _volume_files(root, output_dir) if _is_mask(file, root) and str(file) not in volumes]
     names = _shortened(file.relative_to(root).as_posix() for file in masks)
-    unread = _shortened(_described(file, root) for file in _unread(root, output_dir))
-    if volumes:
+    others = [file for file in _unread(root, output_dir) if file not in series_files]
+    unread = _shortened(_described(file, root) for file in others)
+    if volumes or series_files:
         if masks:
             logger.warning(
                 "skipped as masks or predictions, by their names: %s; give one by its path to use it.", names
@@ -93,26 +97,16 @@ def require_volumes(
 
 
 def _volume_files(root: Path, output_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
-    for file in _outside(root, output_dir):
+    for file in searched(root, output_dir):
         # a broken link and what is no regular file stay in, so that reading names them
         if is_volume(file) and not file.is_dir():
             yield file
 
 
 def _unread(root: Path, output_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
-    for path in _outside(root, output_dir):
+    for path in searched(root, output_dir):
         is_linked_folder = path.is_symlink() and path.is_dir()
         if is_linked_folder or (path.is_file() and path.name.lower().endswith(_OTHER_IMAGES)):
-            yield path
-
-
-def _outside(root: Path, output_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """Yield what lies below ``root`` and not in the folder of the masks."""
-    output = None if output_dir is None else Path(output_dir).resolve()
-    inside = output is not None and output != root.resolve() and output.is_relative_to(root.resolve())
-    for path in visible(root, "**/*"):
-        # Path.resolve would raise an error for a link that leads to itself
-        if not (inside and Path(os.path.realpath(path)).is_relative_to(output or root)):
             yield path
 
 

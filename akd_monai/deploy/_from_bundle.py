@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from akd_monai.bundle._class_names import class_count, class_names
 from akd_monai.bundle._static import StaticConfig, Unknown, read_static
-from akd_monai.bundle.metadata import input_shape, read_metadata
+from akd_monai.bundle.metadata import input_format, input_shape, read_metadata
 from akd_monai.deploy._decision import POSTPROCESSING
 from akd_monai.deploy._recipe import PREPARATION, Recipe
 from akd_monai.deploy._steps import ANYTHING, NOT_EXPORTABLE, Step, read_step
@@ -116,13 +116,15 @@ def recipe_of_bundle(bundle_dir: str | Path) -> Recipe:
     where = f"{config.name} of bundle {str(bundle_dir)!r}"
     before = list(_steps(config, "preprocessing", "image", _BEFORE, where))
     after = list(_steps(config, "postprocessing", "pred", _AFTER, where))
+    metadata = read_metadata(bundle_dir)
     try:
         return Recipe(
-            channels=input_shape(read_metadata(bundle_dir))[0],
+            channels=input_shape(metadata)[0],
             class_names=_names(bundle_dir),
             preprocessing=tuple(before),
             inferer=_inferer(config, where),
             postprocessing=tuple(after),
+            facts={"modality": str(input_format(metadata).get("modality", ""))},
         )
     except InputError as error:
         if error.where or error.code != NOT_EXPORTABLE:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from prostate.prepare.dicom_files import UID, dicom, element
 
+from akd_monai.data._dicom_lengths import check_lengths
+from akd_monai.data._streams import FileError
 from akd_monai.prostate.prepare._sources.base import CaseError
-from akd_monai.prostate.prepare._sources.dicom_lengths import check_lengths
 from akd_monai.prostate.prepare._sources.dicom_slice import read_slice
 
 PIXELS = np.arange(12).reshape(3, 4)
@@ -101,9 +102,16 @@ def test_a_length_beyond_the_file_is_refused_before_itk_sees_it(tmp_path, name, 
 
 
 def test_a_deflated_file_is_refused(tmp_path):
-    with pytest.raises(CaseError, match=r"is stored deflated, .* export it uncompressed"):
+    with pytest.raises(FileError, match=r"is stored deflated, .* export it uncompressed"):
         checked(tmp_path / "a.dcm", head(DEFLATED) + b"\x78\x9c")
 
 
 def test_a_missing_file_is_left_to_the_library(tmp_path):
     check_lengths(tmp_path / "missing.dcm")
+
+
+def test_inverted_grey_values_are_refused(tmp_path):
+    data = dicom(PIXELS, position=(0, 0, 0)).replace(b"MONOCHROME2", b"MONOCHROME1")
+    (tmp_path / "a.dcm").write_bytes(data)
+    with pytest.raises(CaseError, match=r"^a\.dcm: holds inverted grey values \(MONOCHROME1\)"):
+        read_slice(tmp_path / "a.dcm")

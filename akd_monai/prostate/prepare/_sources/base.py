@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ __all__ = [
     "Skipped",
     "Source",
     "Volume",
+    "case_errors",
     "gland_of",
     "no_cases",
     "one_too_many",
@@ -37,6 +39,15 @@ _SHOWN = 8
 
 class CaseError(InputError):
     """One case that cannot be prepared; the others continue."""
+
+
+@contextlib.contextmanager
+def case_errors() -> Iterator[None]:
+    """Turn errors of files into errors of the case that they belong to."""
+    try:
+        yield
+    except FileError as error:
+        raise CaseError(error.what, where=error.where, remedy=error.remedy, code=error.code) from None
 
 
 @dataclass(frozen=True)

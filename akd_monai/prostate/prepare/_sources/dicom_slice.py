@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.prostate.prepare._sources.base import CaseError
-from akd_monai.prostate.prepare._sources.dicom_lengths import check_lengths
+from akd_monai.data._dicom_lengths import check_lengths
+from akd_monai.data._dicom_stack import check_frames, check_grey, is_located, normal_of
+from akd_monai.prostate.prepare._sources.base import CaseError, case_errors
 from akd_monai.prostate.prepare._sources.itk_files import itk_image, last_line
 from akd_monai.prostate.prepare._sources.scanner import known_coil, known_maker, known_model
 
@@ -26,6 +27,8 @@ _SCANNER_TEXTS: dict[str, tuple[str, Callable[[str], str]]] = {
     "receive_coil": ("0018|1250", known_coil),
 }
 _FIELD_STRENGTH = "0018|0087"
+_PHOTOMETRIC = "0028|0004"
+_CONVERT = "convert it to NIfTI (for instance with dcm2niix) and use the source 'folder'"
 # Tesla; a number beyond that is none of a scanner for people, and might be a date.
 _STRONGEST_T = 12.0
 
@@ -63,15 +66,12 @@ class Slice:
     @property
     def normal(self) -> NDArray[Any]:
         """Unit vector of the slice normal, LPS."""
-        return np.cross(self.orientation[:3], self.orientation[3:])
+        return normal_of(self)
 
     @property
     def located(self) -> bool:
         """Whether position, direction and pixel spacing are all there and describe a plane."""
-        numbers = np.concatenate([self.position, self.orientation, self.pixel_spacing])
-        if not np.isfinite(numbers).all() or self.pixel_spacing.min() <= 0:
-            return False
-        return bool(abs(np.linalg.norm(self.normal) - 1) < 1e-2)
+        return is_located(self)
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -106,11 +106,12 @@ def read_slice(path: Path) -> Slice:
     """Read one DICOM file, header and pixels (rescale slope and intercept applied).
 
     Raises:
-        CaseError: for a truncated or damaged file, several frames, or colours.
+        CaseError: for a truncated or damaged file, several frames, colours, or inverted grey values.
     """
     import itk
 
-    check_lengths(path)
+    with case_errors():
+        check_lengths(path)
     io = itk.GDCMImageIO.New()
     io.SetLoadPrivateTags(False)
     io.SetFileName(str(path))
@@ -118,16 +119,15 @@ def read_slice(path: Path) -> Slice:
         raise _unreadable(path, "is no readable DICOM image")
     try:
         io.ReadImageInformation()
-        if io.GetNumberOfComponents() != 1:
-            remedy = "give the original slices, no screenshots"
-            raise CaseError("holds colours, not grey values", remedy=remedy, where=path.name, code="voxel-type")
+        tags = _tags(io)
+        with case_errors():
+            check_grey(io.GetNumberOfComponents(), tags.get(_PHOTOMETRIC, ""), path.name)
         pixels = itk.array_from_image(itk_image(io, path))
     except (RuntimeError, TypeError) as error:
         raise _unreadable(path, f"cannot be read ({last_line(error, path)})") from None
-    if pixels.ndim == 3 and pixels.shape[0] != 1:
-        remedy = "convert it to NIfTI (for instance with dcm2niix) and use the source 'folder'"
-        raise CaseError(f"holds {pixels.shape[0]} frames in one file", remedy=remedy, where=path.name, code="frames")
-    return _slice(path, pixels.reshape(pixels.shape[-2:]), _tags(io))
+    with case_errors():
+        check_frames(pixels.shape[0] if pixels.ndim == 3 else 1, path.name, remedy=_CONVERT)
+    return _slice(path, pixels.reshape(pixels.shape[-2:]), tags)
 
 
 def _unreadable(path: Path, what: str) -> CaseError:

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from akd_monai.prostate.prepare._sources.base import CaseError
+from akd_monai.data._streams import FileError
 
 __all__ = ["check_lengths"]
 
@@ -57,7 +57,7 @@ def check_lengths(path: Path) -> None:
     GDCM, which ITK reads with, allocates what an element states before it reads: up to 4 GB for eight damaged bytes.
 
     Raises:
-        CaseError: for such a file, and for a deflated one, whose lengths are known only after it is decompressed.
+        FileError: for such a file, and for a deflated one, whose lengths are known only after it is decompressed.
     """
     try:
         is_empty = path.stat().st_size == 0
@@ -84,7 +84,7 @@ def _check(data: _Bytes, name: str) -> None:
         if end > len(data):
             left = max(0, len(data) - element.start)
             what = f"is truncated or damaged: one of its elements states {element.length} bytes, {left} are left"
-            raise CaseError(what, remedy="copy the file again", where=name, code="unreadable")
+            raise FileError(what, remedy="copy the file again", where=name, code="unreadable")
         if element.tag == _SYNTAX:
             syntax = data[element.start : end].strip(b" \0")
             _check_syntax(syntax, name)
@@ -96,7 +96,7 @@ def _check(data: _Bytes, name: str) -> None:
 def _check_syntax(syntax: bytes, name: str) -> None:
     if syntax == _DEFLATED:
         what = "is stored deflated, which no MRI scanner does"
-        raise CaseError(what, remedy="export it uncompressed", where=name, code="unreadable")
+        raise FileError(what, remedy="export it uncompressed", where=name, code="unreadable")
 
 
 def _guessed(data: _Bytes) -> bytes:
