@@ -23,7 +23,7 @@ _NO_WEIGHTS = (
 
 @verb("akd_monai.bundle:list_bundles")
 def bundles(  # noqa: D417 - the public function documents the others
-    output_dir: str | None = None, name: Names = ()
+    output_dir: str | None = None, name: Names = (), **settings: Any
 ) -> str:
     """List the bundles of this package, or write them into a folder, ready to be trained; they have no weights.
 
@@ -37,8 +37,10 @@ def bundles(  # noqa: D417 - the public function documents the others
 
     chosen = names(name)
     if output_dir is None:
+        if settings:
+            raise InputError("settings change bundles that are written, and none are", remedy="give --output_dir")
         return _listed(list_bundles(chosen))
-    written = write_bundles(output_dir, name=chosen)
+    written = write_bundles(output_dir, name=chosen, **settings)
     if not written:
         return f"Nothing to write: {output_dir} holds these bundles already"
     return f"Written: {', '.join(map(str, written))}"

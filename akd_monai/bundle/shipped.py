@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from akd_monai.bundle._parts import different_files, part_names, read_part
+from akd_monai.bundle._shipped_settings import with_settings
 from akd_monai.bundle.assembly import write_bundle
 from akd_monai.errors import InputError, unknown_name
 from akd_monai.files import as_path
@@ -50,7 +51,7 @@ def list_bundles(name: str | Sequence[str] = ()) -> list[ShippedBundle]:
     return sorted(found, key=lambda bundle: (bundle.role == "student", bundle.name))
 
 
-def write_bundles(output_dir: str | Path, *, name: str | Sequence[str] = ()) -> list[Path]:
+def write_bundles(output_dir: str | Path, *, name: str | Sequence[str] = (), **settings: Any) -> list[Path]:
     """Write bundles of this package into ``output_dir``, one folder each, ready to be trained; they have no weights.
 
     A folder that holds the same bundle already is kept as it is, with its weights, results and files of your own.
@@ -58,13 +59,15 @@ def write_bundles(output_dir: str | Path, *, name: str | Sequence[str] = ()) -> 
     Args:
         output_dir: where the folders are made.
         name: names of bundles; all by default.
+        settings: any id of the configs, such as ``spatial_size`` and ``epochs``; it is set in every config that has it.
 
     Returns:
         The folders that were written: none where all were there before.
 
     Raises:
-        UnknownNameError: for a name that is no bundle of this package.
-        InputError: if a folder of that name holds something else, or cannot be written to; nothing is written then.
+        UnknownNameError: for a name that is no bundle of this package, or an id that no config has.
+        InputError: for a setting out of range, or if a folder of that name holds something else or cannot be written to;
+            nothing is written then.
 
     Example:
         >>> import tempfile
@@ -75,7 +78,7 @@ def write_bundles(output_dir: str | Path, *, name: str | Sequence[str] = ()) -> 
         []
     """
     folder = as_path(output_dir, "output_dir")
-    parts = _chosen(name)
+    parts = with_settings(_chosen(name), settings)
     missing = [bundle for bundle, part in parts.items() if _is_missing(part, folder / bundle)]
     return [write_bundle(parts[bundle], folder / bundle) for bundle in missing]
 
