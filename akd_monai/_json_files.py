@@ -18,18 +18,17 @@ def read_json(
     *,
     kind: type = dict,
     remedy: str = "correct or replace the file",
-    unique: bool = False,
 ) -> Any:
-    """Return the content of a JSON file.
+    """Return the content of a JSON file, in no object of which a key comes twice.
 
     Args:
         path: the file.
         kind: type that the top level must have, ``dict`` or ``list``; ``object`` takes any.
         remedy: what to do about a damaged file.
-        unique: refuse a key that comes twice in an object, of which JSON keeps the last and drops the others.
 
     Raises:
-        InputError: if the file cannot be opened, is no JSON (naming line and column), or holds another type.
+        InputError: if the file cannot be opened, is no JSON (naming line and column), holds another type, or repeats a key
+            in an object, of which Python would keep the last and drop the others without a word.
 
     Example:
         >>> import tempfile
@@ -42,9 +41,7 @@ def read_json(
     """
     where = os.fspath(path)
     try:
-        content = json.loads(
-            Path(path).read_text(encoding="utf-8"), object_pairs_hook=_without_repetition if unique else None
-        )
+        content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_without_repetition)
     except _RepeatedError as error:
         what = f"has the key {error} twice in one object, of which the first would have no effect"
         raise InputError(what, where=where, remedy=remedy, code="json") from None

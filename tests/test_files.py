@@ -277,8 +277,12 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path, value):
         (b"[" * 100_000, r"is no valid JSON \(nested too deeply\)"),
         (b"[]", r"must hold an object at its top level, got list"),
         (b"3", r"must hold an object at its top level, got int"),
+        (
+            b'{"a": [{"b": 1, "c": 2, "b": 1}]}',
+            r"has the key 'b' twice in one object, .*; correct or replace the file\.$",
+        ),
     ],
-    ids=["empty", "comma", "second line", "encoding", "deep", "list", "number"],
+    ids=["empty", "comma", "second line", "encoding", "deep", "list", "number", "repeated key"],
 )
 def test_broken_json_is_one_line_that_names_the_file(tmp_path, content, message):
     path = tmp_path / "a.json"

@@ -33,6 +33,8 @@ class CheckedWorkflow(ConfigWorkflow):
     def __init__(
         self, bundle_dir: str | Path, configs: Sequence[Path], *, logging_file: str | bool | None = None
     ) -> None:
+        for config in configs:
+            load_config(config)
         with explained(configs):
             super().__init__(
                 config_file=[str(config) for config in configs],

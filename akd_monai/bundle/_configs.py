@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,13 +55,16 @@ def load_config(path: Path) -> dict[str, Any]:
     """Return the content of one config file.
 
     Raises:
-        InputError: if it cannot be opened, is no valid JSON or YAML, or holds no mapping.
+        InputError: if it cannot be opened, is no valid JSON or YAML, repeats a key, or holds no mapping.
     """
     if path.suffix.lower() == ".json":
         content: dict[str, Any] = read_json(path)
         return content
     try:
-        found = ConfigParser.load_config_file(path)
+        with warnings.catch_warnings():
+            # MONAI keeps the last of two and warns
+            warnings.filterwarnings("error", message="Duplicate key")
+            found = ConfigParser.load_config_file(path)
     except OSError as error:
         remedy = "check path and permissions"
         raise InputError(f"cannot be opened ({error.strerror})", where=str(path), remedy=remedy) from error
@@ -114,8 +118,7 @@ def merged_configs(paths: Sequence[Path], metadata: Mapping[str, Any] | None = N
         InputError: if a file is broken, or an overlay changes an id below one that does not exist.
     """
     for path in paths:
-        if path.suffix.lower() != ".json":
-            load_config(path)
+        load_config(path)
     parser = ConfigParser()
     try:
         with explained(paths):

@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
-
 from akd_monai.bundle._checked import CheckedWorkflow
 from akd_monai.bundle._classes import teacher_classes
-from akd_monai.bundle._configs import config_path, explained
+from akd_monai.bundle._configs import config_path, explained, load_config
 from akd_monai.bundle._failures import bundle_failures
 from akd_monai.bundle._old_ids import with_new_ids
 from akd_monai.bundle._overlay import keep_one_checkpoint, merge_overlay
@@ -134,7 +132,7 @@ class DistillationWorkflow(CheckedWorkflow):
         self._teacher_root: Any = root
         self._allowed = _listed(allow)
         with explained([chosen]):
-            self._trainer_id = merge_overlay(self.parser, ConfigParser.load_config_file(chosen), chosen)
+            self._trainer_id = merge_overlay(self.parser, load_config(chosen), chosen)
         name_terms(self.parser)
         if self._is_generic:
             keep_one_checkpoint(self.parser, find_handlers(self.parser, self._trainer_id))

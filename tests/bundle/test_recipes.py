@@ -130,6 +130,34 @@ def test_what_would_have_no_effect_is_refused(pair, own, ids, message):
         DistillationWorkflow(*pair, recipe=own(**ids))
 
 
+@pytest.mark.fault(
+    "Wrong input",
+    "a config, an overlay or a recipe gives one key twice",
+    injected="JSON and YAML with a repeated key, of which every parser keeps the last",
+    outcome="one line names the key and the file",
+)
+@pytest.mark.parametrize("place", ["recipe.json", "recipe.yaml", "overlay.json", "student", "teacher"])
+def test_a_key_that_comes_twice_is_refused(pair, tmp_path, place):
+    teacher, student = pair
+    options = {}
+    path = tmp_path / place
+    if place == "recipe.yaml":
+        path.write_text("epochs: 3\nepochs: 4\n")
+    elif path.suffix:
+        path.write_text('{"epochs": 3, "epochs": 4}')
+    else:
+        root = shutil.copytree(student if place == "student" else teacher, path)
+        path = root / "configs" / ("train.json" if place == "student" else "metadata.json")
+        key = "epochs" if place == "student" else "version"
+        path.write_text(path.read_text().replace("{", f'{{"{key}": "1.0", ', 1))
+        teacher, student = (teacher, root) if place == "student" else (root, student)
+    if path.suffix and place not in ("student", "teacher"):
+        options = {place.partition(".")[0]: path}
+    with pytest.raises(InputError, match=r"twice in one object|Duplicate key: `epochs`") as caught:
+        DistillationWorkflow(teacher, student, **options)
+    assert str(path) in str(caught.value)
+
+
 def test_null_is_an_answer_to_what_a_recipe_needs(pair, own):
     path = own(_needs_={"initial_weights": "of the sources"})
     assert DistillationWorkflow(*pair, recipe=path, initial_weights="null").parser.get("initial_weights") is None

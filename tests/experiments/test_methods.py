@@ -91,6 +91,8 @@ def test_an_adapted_teacher_is_one_cell_that_starts_from_the_sources(tmp_path):
     adapted = cells["train/HK/fold-0/labelled-2/teacher-unetplusplus/teacher_adapted"]
     assert adapted.needs == ("train/HK/teacher-unetplusplus/sources/seed-0",)
     assert (flags(adapted)["learning_rate"], flags(adapted)["labelled_cases"]) == ("0.003", "2")
+    # a teacher's own bundle has no folds, and would learn from the test cases of its student
+    assert (flags(adapted)["sites"], flags(adapted)["folds"], flags(adapted)["fold"]) == ("['HK']", "4", "0")
     assert (
         flags(adapted)["initial_weights"] == "../../cells/train/HK/teacher-unetplusplus/sources/seed-0/models/model.pt"
     )
@@ -253,6 +255,10 @@ MISTAKES = {
     "adapt of nothing": (
         {"students": {"enet": {"adapt": {"learning_rate": 0.1}}}},
         "'adapt' of 'enet' has no effect: no row of it starts from weights of the sources",
+    ),
+    "folds of an adapted teacher": (
+        {"teachers": {"unetplusplus": {"adapt": {"folds": None}}}, "controls": ["teacher_adapted"]},
+        "adapt of 'unetplusplus' .*: 'folds' is set by the experiment itself",
     ),
     "typo in adapt": (
         {"students": {"enet": {"adapt": {"learnin_rate": 0.1}}}, "controls": ["pretrained"]},

@@ -47,7 +47,8 @@ def _check_network(matrix: Matrix, network: Network, configs: Configs, own: Sequ
     given = (
         ("settings", matrix.settings, ("folds",)),
         (f"settings of {network.name!r}", network.settings, own),
-        (f"adapt of {network.name!r}", network.adapt, own),
+        # what learns at the target must not learn from its test cases
+        (f"adapt of {network.name!r}", network.adapt, (*own, "folds")),
     )
     for what, settings, reserved in given:
         where = f"{what} of experiment {matrix.name!r}"

@@ -33,7 +33,7 @@ def read_machine(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = as_path(path, "machine")
     where = f"machine file {str(path)!r}"
-    content = check_mapping(where, read_json(path, unique=True), ("provider", "options", "executor"))
+    content = check_mapping(where, read_json(path), ("provider", "options", "executor"))
     if not isinstance(content.get("provider"), str):
         raise InputError("has no provider", where=where, remedy="name one of Parsl, for instance 'SlurmProvider'")
     for name in ("options", "executor"):

@@ -142,7 +142,7 @@ def read_matrix(path: str | os.PathLike[str], dataset_dir: str | os.PathLike[str
     path = Path(path)
     where = f"experiment {str(path)!r}"
     known = [one.name for one in fields(Matrix)]
-    content = check_mapping(where, read_json(path, unique=True), known)
+    content = check_mapping(where, read_json(path), known)
     given = {**_DEFAULTS, "name": _file_name(path, content, where), **content}
     if dataset_dir is not None:
         given["dataset_dir"] = str(as_path(dataset_dir, "dataset_dir").resolve())
