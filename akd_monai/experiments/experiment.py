@@ -20,7 +20,7 @@ from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.machine import read_machine
 from akd_monai.experiments._plan.matrix import Matrix
 from akd_monai.experiments._plan.parts import Opened, Part, cells_of, open_experiment
-from akd_monai.experiments._plan.places import grouped, grouped_machine, machine_places
+from akd_monai.experiments._plan.places import check_present, grouped, grouped_machine, machine_places
 from akd_monai.experiments._plan.written import write_bundles, write_experiment, write_parts
 from akd_monai.experiments._progress import Progress, summary
 from akd_monai.experiments._shared import take_over
@@ -85,6 +85,7 @@ def run_experiment(
         _where_to_run(part.matrix, gpus, jobs, machine)
         cautions += check_data(part.matrix)
         check_environment(cells)
+    check_present(gpus)
     failed = 0
     unwritten: list[Exception | None] = []
     before: list[Cell] = []

@@ -158,6 +158,7 @@ def test_a_failed_cell_ends_the_command_with_code_1(file, monkeypatch, capsys):
 
 MISTAKES = {
     "jobs": ({"jobs": 0}, "jobs must be an integer of at least 1, got 0"),
+    "no such GPU": ({"gpus": ["97"]}, "this machine has no GPU 97: .*; leave gpus out to run on the CPU"),
     "gpus and machine": ({"gpus": ["0"], "machine": "slurm.json"}, "gpus are of this machine"),
 }
 

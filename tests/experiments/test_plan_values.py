@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from akd_monai.errors import InputError
 from akd_monai.experiments._plan.cell import unknown_cell
 from akd_monai.experiments._plan.checked import check_matrix
 from akd_monai.experiments._plan.machine import read_machine
 from akd_monai.experiments._plan.matrix import read_matrix
-from akd_monai.experiments._plan.places import grouped, machine_places
+from akd_monai.experiments._plan.places import check_present, grouped, machine_places
 
 EXPERIMENT = {"dataset_dir": "data", "teachers": ["unetplusplus"], "students": ["enet"]}
 HUGE = 10**30
@@ -131,6 +132,30 @@ def test_names_of_gpus_that_are_none_are_refused(gpus, message):
         grouped(gpus, 1)
     named = ["GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "MIG-GPU-8932f937/1/0"]
     assert grouped(named, 1) == named
+
+
+@pytest.mark.fault(
+    "Wrong input",
+    "`experiment --gpus 0` on a machine without a GPU, or with fewer",
+    injected="numbers that no GPU of the machine has",
+    outcome="refused in one line, where every cell would train on the CPU",
+)
+def test_gpus_that_the_machine_does_not_have_are_refused(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for count, gpus, message in (
+        (0, ["0"], "gpus: this machine has no GPU 0: PyTorch finds none; leave gpus out to run on the CPU"),
+        (0, ["GPU-8932f937"], "gpus: this machine has no GPU GPU-8932f937: PyTorch finds none"),
+        (2, ["0,1", "2"], "gpus: this machine has no GPU 2: it has 2, from 0 to 1"),
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda count=count: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        with pytest.raises(InputError, match=message):
+            check_present(gpus)
+    check_present([])
+    check_present(["0,1"])
+    # this process sees a part of them, whose numbers start at 0 again
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
+    check_present(["6", "7"])
 
 
 MACHINES = {

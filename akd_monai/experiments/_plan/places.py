@@ -3,16 +3,43 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from akd_monai.errors import InputError
 
-__all__ = ["grouped", "grouped_machine", "machine_places"]
+__all__ = ["check_present", "grouped", "grouped_machine", "machine_places"]
 
 # as CUDA_VISIBLE_DEVICES takes them
 _GPU = re.compile(r"\d+|(GPU|MIG)-[\w/-]+")
+
+
+def check_present(gpus: Sequence[str]) -> None:
+    """Refuse GPUs that this machine does not have, without which cells would train on the CPU and say nothing.
+
+    Args:
+        gpus: as given by a user. A number is compared with those of the machine, unless this process sees a part of them.
+
+    Raises:
+        InputError: naming what is missing.
+    """
+    if not gpus:
+        return
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = [name for group in gpus for name in group.split(",")]
+    is_part = "CUDA_VISIBLE_DEVICES" in os.environ
+    missing = [name for name in names if not count or (name.isdigit() and int(name) >= count and not is_part)]
+    if missing:
+        found = f"it has {count}, from 0 to {count - 1}" if count else "PyTorch finds none"
+        raise InputError(
+            f"this machine has no GPU {missing[0]}: {found}",
+            where="gpus",
+            remedy="leave gpus out to run on the CPU, or install PyTorch with CUDA",
+        )
 
 
 def grouped(gpus: Sequence[str], per_cell: int, where: str = "gpus") -> list[str]:
