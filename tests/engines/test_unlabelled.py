@@ -203,10 +203,19 @@ def test_a_loss_of_monai_on_sigmoid_channels():
 def test_terms_that_need_labels_see_the_labelled_images():
     terms = [{"name": "ifvd", "loss": "intra_class_variation", "weight": 1.0}]
     trainer = trainer_of(*fresh(), THREE, terms=terms)
-    seen = []
-    trainer.distillation.losses["ifvd"].register_forward_pre_hook(lambda _, given: seen.append([len(x) for x in given]))
+    labels = seen_by(trainer)["labels"]
+    ours, theirs, seen = [], [], []
+    trainer.network.register_forward_hook(lambda _, __, output: ours.append(output.detach()))
+    trainer.teacher.register_forward_hook(lambda _, __, output: theirs.append(output.detach()))
+    trainer.distillation.losses["ifvd"].register_forward_pre_hook(lambda _, given: seen.append(given))
     trainer.run()
-    assert seen == [[2, 2, 2]] * 6
+    # the teacher sees one image after the other
+    rows = torch.cat(theirs).split(5)
+    assert len(ours) == len(rows) == len(seen) == 6
+    for step, given in enumerate(seen):
+        # the task's loss is called twice a step, first with the labels of the data
+        for found, expected in zip(given, (ours[step][:2], rows[step][:2], labels[2 * step]), strict=True):
+            assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize(
