@@ -98,12 +98,35 @@ def slices(root):
 
 
 def last_terms(bundles, recipe, **override):
+    """Run a training and return, of the last step, each term and the norm of its gradient for the student's parameters."""
     workflow = DistillationWorkflow(*bundles, recipe=recipe, distillation_resume="off", **override)
     workflow.initialize()
-    workflow.run()
     trainer = workflow.parser.get_parsed_content("train#trainer")
+    norms = {}
+    trainer.distillation.register_forward_hook(lambda _, __, terms: norms.update(gradients(trainer, terms)))
+    if trainer.unlabelled is not None:
+        term = trainer.unlabelled.term
+
+        def watched(*given):
+            terms = term(*given)
+            norms.update(gradients(trainer, terms))
+            return terms
+
+        trainer.unlabelled.term = watched
+    workflow.run()
     workflow.finalize()
-    return trainer.state.loss_terms, trainer.state.iteration
+    return trainer.state.loss_terms, norms, trainer.state.iteration
+
+
+def gradients(trainer, terms):
+    found = {}
+    parameters = list(trainer.network.parameters())
+    for name, value in terms.items():
+        reached = (
+            [] if not value.requires_grad else torch.autograd.grad(value, parameters, None, True, allow_unused=True)
+        )
+        found[name] = sum(float(one.norm()) for one in reached if one is not None)
+    return found
 
 
 def criterion(bundles, recipe, **override):
@@ -123,10 +146,12 @@ def test_two_steps_of_every_recipe(pairs, pair, recipe):
             last_terms(bundles, recipe)
         assert "DISTLoss correlates the classes of a pixel" in str(user_error(caught.value))
         return
-    terms, steps = last_terms(bundles, recipe)
+    terms, norms, steps = last_terms(bundles, recipe)
     assert steps == 2
     assert set(terms) == {"task", *TERMS[recipe]}
     assert all(torch.isfinite(value) and value > 0 for value in terms.values())
+    assert set(norms) == TERMS[recipe]
+    assert all(0 < norm < float("inf") for norm in norms.values())
 
 
 def test_unlabelled_on_bundles_from_elsewhere(pairs):
@@ -135,7 +160,7 @@ def test_unlabelled_on_bundles_from_elsewhere(pairs):
     crop = {"_target_": "RandSpatialCropd", "keys": "image", "roi_size": [16, 16], "random_size": False}
     prepared = json.loads((bundles[1] / "configs" / "train.json").read_text())["train"]["deterministic_transforms"]
     of_image = [{**entry, "keys": "image"} for entry in prepared] + [crop]
-    terms, steps = last_terms(
+    terms, norms, steps = last_terms(
         bundles,
         SOURCES,
         initial_weights=str(bundles[1] / "models" / "model.pt"),
@@ -144,6 +169,7 @@ def test_unlabelled_on_bundles_from_elsewhere(pairs):
     )
     assert (set(terms), steps) == ({"task", "unlabelled"}, 2)
     assert terms["unlabelled"] > 0
+    assert norms["unlabelled"] > 0
     with pytest.raises((InputError, RuntimeError)) as caught:
         last_terms(bundles, SOURCES, initial_weights="null")
     assert "unlabelled_batch_size is 8, but there is no unlabelled image" in str(user_error(caught.value))
