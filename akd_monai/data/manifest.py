@@ -10,7 +10,17 @@ from typing import Any
 from akd_monai.errors import InputError
 from akd_monai.files import read_json, write_json
 
-__all__ = ["FORMAT", "MANIFEST", "UNLABELLED", "VERSION", "Manifest", "Record", "patient_ids", "read_manifest"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "UNLABELLED",
+    "VERSION",
+    "Manifest",
+    "Record",
+    "is_synthetic",
+    "patient_ids",
+    "read_manifest",
+]
 
 MANIFEST = "manifest.json"
 UNLABELLED = "unlabelled"
@@ -110,13 +120,39 @@ def patient_ids(folder: str | os.PathLike[str]) -> dict[str, str]:
         {'HK/Case13': 'a'}
     """
     path = Path(folder) / MANIFEST
-    if not path.is_file():
-        return {}
-    content = read_json(path, kind=object, remedy=_REMEDY)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    content = _own_content(path)
+    if not content:
         return {}
     _check(content, path, "case_id", "patient_id")
     return {record["case_id"]: record["patient_id"] for record in content["cases"]}
+
+
+def is_synthetic(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder's manifest says that its cases were drawn and no patient was scanned.
+
+    Raises:
+        InputError: if the manifest cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     manifest = Manifest(folder)
+        ...     manifest.extra["synthetic"] = True
+        ...     before = is_synthetic(folder)
+        ...     manifest.write()
+        ...     before, is_synthetic(folder)
+        (False, True)
+    """
+    return bool(_own_content(Path(folder) / MANIFEST).get("synthetic"))
+
+
+def _own_content(path: Path) -> dict[str, Any]:
+    """Return the content of a manifest of this package; empty for none, or one of another program."""
+    if not path.is_file():
+        return {}
+    content = read_json(path, kind=object, remedy=_REMEDY)
+    is_own = isinstance(content, dict) and content.get("format") == FORMAT
+    return dict(content) if is_own else {}
 
 
 def _check(content: dict[str, Any], path: str | os.PathLike[str], *wanted: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from akd_monai.data.manifest import Manifest
+from akd_monai.data.manifest import Manifest, is_synthetic
 from akd_monai.data.parallel import WORKER_DIED, check_workers, for_each
 from akd_monai.errors import InputError
 from akd_monai.files import FolderLock, as_path, remove_leftovers
@@ -101,19 +101,24 @@ def prepare_dataset(
     listing = request.listing(secret)
     with FolderLock(target):
         remove_leftovers(target, depth=2)
-        manifest = _open_manifest(target)
+        manifest = _open_manifest(target, is_drawn=is_synthetic(root))
         if reader.private_names and not secret:
             listing = request.listing(made_secret(target))
         options = Options(size, crop_mm)
         return _Run(request, manifest, listing).prepare(options, workers, progress)
 
 
-def _open_manifest(target: Path) -> Manifest:
+def _open_manifest(target: Path, *, is_drawn: bool) -> Manifest:
+    """Return the manifest of the output; a set that was drawn stays one, and is not mixed with real cases."""
     manifest = Manifest(target)
     synthetic = [name for name, record in manifest.records.items() if record.get("synthetic")]
-    if manifest.extra.get("synthetic") or synthetic:
-        what = "holds a synthetic set, with which real cases must not be mixed"
+    of_target = bool(manifest.extra.get("synthetic") or synthetic)
+    if (of_target and not is_drawn) or (is_drawn and manifest.records and not of_target):
+        kinds = ("a synthetic set", "real cases") if of_target else ("real cases", "a synthetic set")
+        what = f"holds {kinds[0]}, with which {kinds[1]} must not be mixed"
         raise InputError(what, where=f"the output folder {target}", remedy="choose another folder", code="synthetic")
+    if is_drawn:
+        manifest.extra["synthetic"] = True
     return manifest
 
 
