@@ -80,7 +80,8 @@ def _split_site(
         if len(patients) == 1:
             raise InputError(
                 f"site {site} has one case ({case_id_of(cases[0])}), which cannot be tested and trained on;"
-                " leave the site out, or set folds to null to train on it."
+                " leave the site out, or train on it without a test part: --folds null, which"
+                " python -m monai.bundle wants as --folds '$None'."
             )
         used = min(folds, len(patients))
         parts = _with_test(patients, fold, used, validation)

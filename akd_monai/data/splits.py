@@ -134,7 +134,7 @@ def split_cases(
     if part not in (*PARTS, _UNLABELLED):
         raise unknown_name("part", part, get_args(Part))
     if part == "test" and folds is None:
-        raise InputError("there is no test part without folds; set folds (for example 4), or take the part 'all'.")
+        raise InputError("there is no test part without folds; set folds, for example --folds 4.")
     splits = site_splits(cases, seed, fold, folds, validation)
     is_of_training = part in ("training", _UNLABELLED) or (part == "validation" and _validation_is_training(splits))
     wanted = "training" if is_of_training else part

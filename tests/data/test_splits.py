@@ -110,7 +110,7 @@ def test_a_tiny_site_beside_a_larger_one_leaves_validation_alone():
 
 
 def test_a_single_case_cannot_be_tested_but_can_be_trained_on():
-    with pytest.raises(InputError, match=r"site HK has one case \(HK/Case00\).*set folds to null"):
+    with pytest.raises(InputError, match=r"site HK has one case \(HK/Case00\).*--folds null, .* as --folds '\$None'"):
         split_cases(site_cases("HK", 1), "training")
     assert ids(split_cases(site_cases("HK", 1), "training", folds=None)) == ["HK/Case00"]
     assert ids(split_cases(site_cases("HK", 1), "validation", folds=None)) == ["HK/Case00"]
