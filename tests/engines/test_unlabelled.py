@@ -181,18 +181,27 @@ def test_a_threshold_that_no_image_reaches_leaves_the_task_alone():
 
 
 def test_hard_labels_count_by_the_share_of_confident_images():
-    trainer = trainer_of(*fresh(), {**THREE, "confidence": 0.5}, loss=lambda logits, label: logits.sum() * 0 + 6)
+    given = []
+
+    def watched(prediction, label):
+        given.append((prediction, label))
+        return prediction.sum() * 0 + 6
+
+    trainer = trainer_of(*fresh(), {**THREE, "confidence": 0.9}, loss=watched)
     unlabelled = trainer.unlabelled
     unlabelled.joined({"image": torch.zeros(2, 1, 8, 8)}, 1)
     sure = torch.zeros(5, 2, 8, 8)
-    sure[3, 1] = 9.0  # the only one of the three
-    sure[2, 1] = sure[4, 1] = 1e-4
-    object.__setattr__(unlabelled.options, "confidence", 0.9)
-    label = torch.zeros(2, 1, 8, 8)
-    found = unlabelled.term(
-        trainer._task_loss, torch.zeros(5, 2, 8, 8), torch.zeros(5, 2, 8, 8), sure, "softmax", label
-    )
-    assert found["unlabelled"].item() == pytest.approx(6 / 3)
+    sure[2, 1] = 1e-4
+    sure[3, 1] = 9.0  # the second and the third of the three
+    sure[4, 0] = 9.0
+    prediction = torch.arange(5.0).reshape(5, 1, 1, 1).expand(5, 2, 8, 8)
+    # the labels of the labelled images are none of the others
+    label = torch.full((2, 1, 8, 8), 7.0)
+    found = unlabelled.term(trainer._task_loss, prediction, prediction, sure, "softmax", label)
+    assert found["unlabelled"].item() == pytest.approx(6 * 2 / 3)
+    chosen, decision = given[0]
+    assert chosen.flatten(1).unique(dim=1).tolist() == [[3.0], [4.0]]
+    assert decision.flatten(1).unique(dim=1).tolist() == [[1.0], [0.0]]
 
 
 def test_a_loss_of_monai_on_sigmoid_channels():
