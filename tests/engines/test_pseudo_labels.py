@@ -71,6 +71,17 @@ def test_soft_loss_is_finite_where_a_probability_is_0():
     assert soft_loss(student, -student, "sigmoid", None).item() == 300
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_what_has_just_the_least_confidence_counts(activation):
+    # a logit of 0 is a probability of exactly one half
+    student, teacher = torch.ones(1, 2, 1, 1, dtype=torch.float64), torch.zeros(1, 2, 1, 1, dtype=torch.float64)
+    student[:, 1] = -1.0
+    expected = soft_loss(student, teacher, activation, None)
+    assert soft_loss(student, teacher, activation, 0.5) == expected > 0
+    assert soft_loss(student, teacher, activation, 0.5000001) == 0
+    assert confident_images(teacher, activation, 0.5).tolist() == [True]
+
+
 def confidence_by_loops(logits, activation):
     values = []
     for image in logits:
@@ -122,6 +133,8 @@ def test_decisions_have_the_form_and_type_of_the_labels(like, wanted):
 def test_decisions_of_sigmoid_channels_may_overlap():
     found = hard_labels(LOGITS, "sigmoid", torch.zeros(2, 3, 1, 2))
     assert found.tolist() == [[[[1.0, 0.0]], [[1.0, 1.0]], [[0.0, 1.0]]]]
+    # present is what is more likely than not, a logit above 0
+    assert hard_labels(torch.tensor([[[[0.1, -0.1]]]]), "sigmoid", None).tolist() == [[[[1.0, 0.0]]]]
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,17 @@ def test_maps_without_any_direction_have_a_finite_gradient(name):
         assert student.grad.abs().max() < 1e3
 
 
+@pytest.mark.parametrize("name", ["AT", "importance map"])
+def test_one_large_image_does_not_hide_another(name):
+    # in float32, powers of the small one would be lost beside those of the large one
+    student, teacher = drawn(2, 3, 4, 4), drawn(2, 3, 4, 4, seed=1)
+    expected = called(name, student, teacher)
+    scale = torch.tensor([1e12, 1e-3], dtype=torch.float64).reshape(2, 1, 1, 1)
+    torch.testing.assert_close(
+        called(name, (scale * student).float(), teacher.float()), expected.float(), rtol=1e-4, atol=0
+    )
+
+
 RELATIONAL = ("SKD", "SP", "MSKD-style graph")
 
 
