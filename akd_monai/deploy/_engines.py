@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,10 +18,13 @@ from numpy.typing import NDArray
 
 from akd_monai.errors import InputError, check_choice, one_line
 
-__all__ = ["LIGHT_ENGINES", "EngineName", "Network", "installed_engines", "open_onnx"]
+__all__ = ["BATCH", "LIGHT_ENGINES", "EngineName", "Network", "Precision", "installed_engines", "open_onnx"]
 
 _Values = NDArray[np.float32]
 EngineName = Literal["auto", "onnxruntime", "openvino", "torch"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+# of the inputs' first axis
+BATCH = "batch"
 # of these auto takes the first that is installed
 LIGHT_ENGINES = ("openvino", "onnxruntime")
 
@@ -29,10 +36,12 @@ class Network:
     Args:
         engine: name and version of the library.
         run: returns logits ``[B, K, *spatial]`` for a batch ``[B, C, *spatial]`` of float32.
+        precision: returns in which precision the products of its layers are really computed, such as ``"fp32"``.
     """
 
     engine: str
     run: Callable[[_Values], _Values]
+    precision: Callable[[], str] = lambda: "fp32"
 
 
 def installed_engines() -> list[str]:
@@ -40,13 +49,22 @@ def installed_engines() -> list[str]:
     return [name for name in LIGHT_ENGINES if importlib.util.find_spec(name) is not None]
 
 
-def open_onnx(path: Path, engine: str = "auto", threads: int | None = None) -> Network:
+def open_onnx(
+    path: Path,
+    engine: str = "auto",
+    threads: int | None = None,
+    *,
+    one_by_one: bool = False,
+    precision: Precision = "fp32",
+) -> Network:
     """Open an ONNX file.
 
     Args:
         path: the file.
         engine: ``auto``, ``onnxruntime`` or ``openvino``.
         threads: threads on the CPU; as many as the library chooses by default.
+        one_by_one: take batches of one alone, for which engines plan better.
+        precision: what OpenVINO is asked for; ONNX Runtime computes in the types of the file.
 
     Raises:
         InputError: if the engine is not installed, or cannot open the file.
@@ -59,7 +77,7 @@ def open_onnx(path: Path, engine: str = "auto", threads: int | None = None) -> N
     chosen = installed[0] if engine == "auto" else engine
     opener = _openvino if chosen == "openvino" else _onnxruntime
     try:
-        return opener(path, threads)
+        return opener(path, threads, one_by_one, precision)
     except InputError:
         raise
     except Exception as error:  # each library has errors of its own
@@ -67,34 +85,97 @@ def open_onnx(path: Path, engine: str = "auto", threads: int | None = None) -> N
         raise InputError(what, where=str(path), remedy="export it again", code="no-onnx") from error
 
 
-def _onnxruntime(path: Path, threads: int | None) -> Network:
+# in which the products of a network are computed; the rest is little work
+_PRODUCTS = ("Conv", "Gemm", "MatMul", "FullyConnected", "Deconv")
+_OPENVINO_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
+_TYPES = {
+    "f32": "fp32",
+    "float": "fp32",
+    "f16": "fp16",
+    "float16": "fp16",
+    "bf16": "bf16",
+    "bfloat16": "bf16",
+    "i8": "int8",
+    "u8": "int8",
+    "int8": "int8",
+    "uint8": "int8",
+}
+
+
+def _onnxruntime(path: Path, threads: int | None, one_by_one: bool, precision: str) -> Network:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    def opened(profile: str = "") -> Any:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        if one_by_one:
+            options.add_free_dimension_override_by_name(BATCH, 1)
+        if profile:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    session = opened()
     name = session.get_inputs()[0].name
 
     def run(batch: _Values) -> _Values:
         outputs: list[Any] = session.run(None, {name: batch})
         return np.asarray(outputs[0], np.float32)
 
-    return Network(f"onnxruntime {onnxruntime.__version__}", run)
+    def precision_of_products() -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            profiled = opened(os.path.join(folder, "run"))
+            given = profiled.get_inputs()[0]
+            shape = [side if isinstance(side, int) else 1 for side in given.shape]
+            profiled.run(None, {name: np.zeros(shape, np.float32)})
+            events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
+        return _named(_profiled_types(events))
+
+    return Network(f"onnxruntime {onnxruntime.__version__}", run, precision_of_products)
 
 
-def _openvino(path: Path, threads: int | None) -> Network:
+def _profiled_types(events: Iterable[Any]) -> Iterator[str]:
+    for event in events:
+        facts = event.get("args", {})
+        types = facts.get("input_type_shape", [])
+        if types and any(kind in facts.get("op_name", "") for kind in _PRODUCTS):
+            yield next(iter(types[0]))
+
+
+def _openvino(path: Path, threads: int | None, one_by_one: bool, precision: str) -> Network:
     import openvino
 
     # without a hint it computes in half precision where the processor can
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    hint = _OPENVINO_HINTS[precision]
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
+    model = core.read_model(str(path))
+    if one_by_one:
+        model.reshape([1, *model.input(0).get_partial_shape()[1:]])
+    compiled = core.compile_model(model, "CPU", settings)
 
     def run(batch: _Values) -> _Values:
         return np.array(compiled(batch)[0], np.float32)
 
-    return Network(f"openvino {openvino.__version__.split('-')[0]}", run)
+    def precision_of_products() -> str:
+        return _named(_executed_types(compiled.get_runtime_model().get_ops()))
+
+    return Network(f"openvino {openvino.__version__.split('-')[0]}", run, precision_of_products)
+
+
+def _executed_types(operations: Iterable[Any]) -> Iterator[str]:
+    for operation in operations:
+        facts = operation.get_rt_info()
+        kind = str(facts["layerType"].value if "layerType" in facts else "")
+        if any(product in kind for product in _PRODUCTS):
+            yield str(facts["runtimePrecision"].value)
+
+
+def _named(types: Iterable[str]) -> str:
+    """Return the precision of most products, and with which others it is mixed."""
+    counts = Counter(_TYPES.get(kind.removeprefix("tensor(").removesuffix(")"), kind) for kind in types)
+    return " and ".join(f"{kind} ({count} layers)" if len(counts) > 1 else kind for kind, count in counts.most_common())

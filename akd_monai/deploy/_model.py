@@ -103,7 +103,7 @@ def _offer(bundles_dir: Path) -> str:
 
 def _exported(path: Path, engine: str, threads: int | None) -> Model:
     recipe = recipe_of_metadata(onnx_metadata(path), str(path))
-    return Model(str(recipe.facts.get("bundle", path.stem)), recipe, open_onnx(path, engine, threads))
+    return Model(str(recipe.facts.get("bundle", path.stem)), recipe, open_onnx(path, engine, threads, one_by_one=True))
 
 
 def _check_weights(bundle: Path, recipe: Recipe) -> None:

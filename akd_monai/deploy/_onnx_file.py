@@ -37,6 +37,8 @@ def write_onnx(network: nn.Module, input_shape: Sequence[int], path: Path, metad
     try:
         import onnx
         import onnxscript  # noqa: F401 - PyTorch's exporter needs it
+
+        from akd_monai.deploy._onnx_rewrites import rewrite
     except ImportError as error:
         raise InputError(
             f"export needs the package {error.name}", remedy="pip install onnx onnxscript", code="no-engine"
@@ -49,6 +51,7 @@ def write_onnx(network: nn.Module, input_shape: Sequence[int], path: Path, metad
         what = f"{type(network).__name__} cannot be exported to ONNX with any batch size ({one_line(error)})"
         raise InputError(what, remedy="run this bundle by python -m monai.bundle run", code="not-exportable") from error
     model = onnx.load(str(path))
+    rewrite(model)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     for name, value in {**metadata, "akd_monai.opset": str(opset)}.items():
         entry = model.metadata_props.add()

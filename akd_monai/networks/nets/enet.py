@@ -92,6 +92,9 @@ def _max_pool(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         >>> value.item(), which.item()
         (5.0, 1)
     """
+    if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript would compile the second condition too
+        if torch.compiler.is_exporting():
+            return _max_pool_with_places(x)
     n, c, h, w = x.shape
     blocks = F.pixel_unshuffle(x, 2).view(n, c, 4, h // 2, w // 2)
     value, which = blocks.max(dim=2)
@@ -105,9 +108,36 @@ def _max_unpool(x: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         >>> _max_unpool(torch.tensor([[[[5.0]]]]), torch.tensor([[[[1]]]])).tolist()
         [[[[0.0, 5.0], [0.0, 0.0]]]]
     """
+    if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript would compile the second condition too
+        if torch.compiler.is_exporting():
+            return _doubled(x) * which
     n, c, h, w = x.shape
     places = torch.stack([which == 0, which == 1, which == 2, which == 3], dim=2).to(x.dtype)
     return F.pixel_shuffle((places * x.unsqueeze(2)).reshape(n, 4 * c, h, w), 2)
+
+
+def _max_pool_with_places(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pool 2x2 blocks as :func:`_max_pool`; return the maxima, and at the size of ``x`` 1 where each was, 0 elsewhere.
+
+    An exported network pools so: engines keep its values in their own order, which a split of axes would undo.
+
+    Example:
+        >>> value, places = _max_pool_with_places(torch.tensor([[[[1.0, 5.0], [5.0, 2.0]]]]))
+        >>> value.item(), places.tolist()
+        (5.0, [[[[0.0, 1.0], [0.0, 0.0]]]])
+    """
+    h, w = x.shape[2:]
+    value = F.max_pool2d(x, 2)
+    # the first of equal pixels has the highest rank
+    rank = torch.tensor([[4.0, 3.0], [2.0, 1.0]], dtype=x.dtype, device=x.device).repeat(h // 2, w // 2)
+    ranked = (x == _doubled(value)).to(x.dtype) * rank
+    places = (ranked == _doubled(F.max_pool2d(ranked, 2))).to(x.dtype)
+    return value, places
+
+
+def _doubled(x: torch.Tensor) -> torch.Tensor:
+    """Repeat each pixel in a 2x2 block."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def _bn_act(channels: int) -> list[nn.Module]:

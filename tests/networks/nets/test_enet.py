@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from akd_monai.networks.nets import ENet
-from akd_monai.networks.nets.enet import _max_pool, _max_unpool
+from akd_monai.networks.nets.enet import _doubled, _max_pool, _max_pool_with_places, _max_unpool
 
 RUN = ["plain", 2, "5x1", 4, "plain", 8, "5x1", 16]
 
@@ -99,6 +99,31 @@ def test_pooling_and_unpooling_are_those_of_pytorch_also_with_ties(kind):
     (out * pull).sum().backward()
     (wanted_out * pull).sum().backward()
     assert torch.equal(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("kind", ["distinct", "rounded", "rectified", "zeros"])
+def test_an_exported_network_pools_alike_also_with_ties(kind):
+    x = tied(kind)
+    value, where = nn.MaxPool2d(2, return_indices=True)(x)
+    found, places = _max_pool_with_places(x)
+    assert torch.equal(found, value)
+    factor = torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(_doubled(value * factor) * places, nn.MaxUnpool2d(2)(value * factor, where))
+
+
+def test_the_exported_form_is_used_in_an_export_alone_and_gives_the_same_logits():
+    network = ENet(2, 1, 2).eval()
+    x = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    # flat regions tie in every block
+    x[..., :16] = 0.25
+    program = torch.export.export(network, (x,))
+    pools = [node for node in program.graph.nodes if "max_pool2d" in str(node.target)]
+    # of the first stage, and two in each of the two that keep the places
+    assert len(pools) == 5
+    with torch.no_grad():
+        wanted = network(x)
+        assert torch.equal(program.module()(x), wanted)
+        assert torch.equal(torch.jit.script(network)(x), wanted)
 
 
 def test_the_first_of_equal_pixels_is_taken():
