@@ -23,7 +23,7 @@ from akd_monai._cli.flags import check_flags, typed_values
 from akd_monai._cli.help import overview, verb_help
 from akd_monai._cli.packages import missing_package
 from akd_monai._cli.values import check_flag_values
-from akd_monai._cli.words import with_present_words, without_letters
+from akd_monai._cli.words import with_joined_lists, with_present_words, without_letters
 from akd_monai._last_line import UNREAD, is_unread, last_line, leave_at_signals, user_error
 from akd_monai.errors import unknown_name
 
@@ -67,6 +67,7 @@ def _run(command: list[str]) -> None:
         _show(verb_help(name))
     arguments = without_letters(arguments, VERBS[name].letters)
     arguments, hints = with_present_words(arguments, VERBS[name].old_words)
+    arguments = with_joined_lists(arguments, VERBS[name].lists)
     for hint in hints:
         sys.stderr.write(f"akd_monai: {hint}; the old name will be removed.\n")
     check_flags(name, VERBS[name].run, arguments)

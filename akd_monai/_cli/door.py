@@ -22,6 +22,7 @@ class Door:
         settings: a dataclass whose fields are further arguments, as ``module:name``.
         old_words: old name of an argument: the present one.
         letters: letter of a flag: the argument, as ``-i`` stands for ``--input``.
+        lists: arguments that take several values, separated by commas or blanks.
     """
 
     run: Callable[..., str]
@@ -29,6 +30,7 @@ class Door:
     settings: str | None
     old_words: Mapping[str, str]
     letters: Mapping[str, str] = field(default_factory=dict)
+    lists: tuple[str, ...] = ()
 
 
 VERBS: dict[str, Door] = {}
@@ -40,11 +42,12 @@ def verb(
     settings: str | None = None,
     old_words: Mapping[str, str] | None = None,
     letters: Mapping[str, str] | None = None,
+    lists: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., str]], Callable[..., str]]:
     """Register the decorated function as the verb of its name."""
 
     def register(run: Callable[..., str]) -> Callable[..., str]:
-        VERBS[run.__name__] = Door(run, target, settings, dict(old_words or {}), dict(letters or {}))
+        VERBS[run.__name__] = Door(run, target, settings, dict(old_words or {}), dict(letters or {}), lists)
         return run
 
     return register

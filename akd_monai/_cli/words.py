@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other names of arguments: letters such as ``-i``, and old names, which are still accepted with a hint."""
+"""Other forms of arguments: letters such as ``-i``, lists with blanks, and old names, still accepted with a hint."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from akd_monai.errors import InputError
 
-__all__ = ["with_present_words", "without_letters"]
+__all__ = ["with_joined_lists", "with_present_words", "without_letters"]
 
 _FLAG = re.compile(r"--([A-Za-z][\w-]*)(=.*)?", re.DOTALL)
 _LETTER = re.compile(r"-([A-Za-z])(=.*)?", re.DOTALL)
@@ -31,6 +31,33 @@ def without_letters(arguments: Sequence[str], letters: Mapping[str, str]) -> lis
         known = match is not None and match[1] in letters
         replaced.append(f"--{letters[match[1]]}{match[2] or ''}" if match and known else argument)
     return replaced
+
+
+def with_joined_lists(arguments: Sequence[str], lists: Collection[str]) -> list[str]:
+    """Return the arguments of a command with commas between the values of a flag that takes several.
+
+    Fire would take the second value for an argument without a flag.
+
+    Args:
+        arguments: as typed after the verb.
+        lists: names of the flags.
+
+    Example:
+        >>> with_joined_lists(["--output_type", "nifti", "dicom_seg", "--quiet"], {"output_type"})
+        ['--output_type', 'nifti,dicom_seg', '--quiet']
+    """
+    joined: list[str] = []
+    # where the value of the list stands that is being read
+    place = 0
+    for argument in arguments:
+        name, value = _flag(argument)
+        if name:
+            place = len(joined) + (value == "") if name in lists else 0
+        elif place and place < len(joined):
+            joined[place] += f",{argument}"
+            continue
+        joined.append(argument)
+    return joined
 
 
 def with_present_words(arguments: Sequence[str], old_words: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -6,23 +6,24 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from akd_monai.data._failures import Failure, described_failure, failures_error
 from akd_monai.data._mask_places import MaskPlaces
-from akd_monai.data.checked_volume import checked_volume
 from akd_monai.data.gate import image_warnings
-from akd_monai.data.placement import nifti_like, write_mask
 from akd_monai.data.volume_file import VolumeFile
-from akd_monai.data.volumes import input_volumes, require_volumes
 from akd_monai.deploy._engines import EngineName
+from akd_monai.deploy._inputs import Inputs, Source
 from akd_monai.deploy._model import Model, open_model
+from akd_monai.deploy._outputs import OutputType, check_output_types, earlier_files, write_outputs
 from akd_monai.deploy._pipeline import predict
-from akd_monai.deploy._preview import write_preview
+from akd_monai.deploy._plane import other_plane
+from akd_monai.deploy._segment_codes import SegmentCode, codes_of
 from akd_monai.deploy._statistics import ClassFigures, mask_figures, mask_warnings
+from akd_monai.errors import InputError
 from akd_monai.files import as_path, write_json
 
 __all__ = ["SegmentedVolume", "segment"]
@@ -30,32 +31,48 @@ __all__ = ["SegmentedVolume", "segment"]
 logger = logging.getLogger(__name__)
 
 _STATISTICS = "statistics.json"
-_MASK = "_pred.nii.gz"
 
 
 @dataclass(frozen=True)
 class SegmentedVolume:
-    """A volume and its mask.
+    """An image and its mask.
 
     Args:
-        image: the file that was given.
-        mask: NIfTI file of class numbers, on the very grid of the image.
+        image: the file that was given, or the folder of a DICOM series.
+        mask: NIfTI file of class numbers, on the very grid of the image; None where it was not asked for.
         figures: for each class ``voxels``, ``volume_ml``, ``slices`` and ``largest_diameters_mm``.
         warnings: what is odd about the image or the mask.
         preview: a PNG file, where it was asked for.
         seconds: from reading to writing.
+        dicom_seg: a DICOM SEG, where it was asked for and the mask is not empty.
     """
 
     image: Path
-    mask: Path
+    mask: Path | None
     figures: dict[str, ClassFigures]
     warnings: tuple[str, ...]
     preview: Path | None
     seconds: float
+    dicom_seg: Path | None = None
 
     def __str__(self) -> str:
         found = [f"{name} {each['volume_ml']:.1f} ml in {each['slices']} slices" for name, each in self.figures.items()]
         return f"{self.image.name}: {', '.join(found)}, {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is written for each image.
+
+    Args:
+        nifti: the mask as NIfTI.
+        codes: of the classes, where a DICOM SEG is written.
+        preview: the picture.
+    """
+
+    nifti: bool
+    codes: Mapping[int, SegmentCode] | None
+    preview: bool
 
 
 def segment(
@@ -66,35 +83,48 @@ def segment(
     bundles_dir: str | os.PathLike[str] = "bundles",
     engine: EngineName = "auto",
     threads: int | None = None,
+    output_type: OutputType | Sequence[OutputType] = "nifti",
+    series: str | int | None = None,
+    segment_codes: str | os.PathLike[str] | None = None,
     statistics: bool = False,
     preview: bool = False,
     trust_bundle: bool = False,
 ) -> list[SegmentedVolume]:
-    """Write a mask for each volume, on the volume's own grid, equal to that of the bundle's inference by MONAI.
+    """Write a mask for each image, on the image's own grid, equal to that of the bundle's inference by MONAI.
 
-    With OpenVINO or ONNX Runtime neither PyTorch nor MONAI is imported. Every volume passes the checks of all other
-    commands (:func:`~akd_monai.data.checked_volume.checked_volume`). A volume that cannot be segmented is named with the
+    With OpenVINO or ONNX Runtime neither PyTorch nor MONAI is imported. Every image passes the checks of all other
+    commands (:func:`~akd_monai.data.checked_volume.checked_volume`). One that cannot be segmented is named with the
     reason, and the others are done. The result is not for clinical use.
 
+    DICOM is told by content, not by suffix, and its slices are ordered by position. Series that share a folder or a study
+    are alternatives: the one is taken that is an image of the model's modality and no localiser; of several, ``series``
+    must name one.
+
     Args:
-        input: a NIfTI, NRRD or MetaImage file, or a folder of them; masks and earlier predictions in it are left out by
-            their names.
-        output_dir: folder of the masks, ``<name>_pred.nii.gz``, in the sub-folders of their volumes.
+        input: a NIfTI, NRRD or MetaImage file, the folder of a DICOM series, or a folder of any of these; masks and
+            earlier predictions in it are left out by their names.
+        output_dir: folder of the masks, ``<name>_pred.nii.gz``, in the sub-folders of their images; a series has the name
+            of its folder.
         model: an ONNX file of ``export``, a bundle's folder, or the name of a bundle in ``bundles_dir``.
         bundles_dir: where bundles are looked up by name.
         engine: ``auto`` takes OpenVINO or ONNX Runtime, the first that is installed; ``torch`` runs a bundle that was not
             exported.
         threads: threads of the engine; as many as it chooses by default.
+        output_type: ``nifti``, ``dicom_seg`` or both. A DICOM SEG, ``<name>_pred.seg.dcm``, carries name and ID of the
+            patient, as it belongs to the study of its series; no other output does. One of an empty mask is not written.
+        series: number or UID of the DICOM series to take where there are several.
+        segment_codes: for ``dicom_seg``: a JSON file with the codes of classes that are not known here.
         statistics: write ``statistics.json``: volume in ml, largest diameters in mm, slices and warnings of each mask.
         preview: write ``<name>_preview.png`` beside each mask: slices with the outline of the mask.
         trust_bundle: for ``engine="torch"``: evaluate expressions in the bundle's ``network_def`` and import what it
             names; only for bundles whose author you trust.
 
     Returns:
-        What was written, in the order of the files' names.
+        What was written: volumes in the order of their names, then series.
 
     Raises:
-        InputError: if there is no volume or no model, if masks cannot be written, or at the end if volumes failed.
+        InputError: if there is no image or no model, if a series must be chosen, if masks cannot be written, or at the end
+            if images failed.
 
     Example:
         >>> segment("no/such/volume.nii.gz", "masks", model="no/such/model.onnx")
@@ -102,50 +132,67 @@ def segment(
         ...
         akd_monai.errors.InputError: 'no/such/volume.nii.gz' does not exist; give a volume or a folder with -i.
     """
-    root = as_path(input, "input")
     output = as_path(output_dir, "output_dir")
-    volumes = input_volumes(root, output_dir=output)
-    require_volumes(volumes, root, output_dir=output, flag="-i")
+    inputs = Inputs.below(as_path(input, "input"), output)
     opened = open_model(model, bundles_dir=bundles_dir, engine=engine, threads=threads, trust_bundle=trust_bundle)
-    places = MaskPlaces(output, volumes=volumes, root=root)
+    chosen = None if series is None else str(series).strip()
+    sources = inputs.sources(chosen, str(opened.recipe.facts.get("modality") or ""))
+    types = check_output_types(output_type, sources)
+    codes = codes_of(opened.recipe.labels, segment_codes) if "dicom_seg" in types else None
+    places = MaskPlaces(output, volumes=[source.place for source in sources], root=inputs.root)
     places.check()
     logger.info("%s, %s", opened.name, opened.network.engine)
+    wanted = _Wanted("nifti" in types, codes, preview)
     done: list[SegmentedVolume] = []
     failures: dict[int, Failure] = {}
-    for number, volume in enumerate(volumes):
+    for number, source in enumerate(sources):
+        mask_path = places.path(source.place)
         try:
-            result = _segmented(Path(volume), places.path(volume), opened, preview)
-        except Exception as error:  # whatever is wrong with one volume, the others are done
-            failures[number] = described_failure(volume, error)
-            logger.error("%d/%d not segmented: %s", number + 1, len(volumes), failures[number].message)
+            result = _segmented(source, mask_path, opened, wanted)
+        except Exception as error:  # whatever is wrong with one image, the others are done
+            failures[number] = described_failure(str(source.path), error)
+            message = f"{failures[number].message}{_stale(mask_path)}"
+            logger.error("%d/%d not segmented: %s", number + 1, len(sources), message)
             continue
         done.append(result)
-        logger.info("%d/%d %s", number + 1, len(volumes), result)
+        logger.info("%d/%d %s", number + 1, len(sources), result)
         if statistics:
             _write_statistics(output / _STATISTICS, opened, done)
     if failures:
         reasons = {number: failure.reason for number, failure in failures.items()}
         faults = [number for number, failure in failures.items() if failure.is_fault]
-        raise failures_error(volumes, list(failures), reasons, faults)
+        raise failures_error([str(source.path) for source in sources], list(failures), reasons, faults)
     return done
 
 
-def _segmented(volume: Path, mask_path: Path, model: Model, with_preview: bool) -> SegmentedVolume:
+def _stale(mask_path: Path) -> str:
+    names = ", ".join(path.name for path in earlier_files(mask_path))
+    return f" An earlier run's {names} is still there." if names else ""
+
+
+def _segmented(source: Source, mask_path: Path, model: Model, wanted: _Wanted) -> SegmentedVolume:
     start = time.perf_counter()
-    file = checked_volume(volume, channels=model.recipe.channels)
-    mask = predict(file, model.recipe, model.network).mask
-    write_mask(mask_path, nifti_like(mask, file.affine, volume))
-    warnings = (*_image_warnings(file), *mask_warnings(mask))
+    loaded = source.load(model.recipe)
+    plane = other_plane(loaded.file.affine, model.recipe)
+    if plane and loaded.headers:
+        raise InputError(plane, where=str(source.path), remedy="give the series of that plane", code="orientation")
+    mask = predict(loaded.file, model.recipe, model.network).mask
+    written = write_outputs(
+        mask_path, mask, source, loaded, model, codes=wanted.codes, nifti=wanted.nifti, preview=wanted.preview
+    )
+    of_image = (*loaded.warnings, *_image_warnings(loaded.file), *filter(None, [plane]))
+    warnings = (*of_image, *mask_warnings(mask), *written.warnings)
     for warning in warnings:
-        logger.warning("%s: %s", volume, warning)
-    picture = None
-    if with_preview:
-        image = file.array if file.array.ndim == 3 else file.array[..., 0]
-        # the names of masks differ, also where those of volumes do so in their suffix alone
-        name = mask_path.name.removesuffix(_MASK)
-        picture = write_preview(mask_path.with_name(f"{name}_preview.png"), image, mask, file.affine)
-    figures = mask_figures(mask, file.affine, model.recipe.labels)
-    return SegmentedVolume(volume, mask_path, figures, warnings, picture, time.perf_counter() - start)
+        logger.warning("%s: %s", source.path, warning)
+    return SegmentedVolume(
+        image=source.path,
+        mask=written.mask,
+        figures=mask_figures(mask, loaded.file.affine, model.recipe.labels),
+        warnings=warnings,
+        preview=written.preview,
+        seconds=time.perf_counter() - start,
+        dicom_seg=written.dicom_seg,
+    )
 
 
 def _image_warnings(file: VolumeFile) -> Iterator[str]:
@@ -157,8 +204,9 @@ def _image_warnings(file: VolumeFile) -> Iterator[str]:
 def _write_statistics(path: Path, model: Model, done: Sequence[SegmentedVolume]) -> None:
     volumes: dict[str, Any] = {}
     for each in done:
-        mask = each.mask.relative_to(path.parent).as_posix()
-        volumes[mask] = {"classes": each.figures, "warnings": list(each.warnings)}
+        file = each.mask or each.dicom_seg
+        name = each.image.name if file is None else file.relative_to(path.parent).as_posix()
+        volumes[name] = {"classes": each.figures, "warnings": list(each.warnings)}
     about = {
         "model": model.name,
         "weights_sha256": model.recipe.facts.get("weights_sha256"),

@@ -227,3 +227,19 @@ def test_damaged_metadata(tmp_path, name):
     model = write_model(tmp_path / "m.onnx", **{name: "{"})
     with pytest.raises(InputError, match=r"m.onnx: has damaged metadata"):
         segment(tmp_path / "t2.nii.gz", tmp_path / "out", model=model)
+
+
+@pytest.mark.fault(
+    "Masks that are written",
+    "a volume fails of which an earlier run wrote a mask",
+    injected="the volume is truncated between two runs",
+    outcome="the mask stays, and the line of the failure says that it is of an earlier run",
+)
+def test_an_older_mask_is_told(model, tmp_path, caplog):
+    bright_box(tmp_path / "t2.nii.gz")
+    segment(tmp_path / "t2.nii.gz", tmp_path / "out", model=model)
+    (tmp_path / "t2.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match="0 of 1 volumes segmented"):
+        segment(tmp_path / "t2.nii.gz", tmp_path / "out", model=model)
+    (told,) = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert told.endswith("An earlier run's t2_pred.nii.gz is still there.")

@@ -9,9 +9,11 @@ import subprocess
 import sys
 
 import pytest
-from deploy_tools import bright_box, write_model
+from deploy_tools import AS_IT_IS, bright_box, write_model
+from series_tools import grey, write_series
 
 HEAVY = ("torch", "monai", "itk", "mlflow", "pandas", "matplotlib", "ignite", "parsl", "onnx")
+DICOM = ("pydicom", "highdicom")
 PROGRAM = """
 import sys
 from akd_monai.__main__ import main
@@ -37,7 +39,7 @@ def test_segment_imports_nothing_heavy(tmp_path, engine):
         "--threads=1", "--statistics", "--preview",
     )  # fmt: skip
     loaded = json.loads(done.stderr.splitlines()[-1])
-    assert [name for name in HEAVY if name in loaded] == []
+    assert [name for name in (*HEAVY, *DICOM) if name in loaded] == []
     assert engine in loaded
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "t2_pred.nii.gz",
@@ -58,3 +60,19 @@ def test_a_bad_volume_ends_with_code_2_and_quiet_tells_only_that(tmp_path):
     first, last = done.stderr.splitlines()
     assert first.startswith("2/2 not segmented: ")
     assert last == "akd_monai: 1 of 2 volumes segmented; failed: b.nii.gz (the file has 0 bytes)."
+
+
+def test_a_series_and_its_segmentation_need_no_more_than_pydicom_and_highdicom(tmp_path):
+    write_series(tmp_path / "T2", grey()[0])
+    write_series(tmp_path / "T2", grey()[0], prefix="again", SeriesNumber=4)
+    model = write_model(tmp_path / "m.onnx", **AS_IT_IS)
+    # the values of a list stand as TotalSegmentator's do
+    done = run(
+        "segment", "-i", tmp_path / "T2", "-o", tmp_path / "out", "--output_type", "nifti", "dicom_seg",
+        "--model", model, "--series", "4",
+    )  # fmt: skip
+    loaded = json.loads(done.stderr.splitlines()[-1])
+    assert [name for name in HEAVY if name in loaded] == []
+    assert [name for name in DICOM if name in loaded] == list(DICOM)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"T2_series4_pred.nii.gz", "T2_series4_pred.seg.dcm"}

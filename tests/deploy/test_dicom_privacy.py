@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Name, ID, dates, institution and identifiers of a patient stay in the DICOM SEG."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import warnings
+
+import pydicom
+import pytest
+from deploy_tools import AS_IT_IS, write_model
+from series_tools import PERSON, grey, write_series
+
+from akd_monai.deploy import segment
+from akd_monai.errors import InputError
+
+VOLUME, _ = grey()
+# values of DICOM that break the standard, of which a library would quote the value
+ODD = {"PatientBirthDate": "24.12.1943 SECRETDATE", "PatientAge": "SECRETAGE of 82", "StudyTime": "SECRETTIME"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model") / "by_hand.onnx", modality='"MR"', **AS_IT_IS)
+
+
+def secrets_of(paths):
+    header = pydicom.dcmread(paths[0])
+    uids = [header.StudyInstanceUID, header.SeriesInstanceUID, header.FrameOfReferenceUID]
+    uids += [pydicom.dcmread(path).SOPInstanceUID for path in paths]
+    words = [part for value in PERSON.values() for part in re.split(r"[\^ ]", value) if len(part) > 3]
+    return [*words, *map(str, uids), "SECRETDATE", "SECRETAGE", "SECRETTIME"]
+
+
+def written(folder):
+    """Return the bytes of every file but DICOM SEG, decompressed, and its name."""
+    parts = []
+    for path in folder.rglob("*"):
+        parts.append(path.name.encode())
+        if path.is_file() and not path.name.endswith(".seg.dcm"):
+            data = path.read_bytes()
+            parts.append(gzip.decompress(data) if path.suffix == ".gz" else data)
+            # the header of gzip may hold a name
+            parts.append(data[:64])
+    return b"\n".join(parts)
+
+
+def found(secrets, folder, caplog, capfd):
+    streams = capfd.readouterr()
+    everything = written(folder) + "\n".join([caplog.text, streams.out, streams.err]).encode()
+    lowered = everything.lower()
+    return [word for word in secrets if word.encode().lower() in lowered]
+
+
+def no_lines(folder, paths):
+    """Nothing is spoilt."""
+
+
+def odd_values(folder, paths):
+    for path in paths:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = pydicom.dcmread(path)
+            for name, value in ODD.items():
+                setattr(data, name, value)
+            data.save_as(path)
+
+
+def a_gap(folder, paths):
+    paths[2].unlink()
+
+
+def cut_in_the_header(folder, paths):
+    # after the birth date
+    data = paths[2].read_bytes()
+    paths[2].write_bytes(data[: data.index(b"19431224") + 8])
+
+
+@pytest.mark.fault(
+    "Masks that are written",
+    "a DICOM series with name, ID, birth date and institution",
+    injected="valid, with values that break the standard, with a gap, and cut in its header",
+    outcome="none of them in NIfTI, preview, statistics, names of files and logs; the DICOM SEG alone has the patient's",
+)
+@pytest.mark.parametrize("spoil", [no_lines, odd_values, a_gap, cut_in_the_header])
+def test_nothing_but_the_segmentation_knows_the_patient(model, tmp_path, caplog, capfd, spoil):
+    caplog.set_level("DEBUG")
+    paths = write_series(tmp_path / "in", VOLUME)
+    secrets = secrets_of(paths)
+    spoil(tmp_path / "in", paths)
+    # writing odd values was told as well
+    caplog.clear()
+    message = ""
+    try:
+        segment(
+            tmp_path / "in", tmp_path / "out", model=model,
+            output_type=["nifti", "dicom_seg"], preview=True, statistics=True,
+        )  # fmt: skip
+    except InputError as error:
+        message = str(error)
+    assert (message == "") == (spoil is no_lines)
+    assert [word for word in secrets if word.lower() in message.lower()] == []
+    assert found(secrets, tmp_path / "out", caplog, capfd) == []
+    if spoil is no_lines:
+        names = sorted(path.name for path in (tmp_path / "out").iterdir())
+        assert names == ["in_pred.nii.gz", "in_pred.seg.dcm", "in_preview.png", "statistics.json"]
+        assert b"ID4711SECRET" in (tmp_path / "out" / "in_pred.seg.dcm").read_bytes()
+
+
+def test_the_search_would_find_them(tmp_path, caplog, capfd):
+    paths = write_series(tmp_path / "in", VOLUME)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.nii.gz").write_bytes(gzip.compress(b"of secretname"))
+    assert found(secrets_of(paths), tmp_path / "out", caplog, capfd) == ["Secretname"]
