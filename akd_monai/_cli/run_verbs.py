@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from akd_monai._cli.door import Names, names, verb
 
-__all__ = ["experiment", "send"]
+__all__ = ["compress", "experiment", "send"]
 
 
 @verb("akd_monai.experiments:run_experiment")
@@ -66,6 +68,57 @@ def experiment(  # noqa: D417 - the public function documents the others
         tracking_uri=tracking_uri,
     )
     return f"Written: {folder}"
+
+
+@verb("akd_monai.experiments:compress_bundle")
+def compress(  # noqa: D417 - the public function documents the others
+    teacher: str,
+    dataset_dir: str,
+    students: Names = None,
+    recipe: str | None = None,
+    widths: Any = 1.0,
+    output_dir: str = "compressed",
+    teacher_weights: str | None = None,
+    sites: Names = None,
+    folds: int | None = None,
+    fold: int | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    gpus: Names = None,
+    allow: Names = None,
+    trust_bundle: bool = False,
+    **settings: Any,
+) -> str:
+    """Make light students of a large bundle: trained, tested, exported and measured, with a report of what is lost.
+
+    Example: python -m akd_monai compress bundles/prostate_mri_unetplusplus --dataset_dir prepared --jobs 2
+
+    Args:
+        recipe: how students are distilled; the verb recipes lists them.
+        widths: width multipliers, separated by commas, each of which makes a student of every network.
+    """
+    from akd_monai.experiments import compress_bundle
+
+    chosen = {} if recipe is None else {"recipe": recipe}
+    done = compress_bundle(
+        teacher,
+        dataset_dir,
+        students=names(students),
+        widths=list(widths) if isinstance(widths, (list, tuple)) else [widths],
+        output_dir=output_dir,
+        teacher_weights=teacher_weights,
+        sites=names(sites),
+        folds=folds,
+        fold=fold,
+        seed=seed,
+        jobs=jobs,
+        gpus=names(gpus),
+        allow=names(allow),
+        trust_bundle=trust_bundle,
+        **chosen,
+        **settings,
+    )
+    return str(done)
 
 
 @verb("akd_monai.handlers:send_spooled")

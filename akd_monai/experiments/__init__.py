@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from akd_monai._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from akd_monai.experiments.compress import Compressed, compress_bundle
     from akd_monai.experiments.crossed import CrossedSummary, crossed_summary
     from akd_monai.experiments.demo import run_demo
     from akd_monai.experiments.experiment import (
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Compressed",
     "CrossedSummary",
     "DemoSettings",
     "PairedDifference",
     "Results",
     "Summary",
     "case_key",
+    "compress_bundle",
     "crossed_summary",
     "experiment_cells",
     "experiment_estimate",
@@ -57,12 +60,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Compressed": "compress",
     "CrossedSummary": "crossed",
     "DemoSettings": "settings",
     "PairedDifference": "statistics",
     "Results": "results",
     "Summary": "statistics",
     "case_key": "results",
+    "compress_bundle": "compress",
     "crossed_summary": "crossed",
     "experiment_cells": "experiment",
     "experiment_estimate": "experiment",

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _SERVER = "akd_monai.experiments._warm_server"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # a launcher of several processes gains nothing by a fork
-_CELL = ("-m", "monai.bundle")
+_CELLS = ("monai.bundle", "akd_monai")
 # what the commands of cells import at some time or other; PyTorch's optimizers import the last
 MODULES = (
     "monai.bundle.scripts",
@@ -119,7 +119,8 @@ class WarmProcess:
     def takes(self, command: Sequence[str], variables: Mapping[str, str]) -> bool:
         """Return whether a command can be forked from it, after it has imported everything."""
         own = {name: value for name, value in variables.items() if name != _VISIBLE}
-        is_cell = tuple(command[:2]) == _CELL or command[0].endswith(".py")
+        is_module = command[0] == "-m" and any(command[1] == one or command[1].startswith(f"{one}.") for one in _CELLS)
+        is_cell = is_module or command[0].endswith(".py")
         return is_cell and own == self._variables and not self.refusal()
 
     def refusal(self) -> str:

@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from akd_monai.errors import InputError
-from akd_monai.experiments._cell_process import Devices
-from akd_monai.experiments._engine import run_cells
 from akd_monai.experiments._plan.cell import Cell, check_environment, is_done
 from akd_monai.experiments._plan.data import check_data
 from akd_monai.experiments._plan.expand import expand
@@ -22,11 +19,11 @@ from akd_monai.experiments._plan.matrix import Matrix
 from akd_monai.experiments._plan.parts import Opened, Part, cells_of, open_experiment
 from akd_monai.experiments._plan.places import check_present, grouped, grouped_machine, machine_places
 from akd_monai.experiments._plan.written import write_bundles, write_experiment, write_parts
-from akd_monai.experiments._progress import Progress, summary
+from akd_monai.experiments._progress import summary
+from akd_monai.experiments._run import run_waiting
 from akd_monai.experiments._shared import take_over
 from akd_monai.experiments._steps import say
 from akd_monai.experiments._tracking import tracked
-from akd_monai.experiments._warm import warm_process
 from akd_monai.files import FolderLock
 
 __all__ = ["experiment_cells", "experiment_estimate", "experiment_table", "run_experiment"]
@@ -130,8 +127,8 @@ def _run_part(
         return 0
     write_bundles(part.matrix, part.folder)
     done = [cell for cell in expand(part.matrix, part.folder) if is_done(cell)]
-    with tracked(waiting, part.folder, part.matrix.name, tracking_uri) as told:
-        return len(_run(told, done, part.folder, places, jobs, options))
+    with tracked(waiting, part.folder, part.matrix.name, tracking_uri, part.matrix.protocol) as told:
+        return len(run_waiting(told, done, part.folder, places, jobs, options))
 
 
 def _where_to_run(
@@ -144,29 +141,6 @@ def _where_to_run(
         raise InputError("gpus are of this machine and cannot be given with a machine file; name them in that file.")
     options = None if machine is None else grouped_machine(read_machine(machine), matrix.gpus_per_cell)
     return grouped(gpus, matrix.gpus_per_cell), options
-
-
-def _run(
-    cells: Sequence[Cell],
-    before: Sequence[Cell],
-    folder: Path,
-    gpus: Sequence[str],
-    jobs: int,
-    machine: Mapping[str, Any] | None,
-) -> dict[str, BaseException]:
-    """Run cells here or on a cluster, saying how far they are, and return the errors by name."""
-    # one cell imports everything no sooner in a fork
-    is_forked = machine is None and len(cells) > 1
-    with warm_process(folder, dict(cells[0].environment)) if is_forked else contextlib.nullcontext() as warm:
-        devices = Devices(folder, gpus, jobs, warm)
-        progress = Progress(cells, devices.count if machine is None else machine_places(machine), before)
-        return run_cells(
-            cells,
-            folder,
-            lambda cell, outcome: say(progress.ended(cell, outcome)),
-            devices=devices,
-            machine=machine,
-        )
 
 
 def _report(cells: Sequence[Cell], folder: Path) -> Exception | None:

@@ -17,11 +17,11 @@ from akd_monai.files import read_json
 
 __all__ = ["Cell", "Kind", "Row", "check_environment", "chosen", "in_order", "is_done", "unknown_cell"]
 
-Kind = Literal["train", "distill", "test"]
+Kind = Literal["train", "distill", "test", "export", "measure"]
 # how sums are divided among threads changes their last bits, so that the number of threads is part of what a cell is
 _THREADS = "OMP_NUM_THREADS"
 # where a cell is tracked changes nothing in it
-_TRACKING = ("--tracking", "--experiment_name=", "--run_name=", "--run_tags=")
+_TRACKING = ("--tracking", "--experiment_name=", "--run_name=", "--run_tags=", "--run_params=")
 
 
 def _environment() -> tuple[tuple[str, str], ...]:

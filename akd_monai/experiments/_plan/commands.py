@@ -14,7 +14,7 @@ from akd_monai.experiments._plan.layers import Layer, layer_of
 from akd_monai.experiments._plan.matrix import Matrix, Network
 from akd_monai.experiments._plan.methods import TERMS, Method
 
-__all__ = ["Commands", "bundle_settings"]
+__all__ = ["Commands", "bundle_settings", "with_shape", "written_value"]
 
 _RUN = ("-m", "monai.bundle", "run", "--config_file")
 # torchrun, as a module of the same interpreter
@@ -24,12 +24,16 @@ _SEVERAL = "configs/multi_gpu_train.json"
 
 def bundle_settings(matrix: Matrix, network: Network) -> dict[str, Any]:
     """Return the config ids that the experiment changes in the bundle of a network."""
-    settings = {**matrix.settings, **network.settings}
+    return with_shape({**matrix.settings, **network.settings})
+
+
+def with_shape(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the sides of slices also where a bundle's metadata say them."""
     size = settings.get("spatial_size")
-    if size is not None:
-        for name in ("inputs#image", "outputs#pred"):
-            settings[f"network_data_format#{name}#spatial_shape"] = size
-    return settings
+    if size is None:
+        return dict(settings)
+    places = (f"network_data_format#{name}#spatial_shape" for name in ("inputs#image", "outputs#pred"))
+    return {**settings, **dict.fromkeys(places, size)}
 
 
 class Commands:
@@ -124,7 +128,7 @@ class Commands:
             "split_seed": self._matrix.settings.get("split_seed", 0),
         }
         settings = {**bundle_settings(self._matrix, network), **({} if layer is None else layer.content)}
-        flags = [f"--{key}={_written(value)}" for key, value in {**common, **values}.items()]
+        flags = [f"--{key}={written_value(value)}" for key, value in {**common, **values}.items()]
         return Cell(
             name=name,
             kind=kind,
@@ -180,11 +184,11 @@ def _one_or_list(values: list[str]) -> str | list[str]:
     return values[0] if len(values) == 1 else values
 
 
-def _written(value: Any) -> str:
+def written_value(value: Any) -> str:
     """Write a value as ``python -m monai.bundle`` reads it.
 
     Example:
-        >>> _written(["HK"]), _written(None), _written(0.5), _written("cosine")
+        >>> written_value(["HK"]), written_value(None), written_value(0.5), written_value("cosine")
         ("['HK']", '$None', '0.5', 'cosine')
     """
     if value is None:
