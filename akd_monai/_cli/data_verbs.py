@@ -8,7 +8,7 @@ from typing import Any
 from akd_monai._cli.door import Names, names, verb
 from akd_monai.errors import InputError
 
-__all__ = ["demo", "phantom", "prepare", "report", "verify"]
+__all__ = ["compare", "demo", "phantom", "prepare", "report", "verify"]
 
 
 @verb(
@@ -118,3 +118,18 @@ def report(results: str, output_dir: str | None = None) -> str:
     from akd_monai.experiments import rebuild_report
 
     return f"Report: {rebuild_report(results, output_dir)}"
+
+
+@verb("akd_monai.experiments.students:compare_students")
+def compare(
+    alone: str, distilled: Names, dataset_dir: str, teacher: str | None = None, output_dir: str = "report"
+) -> str:
+    """Write the report on a student alone beside the same student distilled, from bundles that were evaluated.
+
+    Example: python -m akd_monai compare --teacher bundles/teacher --alone bundles/alone --distilled bundles/distilled
+    --dataset_dir prepared
+    """
+    from akd_monai.experiments.students import compare_students
+
+    page = compare_students(alone, names(distilled), dataset_dir=dataset_dir, teacher=teacher, output_dir=output_dir)
+    return f"Report: {page}"

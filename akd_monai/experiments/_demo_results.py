@@ -8,20 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-from torch import nn
-
-from akd_monai.bundle.load import load_network
-from akd_monai.bundle.metadata import weights_path, weights_sha256
 from akd_monai.data.cases import read_cases
-from akd_monai.experiments._cpu_time import cpu_seconds
+from akd_monai.experiments._bundle_results import add_profiles, images_of, system_of
 from akd_monai.experiments._demo_bundles import ALONE, DISTILLED, TEACHER
-from akd_monai.experiments.results import CaseFiles, Data, Profile, Results, Role, System, case_key, read_case_rows
+from akd_monai.experiments.results import Data, Results, Role
 from akd_monai.experiments.settings import DemoSettings
-from akd_monai.handlers import read_history
-from akd_monai.names import stem_of
 from akd_monai.networks.profile.machine import machine_facts
-from akd_monai.networks.profile.measure import profile_network
 
 __all__ = ["DemoRun", "collect_results"]
 
@@ -80,9 +72,14 @@ def collect_results(run: DemoRun, commands: Sequence[str], warnings: Sequence[st
         warnings: of the target's split.
     """
     cases = {case["case_id"]: case for case in read_cases(run.data_dir, [run.target])}
-    systems = [_system(run.bundles[name], label, role, cases) for name, (label, role) in _LABELS.items()]
-    tested = [case_key(row) for row in systems[0]["per_case"]]
-    _add_profiles(run, systems, slices=_slices(cases[tested[0]]["image"]))
+    systems = [system_of(run.bundles[name], label, role, cases) for name, (label, role) in _LABELS.items()]
+    images = images_of(systems[0], cases)
+    add_profiles(
+        systems,
+        [run.bundles[name] for name in _LABELS],
+        size=(run.size, run.size),
+        image=next(iter(images.values()))["image"],
+    )
     return {
         "title": f"Distillation at {run.target}",
         "data": _data(run.synthetic),
@@ -94,7 +91,7 @@ def collect_results(run: DemoRun, commands: Sequence[str], warnings: Sequence[st
         "reduced": _reduced(run.size, run.settings),
         "machine": dict(machine_facts()),
         "systems": systems,
-        "images": {name: CaseFiles(image=cases[name]["image"], label=cases[name]["label"]) for name in tested},
+        "images": images,
         "commands": list(commands),
         "warnings": list(warnings),
         "mlflow": {"tracking_uri": run.tracking_uri, "experiment": "demo", "command": run.mlflow_command},
@@ -105,49 +102,6 @@ def _data(synthetic: bool) -> Data:
     if synthetic:
         return {"kind": "synthetic", "description": "SYNTHETIC phantom of six sites."}
     return {"kind": "real", "description": "cases of the given folder."}
-
-
-def _slices(image: str) -> int:
-    return int(nib.load(image).shape[-1])  # type: ignore[attr-defined]
-
-
-def _add_profiles(run: DemoRun, systems: Sequence[System], slices: int) -> None:
-    networks = {system["key"]: load_network(run.bundles[system["key"]]) for system in systems}
-    seconds = cpu_seconds(networks, (run.size, run.size, slices))
-    for system in systems:
-        key = system["key"]
-        system["profile"] = _profile(run.bundles[key], networks[key], run.size, slices, seconds[key])
-
-
-def _system(bundle: Path, label: str, role: Role, cases: Mapping[str, Mapping[str, str]]) -> System:
-    output = bundle / "eval"
-    rows = read_case_rows(output / "per_case.csv")
-    predictions = {}
-    for row in rows:
-        image = Path(cases[case_key(row)]["image"])
-        predictions[case_key(row)] = str(output / image.parent.name / f"{stem_of(image)}_pred.nii.gz")
-    return {
-        "key": bundle.name,
-        "label": label,
-        "role": role,
-        "per_case": rows,
-        "history": read_history(output / "history.jsonl"),
-        "predictions": predictions,
-    }
-
-
-def _profile(bundle: Path, network: nn.Module, size: int, slices: int, seconds: float) -> Profile:
-    facts = profile_network(network, (1, 1, size, size), repeats=1)
-    return {
-        "parameters": int(facts["parameters"]),
-        "gflops": float(facts["gflops_conv"]),
-        "input_shape": [1, 1, size, size],
-        "cpu_seconds_per_volume": seconds,
-        "volume_shape": [size, size, slices],
-        "threads": 1,
-        "checkpoint_bytes": weights_path(bundle).stat().st_size,
-        "checkpoint_sha256": weights_sha256(bundle),
-    }
 
 
 def _used(run: DemoRun) -> dict[str, Any]:
