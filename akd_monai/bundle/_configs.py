@@ -60,6 +60,10 @@ def load_config(path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".json":
         content: dict[str, Any] = read_json(path)
         return content
+    if path.suffix.lower() not in CONFIG_SUFFIXES:
+        raise InputError(
+            "is no config file by its name", where=str(path), remedy=f"call it {' or '.join(CONFIG_SUFFIXES)}"
+        )
     try:
         with warnings.catch_warnings():
             # MONAI keeps the last of two and warns

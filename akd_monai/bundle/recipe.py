@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from akd_monai.bundle._recipes import SENTENCE, read_recipe, shipped_recipes
-from akd_monai.errors import unknown_name
+from akd_monai.errors import InputError, unknown_name
+from akd_monai.files import as_path
 
 __all__ = ["list_recipes", "recipe_path"]
 
@@ -32,6 +33,7 @@ def recipe_path(recipe: str | Path) -> Path:
 
     Raises:
         UnknownNameError: if it is neither.
+        InputError: if it is a folder, or no name or path at all.
 
     Example:
         >>> recipe_path("emkd").name
@@ -40,7 +42,10 @@ def recipe_path(recipe: str | Path) -> Path:
     shipped = shipped_recipes()
     if str(recipe) in shipped:
         return shipped[str(recipe)]
-    if Path(recipe).is_file():
-        return Path(recipe)
+    path = as_path(recipe, "recipe")
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise InputError(f"recipe {str(recipe)!r} is a folder", remedy="give a file in it, JSON or YAML")
     remedy = "Or give a JSON file of config ids; python -m akd_monai recipes lists what each is"
     raise unknown_name("recipe", str(recipe), shipped, remedy=remedy)

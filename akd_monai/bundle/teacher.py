@@ -110,8 +110,8 @@ def load_teacher(
         akd_monai.errors.InputError: ema_decay is that of an average of the student, but the teacher is 'teacher'; ...
     """
     teachers = teacher_list(bundle_dir, weights)
-    if len(teachers) > 1:
-        check_vote(vote, len(teachers))
+    # a vote has no effect on one
+    check_vote(vote, len(teachers))
     folder, file = teachers[0]
     if folder == SELF:
         if file is not None:

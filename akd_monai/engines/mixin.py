@@ -260,6 +260,10 @@ def _check_parts(trainer: Any) -> None:
     for name in ("network", "optimizer", "loss_function"):
         if not hasattr(trainer, name):
             raise _unfit(type(trainer), f"it keeps no {name!r}, as MONAI's SupervisedTrainer does")
+    epochs = trainer.state.max_epochs
+    if epochs is not None and not float(epochs).is_integer():
+        # Ignite would train the started epoch to its end
+        raise InputError(f"max_epochs must be an integer, got {epochs!r}.")
     if trainer.state.epoch_length == 0:
         # MONAI's run would end at once, as if all were done
         raise InputError(

@@ -117,6 +117,9 @@ class ResumableCheckpoint:
     def _start(self, engine: SupervisedTrainer) -> None:
         if engine.state.epoch_length is None:
             raise InputError("the trainer does not know how long an epoch is: give it epoch_length.")
+        if not float(engine.state.max_epochs).is_integer():
+            # Ignite would train the started epoch to its end
+            raise InputError(f"max_epochs must be an integer, got {engine.state.max_epochs!r}.")
         if is_first_rank(engine):
             self._take_folder(engine)
         idist.barrier()

@@ -42,7 +42,7 @@ def check_vote(vote: object, teachers: int) -> None:
     if vote == "agreement" and teachers < _FEWEST:
         raise InputError(
             f"teacher_vote 'agreement' needs at least {_FEWEST} teachers, got {teachers}: two always agree with one "
-            "another alike",
+            "another alike, and one has no other",
             remedy="set teacher_vote to mean",
         )
 

@@ -183,6 +183,8 @@ REFUSED = {
     ),
     "decay": (["self", "--ema_decay=1"], "ema_decay must be a number of at least 0 and below 1, or None, got 1"),
     "two agree": (["{a},{c}", "--teacher_vote=agreement"], "teacher_vote 'agreement' needs at least 3 teachers, got 2"),
+    "one agrees": (["{a}", "--teacher_vote=agreement"], "teacher_vote 'agreement' needs at least 3 teachers, got 1"),
+    "self agrees": (["self", "--teacher_vote=agreement"], "teacher_vote 'agreement' needs at least 3 teachers, got 1"),
     "vote": (["{a},{c}", "--teacher_vote=meen"], "teacher_vote must be one of 'mean', 'agreement', got 'meen'"),
     "norm": (["{a}", "--teacher_norm=targt"], "teacher_norm must be one of 'stored', 'target', got 'targt'"),
     "cache of self": (["self", "--teacher_cache=cache"], "cannot be cached; leave out teacher_cache"),
@@ -201,7 +203,7 @@ def made(tmp_path_factory):
     "Wrong input",
     "teachers that do not go together",
     injected="one named twice, two files for three teachers, an average of the student with a cache, a decay without it, "
-    "a vote of two, a misspelt vote, and six more",
+    "a vote of one or two, a misspelt vote, and six more",
     outcome="exit code 2, one line with the remedy",
 )
 @pytest.mark.parametrize("name", REFUSED)

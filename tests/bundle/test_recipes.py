@@ -163,9 +163,16 @@ def test_null_is_an_answer_to_what_a_recipe_needs(pair, own):
     assert DistillationWorkflow(*pair, recipe=path, initial_weights="null").parser.get("initial_weights") is None
 
 
-def test_an_unknown_recipe(pair):
+def test_an_unknown_recipe(pair, tmp_path):
     with pytest.raises(UnknownNameError, match=r"unknown recipe 'carefull'\. Did you mean 'careful'"):
         DistillationWorkflow(*pair, recipe="carefull")
+    with pytest.raises(InputError, match=r"recipe '.*' is a folder; give a file in it, JSON or YAML\.$"):
+        DistillationWorkflow(*pair, recipe=tmp_path)
+    with pytest.raises(InputError, match=r"^recipe must be a path, got 5\.$"):
+        DistillationWorkflow(*pair, recipe=5)
+    (tmp_path / "own.txt").write_text("{}")
+    with pytest.raises(InputError, match=r"own.txt: is no config file by its name; call it .json or .yaml or .yml"):
+        DistillationWorkflow(*pair, recipe=tmp_path / "own.txt")
 
 
 def test_layers_that_no_bundle_names_are_asked_for(pair, tmp_path):

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from akd_monai.engines import DistillationTrainer
+from akd_monai.engines._first_terms import warn_of_large_terms
 from akd_monai.errors import InputError
 from akd_monai.handlers import RandomState, ResumableCheckpoint
 from akd_monai.losses import DistillationCriterion, DistillationTerm
@@ -200,3 +201,12 @@ def test_nothing_is_told_of_terms_below_it(caplog):
     assert warnings(caplog, DistillationCriterion([small, late])) == []
     shared = DistillationTerm("shared", Constant(), weight=0.9)
     assert warnings(caplog, DistillationCriterion([shared], balance="value")) == []
+    # a task loss of other images, and not a term beside the labels
+    warn_of_large_terms({"task": torch.tensor(0.5), "unlabelled": torch.tensor(5.0)})
+    assert not caplog.records
+
+
+def test_half_an_epoch_is_refused():
+    with pytest.raises(InputError, match=r"max_epochs must be an integer, got 1\.5\.$"):
+        trainer(DistillationCriterion([]), epochs=1.5)
+    assert trainer(DistillationCriterion([]), epochs=2.0).state.max_epochs == 2

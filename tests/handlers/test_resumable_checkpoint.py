@@ -394,3 +394,9 @@ def _handlers(engine: Engine):
     from akd_monai.handlers._events import attached_handlers
 
     return attached_handlers(engine)
+
+
+def test_half_an_epoch_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"max_epochs must be an integer, got 1\.5\.$"):
+        build(tmp_path, epochs=1.5).run()
+    assert not (tmp_path / "resume.pt").exists()
