@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from monai.data import FolderLayoutBase
 from akd_monai.data._mask_places import MaskPlaces
 
 __all__ = ["MaskLayout"]
+
+logger = logging.getLogger(__name__)
 
 _Path = str | os.PathLike[str]
 
@@ -36,6 +39,17 @@ class MaskLayout(MaskPlaces, FolderLayoutBase):
         >>> [layout.filename(volume).as_posix() for volume in layout.volumes]
         ['masks/a/t2_pred.nii.gz', 'masks/b/t2.mha_pred.nii.gz', 'masks/b/t2.nii_pred.nii.gz']
     """
+
+    def check(self) -> None:
+        """Do what :meth:`MaskPlaces.check` does, and say where masks of an earlier run are.
+
+        Each is replaced when its volume is done; where that fails, it stays.
+        """
+        super().check()
+        earlier = [path for path in map(self.path, self.volumes) if path.exists()]
+        if earlier:
+            count = f"{len(earlier)} of {len(self.volumes)} masks"
+            logger.warning("%s: %s of an earlier run; one stays where its volume fails now.", self.output_dir, count)
 
     def filename(self, subject: _Path = "subject", idx: int | None = None, **_: Any) -> Path:
         """Return the mask's path; ``idx`` is the number of a patch."""

@@ -127,3 +127,11 @@ def test_a_second_run_reads_no_masks(tmp_path):
         mask = MaskLayout(tmp_path / output, volumes=volumes, root=tmp_path / "in").filename(volumes[0])
         mask.parent.mkdir(parents=True, exist_ok=True)
         mask.write_text("")
+
+
+def test_masks_of_an_earlier_run_are_told(tmp_path, caplog):
+    masks_of(tmp_path, "in/a.nii.gz", "in/b.nii.gz")
+    assert caplog.text == ""
+    (tmp_path / "masks" / "b_pred.nii.gz").write_bytes(b"")
+    masks_of(tmp_path, "in/a.nii.gz", "in/b.nii.gz")
+    assert "masks: 1 of 2 masks of an earlier run; one stays where its volume fails now." in caplog.text
