@@ -17,7 +17,7 @@ from typing import NoReturn
 import fire
 from fire.core import FireExit
 
-from akd_monai._cli import bundle_verbs, data_verbs, deploy_verbs, run_verbs
+from akd_monai._cli import bundle_verbs, data_verbs, deploy_verbs, run_verbs, tracking_verbs
 from akd_monai._cli.door import VERBS
 from akd_monai._cli.flags import check_flags, typed_values
 from akd_monai._cli.help import overview, verb_help
@@ -30,7 +30,7 @@ from akd_monai.errors import unknown_name
 __all__ = ["main", "user_error"]
 
 # importing them registers the verbs
-_MODULES = (data_verbs, bundle_verbs, deploy_verbs, run_verbs)
+_MODULES = (data_verbs, bundle_verbs, deploy_verbs, run_verbs, tracking_verbs)
 _HELP = ("--help", "-h")
 
 

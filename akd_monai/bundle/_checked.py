@@ -51,14 +51,22 @@ class CheckedWorkflow(ConfigWorkflow):
         check_values(self.parser, override, self._bundle_dir)
         self.parser.update({"bundle_root": str(self._bundle_dir.resolve()), **values, **override})
 
-    def _track(self, tracking: str | dict[str, Any] | None) -> None:
-        """Add a tracking handler as MONAI does; after the overrides, which the settings may refer to."""
+    def _add_tracking_ids(self, tracking: str | dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return the settings of a tracking, whose own ids, such as ``tracking_uri``, can then be overridden."""
         if tracking is None:
-            return
+            return None
         settings = DEFAULT_EXP_MGMT_SETTINGS.get(tracking) if isinstance(tracking, str) else tracking
         if settings is None:
             settings = _tracking_settings(Path(str(tracking)))
-        self.patch_bundle_tracking(parser=self.parser, settings=settings)
+        for name, value in settings["configs"].items():
+            if name not in settings["handlers_id"] and name not in self.parser:
+                self.parser[name] = value
+        return settings
+
+    def _track(self, settings: dict[str, Any] | None) -> None:
+        """Add a tracking handler as MONAI does; after the overrides, which the settings may refer to."""
+        if settings is not None:
+            self.patch_bundle_tracking(parser=self.parser, settings=settings)
 
 
 def _tracking_settings(path: Path) -> dict[str, Any]:

@@ -80,6 +80,9 @@ def bundle_files(part: Mapping[str, Any], results: Mapping[str, Any] | None = No
     for name in CONFIGS:
         if name in part:
             content = _changed(read_common(name), part[name], nested=name not in _OVERLAYS)
+            if name == "tracking.json" and "distill.json" not in part:
+                # what cannot be distilled is there to teach
+                content["configs"]["plain_role"] = "teacher"
             if name == "metadata.json" and results:
                 content = metadata_with_results(content, results)
             files[f"configs/{name}"] = as_json(content)

@@ -16,6 +16,7 @@ from akd_monai.bundle._scripts import with_private_modules
 from akd_monai.bundle._trust import build_untrusted
 from akd_monai.bundle.metadata import bundle_path, read_metadata, weights_path
 from akd_monai.errors import InputError, check_choice, one_line
+from akd_monai.networks._origin import with_origin
 from akd_monai.networks._wrappers import frozen
 from akd_monai.networks.weights import load_weights
 from akd_monai.teachers._kept_random import kept_random_states
@@ -66,10 +67,10 @@ def load_network(
     """
     path = Path(weights or weights_of(bundle_dir) or weights_path(bundle_dir))
     if path.suffix == Path(_SCRIPTED).suffix:
-        return _scripted(path, device, trust_bundle)
+        return with_origin(_scripted(path, device, trust_bundle), bundle_dir, path)
     network = build_network(bundle_dir, config=config, trust_bundle=trust_bundle)
     load_weights(network, path)
-    return frozen(network.to(device))
+    return with_origin(frozen(network.to(device)), bundle_dir, path)
 
 
 def build_network(bundle_dir: str | Path, *, config: str | None = None, trust_bundle: bool = False) -> nn.Module:

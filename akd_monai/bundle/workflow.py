@@ -39,6 +39,7 @@ _GENERIC_OVERLAY = Path(__file__).with_name("distill.json")
 _GRAM = "lambda_gram"
 _TEACHER_LAYER = "teacher_layer"
 _SCRIPTED = ".ts"
+_RUN_PARAMS = "run_params"
 _FEATURES = ("student_layer", "teacher_layer")
 
 
@@ -147,8 +148,16 @@ class DistillationWorkflow(CheckedWorkflow):
             **self._outputs(outputs),
             **({"allow": self._allowed} if self._allowed and "allow" in self.parser else {}),
         }
+        settings = self._add_tracking_ids(tracking)
         self._override({**values, **self._unused_layers(values, {**recipe_ids.ids, **override})}, override)
-        self._track(tracking)
+        self._name_recipe(recipe_ids)
+        self._track(settings)
+
+    def _name_recipe(self, recipe: Recipe) -> None:
+        """Let a tracked run say which recipe it follows; its settings alone do not."""
+        known = self.parser.get(_RUN_PARAMS)
+        if recipe.path is not None and isinstance(known, Mapping):
+            self.parser[_RUN_PARAMS] = {"recipe": recipe.path.stem, **known}
 
     def _merge_recipe(self, recipe: Recipe, given: Mapping[str, Any]) -> None:
         if recipe.path is None:

@@ -30,6 +30,8 @@ __all__ = [
 # from linux/prctl.h
 _PR_SET_PDEATHSIG = 1
 _KIB = 1024
+# who one is at a server says nothing of which server that is
+_LOGIN = {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def start_plain(
 def cell_variables(own: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a cell: this process's, and what is the cell's own."""
     # MLflow's variables would go before the commands' own settings
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_") or name in _LOGIN}
     variables.setdefault("PYTHONWARNINGS", "ignore")
     variables.setdefault("GOMP_SPINCOUNT", "3000")
     return variables | dict(own)

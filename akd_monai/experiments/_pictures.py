@@ -3,29 +3,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import zlib
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
-import numpy as np
-import numpy.typing as npt
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-
-from akd_monai.data.geometry import GRID_TOLERANCE_MM
+from akd_monai.data._case_pictures import ContourRow
+from akd_monai.data._case_slices import contour_row
 from akd_monai.experiments._comparison import case_values, class_names
-from akd_monai.experiments._figures import ContourRow, largest_slice
 from akd_monai.experiments.results import Results
 
 __all__ = ["MAX_CASES", "chosen_cases", "contour_rows"]
 
 MAX_CASES = 6
-
-logger = logging.getLogger(__name__)
 
 
 def chosen_cases(results: Results, limit: int = MAX_CASES) -> list[str]:
@@ -66,72 +55,22 @@ def contour_rows(
     skipped: list[str] = []
     for case in chosen_cases(results, limit):
         files = results["images"][case]
-        image = _volume(Path(folder, files["image"]), skipped)
-        label = _volume(Path(folder, files["label"]), skipped)
-        if image is None or label is None or not _same_grid(image, label, f"{case}: label", skipped):
-            continue
         masks = {}
         for system in results["systems"]:
             file = system.get("predictions", {}).get(case)
-            mask = _volume(Path(folder, file), skipped) if file else None
-            if mask is not None and _same_grid(image, mask, f"{case}: prediction of {system['label']}", skipped):
-                masks[system["label"]] = _voxels(mask) > 0
-        rows.append(_row(results, case, image, _voxels(label) > 0, masks))
+            if file:
+                masks[system["label"]] = Path(folder, file)
+        image = Path(folder, files["image"])
+        row = contour_row(case, image, Path(folder, files["label"]), masks, _dice(results, case), skipped)
+        if row is not None:
+            rows.append(row)
     return rows, skipped
 
 
-def _row(
-    results: Results,
-    case: str,
-    image: nib.Nifti1Image,
-    reference: npt.NDArray[np.bool_],
-    masks: dict[str, npt.NDArray[np.bool_]],
-) -> ContourRow:
-    k = largest_slice(reference, *masks.values())
+def _dice(results: Results, case: str) -> dict[str, float]:
+    """Return the Dice of each system; with several classes no single one belongs to the outline."""
     names = class_names(results)
-    # With several classes no single Dice belongs to the outline.
-    scores = {s["label"]: case_values(s, "dice", names[0]) for s in results["systems"]} if len(names) == 1 else {}
-    height, width = (float(s) for s in image.header.get_zooms()[1::-1])
-    upright = {label: _upright(mask[..., k]) for label, mask in masks.items()}
-    dice = {label: values[case] for label, values in scores.items() if case in values}
-    return ContourRow(
-        title=f"{case}\nslice {k + 1} of {reference.shape[-1]}",
-        image=_upright(_voxels(image)[..., k]),
-        reference=_upright(reference[..., k]),
-        predictions=upright,
-        dice=dice,
-        spacing=(height, width),
-    )
-
-
-def _upright(axial: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Turn a slice whose axes run right and anterior into rows from anterior to posterior, the right side at the left."""
-    return axial[::-1, ::-1].T
-
-
-def _volume(path: Path, skipped: list[str]) -> nib.Nifti1Image | None:
-    """Read a volume with its axes in the order right, anterior, superior."""
-    try:
-        volume: nib.Nifti1Image = nib.as_closest_canonical(nib.load(path))
-        np.asanyarray(volume.dataobj)
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
-        # The name alone: a report is passed on, and folders may name people.
-        logger.warning("no picture from %s: %s", path, error)
-        skipped.append(f"{path.name} could not be read, so its picture is skipped.")
-        return None
-    return volume
-
-
-def _voxels(volume: nib.Nifti1Image) -> npt.NDArray[Any]:
-    voxels = np.asanyarray(volume.dataobj)
-    if voxels.ndim > 3 and voxels.size == np.prod(voxels.shape[:3]):
-        return voxels.reshape(voxels.shape[:3])
-    return voxels
-
-
-def _same_grid(image: nib.Nifti1Image, mask: nib.Nifti1Image, what: str, skipped: list[str]) -> bool:
-    same = _voxels(image).shape == _voxels(mask).shape and _voxels(image).ndim == 3
-    if same and np.abs(image.affine - mask.affine).max() <= GRID_TOLERANCE_MM:
-        return True
-    skipped.append(f"{what} is not on the grid of the image, so its picture is skipped.")
-    return False
+    if len(names) != 1:
+        return {}
+    scores = {system["label"]: case_values(system, "dice", names[0]) for system in results["systems"]}
+    return {label: values[case] for label, values in scores.items() if case in values}

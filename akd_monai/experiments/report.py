@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from akd_monai._home import map_strings, without_home
+from akd_monai.data._case_pictures import contour_figure
 from akd_monai.errors import InputError
 from akd_monai.experiments import _tables as tables
 from akd_monai.experiments._comparison import FEW_CASES, METRICS, MIN_PAIRS, cautions, class_names, compare
-from akd_monai.experiments._figures import contour_figure, curves_figure
+from akd_monai.experiments._figures import curves_figure
 from akd_monai.experiments._pages import is_experiment, write_study_report
 from akd_monai.experiments._pictures import MAX_CASES, contour_rows
 from akd_monai.experiments._protocols import PROTOCOLS

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from akd_monai._moved import moved_name
+from akd_monai.handlers._redact import hide_passwords_of_monai
 from akd_monai.handlers.best_model import SaveBestModel
 from akd_monai.handlers.case_metrics import CaseMetrics
 from akd_monai.handlers.checkpoint import ResumableCheckpoint
@@ -24,6 +25,7 @@ from akd_monai.handlers.run_name import unique_run_name
 from akd_monai.handlers.run_record import RunRecord
 from akd_monai.handlers.saver_state import SaverState
 from akd_monai.handlers.send_spooled import send_spooled
+from akd_monai.handlers.show_runs import show_runs
 
 __all__ = [
     "CaseMetrics",
@@ -44,8 +46,12 @@ __all__ = [
     "SaverState",
     "read_history",
     "send_spooled",
+    "show_runs",
     "unique_run_name",
 ]
+
+# where this package is imported before MONAI runs a bundle, as in a server or a notebook
+hide_passwords_of_monai()
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,7 @@ from akd_monai.handlers.randomness import KeyedRandomness
 from akd_monai.networks import unwrap
 from akd_monai.teachers import EmaTeacher, TeacherEnsemble
 
-__all__ = ["facts_of", "place_of", "teacher_of", "terms_of"]
+__all__ = ["facts_of", "place_of", "postprocessing_of", "teacher_of", "terms_of"]
 
 _TRAINED = ("params", "lr")
 _PLAIN = (bool, int, float, str, type(None))
@@ -202,14 +202,15 @@ def _validation(validator: Evaluator, data: DataFacts) -> dict[str, Any]:
         **_loader(validator.data_loader, data),
         "class": type(validator).__qualname__,
         "inferer": describe(getattr(validator, "inferer", None)),
-        "postprocessing": describe(_postprocessing(handlers)),
+        "postprocessing": describe(postprocessing_of(handlers)),
         "metrics": describe([handler for handler in handlers if isinstance(handler, Metric)]),
         "key_metric": getattr(validator.state, "key_metric_name", None),
         "best_by": [handler.key_metric for handler in handlers if isinstance(handler, SaveBestModel)],
     }
 
 
-def _postprocessing(handlers: Sequence[Any]) -> list[Any]:
+def postprocessing_of(handlers: Sequence[Any]) -> list[Any]:
+    """Return the transforms that an engine of MONAI applies to its output, given its handlers."""
     # MONAI keeps it nowhere but in the function that it attaches
     functions = [handler for handler in handlers if inspect.isfunction(handler)]
     closures = [inspect.getclosurevars(function).nonlocals for function in functions]

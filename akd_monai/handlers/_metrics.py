@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ from monai.utils.enums import CommonKeys as Keys
 
 from akd_monai.handlers._events import validators_of
 
-__all__ = ["epoch_metrics", "loss_terms", "total_loss"]
+__all__ = ["BEST_EPOCH", "best_validation", "epoch_metrics", "loss_terms", "total_loss"]
+
+BEST_EPOCH = "best_epoch"
 
 _NUMERIC = (torch.Tensor, np.ndarray, np.generic, list, tuple, int, float)
 
@@ -60,6 +63,22 @@ def epoch_metrics(engine: Engine, evaluators: Sequence[Evaluator] | None = None)
     if optimizer is not None:
         found["lr"] = float(optimizer.param_groups[0]["lr"])
     return found
+
+
+def best_validation(trainer: Engine, evaluators: Sequence[Evaluator] | None = None) -> dict[str, float]:
+    """Return the best value of the key metric so far as ``best_<metric>``, and its epoch as ``best_epoch``.
+
+    Args:
+        trainer: who is validated.
+        evaluators: as for :func:`epoch_metrics`; the first with a validation counts.
+    """
+    for evaluator in validators_of(trainer) if evaluators is None else evaluators:
+        name = getattr(evaluator.state, "key_metric_name", None)
+        epoch = int(getattr(evaluator.state, "best_metric_epoch", 0) or 0)
+        # MONAI counts epochs from 1, and takes a first NaN for the best
+        if name is not None and epoch > 0 and math.isfinite(evaluator.state.best_metric):
+            return {f"best_{name}": float(evaluator.state.best_metric), BEST_EPOCH: float(epoch)}
+    return {}
 
 
 def _add(found: dict[str, float], metrics: dict[str, Any], prefix: str = "") -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from akd_monai._home import without_home
+from akd_monai.handlers._mlflow_run import without_password
 
 __all__ = ["as_params", "as_tags", "send_entry"]
 
@@ -19,25 +20,26 @@ _MOST = 100
 
 
 def as_params(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return nested values as params named ``outer/inner``, without the home folder.
+    """Return nested values as params named ``outer/inner``, without the home folder and passwords in addresses.
 
     Example:
         >>> as_params({"lr": 0.01, "teacher": {"name (short)": "unet"}})
         {'lr': '0.01', 'teacher/name _short_': 'unet'}
     """
-    return {_legal(name): without_home(str(value))[:_LONGEST] for name, value in _flat(values)}
+    return {_legal(name): _public(str(value))[:_LONGEST] for name, value in _flat(values)}
 
 
 def as_tags(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return values as tags, without the home folder."""
-    return {str(name): without_home(str(value))[:_LONGEST] for name, value in values.items()}
+    """Return values as tags, without the home folder and passwords in addresses."""
+    return {str(name): _public(str(value))[:_LONGEST] for name, value in values.items()}
 
 
 def send_entry(client: Any, run_id: str, entry: Mapping[str, Any], folder: Path) -> None:
     """Log an entry with ``"time"`` and, each if it likes, ``"params"``, ``"metrics"``, ``"step"``, ``"tags"``.
 
-    ``"artifacts"`` are files to be logged, of which missing ones are skipped, and ``"status"`` ends the run. MLflow does
-    not change params: a value other than the logged one becomes the tag ``changed/<name>``.
+    ``"artifacts"`` are files to be logged, in the folder ``"artifact_path"`` of the run if there is one; missing ones are
+    skipped. ``"status"`` ends the run. MLflow does not change params: a value other than the logged one becomes the tag
+    ``changed/<name>``.
 
     Args:
         client: of MLflow.
@@ -66,22 +68,26 @@ def send_entry(client: Any, run_id: str, entry: Mapping[str, Any], folder: Path)
         # version 0.1 kept paths relative to the working folder
         found = [path for path in (folder / name, Path(name)) if path.is_file()]
         if found:
-            _log_artifact(client, run_id, found[0])
+            _log_artifact(client, run_id, found[0], entry.get("artifact_path"))
     if "status" in entry:
         client.set_terminated(run_id, entry["status"], end_time=entry["time"])
 
 
-def _log_artifact(client: Any, run_id: str, path: Path) -> None:
-    """Log a file, if it is a text, without the home folder."""
+def _log_artifact(client: Any, run_id: str, path: Path, place: str | None) -> None:
+    """Log a file, if it is a text, without the home folder and passwords in addresses."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        client.log_artifact(run_id, str(path))
+        client.log_artifact(run_id, str(path), place)
         return
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / path.name
-        copy.write_text(without_home(text), encoding="utf-8")
-        client.log_artifact(run_id, str(copy))
+        copy.write_text(_public(text), encoding="utf-8")
+        client.log_artifact(run_id, str(copy), place)
+
+
+def _public(text: str) -> str:
+    return without_home(without_password(text))
 
 
 def _new_and_changed(

@@ -15,17 +15,24 @@ from akd_monai.errors import InputError, one_line
 from akd_monai.files import read_json, write_json
 
 __all__ = [
+    "PARENT_TAG",
     "RUN_TAG",
+    "URI_VARIABLE",
     "artifact_files",
     "checked_uri",
     "effective_uri",
     "find_run",
     "relative_files",
+    "warn_of_password",
     "without_home_in_configs",
     "without_password",
 ]
 
+# cells of an experiment inherit an address with a password in it
+URI_VARIABLE = "AKD_MONAI_TRACKING_URI"
+_MLFLOW_VARIABLE = "MLFLOW_TRACKING_URI"
 RUN_TAG = "akd_monai.run"
+PARENT_TAG = "mlflow.parentRunId"
 # as MONAI names the executed config
 _EXECUTED = re.compile(r"config_\d{8}_\d{6}\.json")
 
@@ -69,7 +76,18 @@ def checked_uri(uri: str) -> str:
 
 def effective_uri(uri: str) -> str:
     """Return the URI that is used: the environment variable goes before that of a config, as in MONAI."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or uri
+    return os.environ.get(_MLFLOW_VARIABLE) or uri
+
+
+def warn_of_password(uri: str) -> None:
+    """Say how a password is kept out of commands, if one may have been in one."""
+    from_variable = {os.environ.get(name) for name in (_MLFLOW_VARIABLE, URI_VARIABLE)}
+    if without_password(uri) != uri and uri not in from_variable and not os.environ.get(_MLFLOW_VARIABLE):
+        logger.warning(
+            "tracking_uri holds a password, which MONAI prints with the arguments of its command and lists of processes "
+            "show: give it in the environment variable %s",
+            _MLFLOW_VARIABLE,
+        )
 
 
 def without_password(text: str) -> str:

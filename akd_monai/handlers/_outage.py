@@ -33,6 +33,7 @@ class Outage:
 
     Args:
         kept_in: file in which the caller keeps what could not be sent, for the warning.
+        what: what continues all the same, for the warning.
 
     Example:
         >>> outage = Outage(Path("spool.jsonl"))
@@ -40,8 +41,9 @@ class Outage:
         (True, False, False)
     """
 
-    def __init__(self, kept_in: Path) -> None:
+    def __init__(self, kept_in: Path, what: str = "training") -> None:
         self._kept_in = kept_in
+        self._what = what
         self._pause_until = 0.0
         self._warned = False
 
@@ -67,7 +69,8 @@ class Outage:
             # before it is cut, which might take the @ away that ends a password
             reason = one_line(without_password(str(error)), _LONGEST)
             logger.warning(
-                "MLflow cannot be reached (%s): training continues, and what is not sent is kept in %s",
+                "MLflow cannot be reached (%s): %s continues, and what is not sent is kept in %s",
                 reason,
+                self._what,
                 self._kept_in,
             )

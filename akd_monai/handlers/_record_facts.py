@@ -22,7 +22,7 @@ from akd_monai.handlers.load_weights import LoadWeights
 from akd_monai.names import case_name
 from akd_monai.networks import unwrap
 
-__all__ = ["data_facts", "loaded_weights", "training_facts", "validation_facts"]
+__all__ = ["cases_of", "data_facts", "loaded_weights", "training_facts", "validation_facts"]
 
 
 def data_facts(loader: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def data_facts(loader: Any) -> dict[str, Any]:
         >>> data_facts([{"case_id": "HK/Case13", "site": "HK", "image": "no-such-file.nii.gz"}])["case_ids"]
         ['HK/Case13']
     """
-    cases = _cases(loader)
+    cases = cases_of(loader)
     names = [case_name(case, f"case {number}") for number, case in enumerate(cases)]
     sites = [str(case["site"]) for case in cases if "site" in case]
     return {
@@ -48,7 +48,7 @@ def validation_facts(trainer: SupervisedTrainer) -> dict[str, Any]:
     """Return the cases by which the weights of a training are chosen."""
     cases: list[Any] = []
     for validator in validators_of(trainer):
-        cases += _cases(validator.data_loader)
+        cases += cases_of(validator.data_loader)
     facts = data_facts(cases)
     return {"validation_cases": facts["cases"], "validation_case_ids": facts["case_ids"]}
 
@@ -121,7 +121,8 @@ def _unlabelled(trainer: SupervisedTrainer) -> dict[str, Any]:
     return {"unlabelled": unlabelled.facts(), **images}
 
 
-def _cases(loader: Any) -> Sequence[Mapping[str, Any]]:
+def cases_of(loader: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the entries of the datalist that a loader reads, none where it has no list of them."""
     cases: Any = loader
     if not isinstance(loader, (list, tuple)):
         cases = getattr(getattr(loader, "dataset", None), "data", None)

@@ -125,6 +125,10 @@ class CaseMetrics:
         columns = [*_COLUMNS, "ece"] if any("ece" in row for row in rows) else list(_COLUMNS)
         return _sorted(pd.DataFrame(rows, columns=columns), _IDENTITY)
 
+    def finished_table(self) -> pd.DataFrame | None:
+        """Return the rows of the last epoch, which this process has gathered; None if the epoch did not end."""
+        return None if self._table is None else self._table.copy()
+
     def _clear(self, _: Engine) -> None:
         self._rows = []
         self._bins = []

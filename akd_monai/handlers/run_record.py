@@ -50,6 +50,9 @@ class RunRecord:
         output_dir: folder of the file.
         facts: what the engine does not know, such as seed and fold, as JSON values.
 
+    Attributes:
+        data: facts of the cases, once the run has started.
+
     Raises:
         InputError: for facts without a JSON form; when the run starts, for one that is read from the engine; at its end,
             if the folder cannot be written to.
@@ -73,7 +76,7 @@ class RunRecord:
     def __init__(self, output_dir: str | Path, facts: Mapping[str, Any] | None = None) -> None:
         self.output_dir = as_path(output_dir, "output_dir")
         self.facts = _plain(facts or {})
-        self._data: dict[str, Any] = {}
+        self.data: dict[str, Any] = {}
         self._evaluated = False
 
     def attach(self, engine: Engine) -> None:
@@ -91,11 +94,11 @@ class RunRecord:
         if not is_first_rank(engine):
             return
         self._evaluated = False
-        self._data = data_facts(engine.data_loader)
+        self.data = data_facts(engine.data_loader)
         if isinstance(engine, Evaluator):
-            self._data["weights_sha256"] = loaded_weights(engine)
+            self.data["weights_sha256"] = loaded_weights(engine)
         else:
-            self._data.update(validation_facts(engine))
+            self.data.update(validation_facts(engine))
         # now, for no long run should end with this
         claimed = sorted(self.facts.keys() & self._from_engine(engine).keys())
         if claimed:
@@ -119,7 +122,7 @@ class RunRecord:
     def _from_engine(self, engine: Any) -> dict[str, Any]:
         found = {} if isinstance(engine, Evaluator) else training_facts(engine)
         device = torch.device(engine.state.device).type
-        return {**self._data, **found, "device": device, "version": akd_monai.__version__, "machine": machine_facts()}
+        return {**self.data, **found, "device": device, "version": akd_monai.__version__, "machine": machine_facts()}
 
     def _path(self, engine: Engine) -> Path:
         return self.output_dir / ("evaluation.json" if isinstance(engine, Evaluator) else "training.json")

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai.utils import path_to_sqlite_uri, path_to_uri
+from monai.utils import path_to_sqlite_uri
 
 from akd_monai.errors import InputError, one_line
 from akd_monai.files import FolderLock, as_path
+from akd_monai.handlers._experiments import experiment_id
 from akd_monai.handlers._mlflow_entries import send_entry
 from akd_monai.handlers._mlflow_run import RUN_TAG, checked_uri, effective_uri, find_run, without_password
 from akd_monai.handlers._outage import limit_retries
 from akd_monai.handlers._spool import SPOOL, Spool, read_spool
-from akd_monai.handlers._sqlite import database_of, prepare_database
+from akd_monai.handlers._sqlite import prepare_database
 
 __all__ = ["send_spooled"]
 
@@ -88,7 +89,7 @@ def _text(destination: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _run_id(client: Any, uri: str, spool: Spool) -> str:
-    experiment = _experiment_id(client, uri, spool.destination.get("experiment_name", _EXPERIMENT))
+    experiment = experiment_id(client, uri, spool.destination.get("experiment_name", _EXPERIMENT))
     run = spool.destination["run"]
     name = spool.destination.get("run_name", run)
     # an id of version 0.1 is the name of the run
@@ -96,15 +97,6 @@ def _run_id(client: Any, uri: str, spool: Spool) -> str:
     if found is None:
         found = client.create_run(experiment, run_name=name, tags={RUN_TAG: run})
     return str(found.info.run_id)
-
-
-def _experiment_id(client: Any, uri: str, name: str) -> str:
-    known = client.get_experiment_by_name(name)
-    if known is not None:
-        return str(known.experiment_id)
-    database = database_of(uri)
-    location = None if database is None else path_to_uri(database.parent / "mlruns")
-    return str(client.create_experiment(name, artifact_location=location))
 
 
 def _end(client: Any, run_id: str) -> None:

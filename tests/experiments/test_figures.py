@@ -10,8 +10,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from akd_monai.data import _case_pictures as pictures
+from akd_monai.data._case_pictures import ContourRow, contour_figure, largest_slice
 from akd_monai.experiments import _figures as figures
-from akd_monai.experiments._figures import ContourRow, contour_figure, curves_figure, largest_slice
+from akd_monai.experiments._figures import curves_figure
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -79,7 +81,7 @@ def outline(ax):
 
 def drawn(monkeypatch, *rows):
     kept = []
-    monkeypatch.setattr(figures, "as_png", lambda figure: kept.append(figure) or b"")
+    monkeypatch.setattr(pictures, "as_png", lambda figure: kept.append(figure) or b"")
     contour_figure(rows)
     return kept[0].axes
 

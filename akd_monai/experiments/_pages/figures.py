@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from akd_monai.experiments._figures import as_png, draw_curves, looks
+from akd_monai.data._case_pictures import as_png
+from akd_monai.experiments._figures import draw_curves, looks
 
 __all__ = [
     "Point",

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from akd_monai.data._case_pictures import ContourRow, contour_figure
 from akd_monai.data.cases import read_cases
 from akd_monai.errors import InputError
-from akd_monai.experiments._figures import ContourRow, contour_figure
 from akd_monai.experiments._pictures import contour_rows
 from akd_monai.experiments._plan.cell import Cell
 from akd_monai.experiments._plan.matrix import Matrix
