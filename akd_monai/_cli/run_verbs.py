@@ -87,6 +87,7 @@ def compress(  # noqa: D417 - the public function documents the others
     gpus: Names = None,
     allow: Names = None,
     trust_bundle: bool = False,
+    dry_run: bool = False,
     **settings: Any,
 ) -> str:
     """Make light students of a large bundle: trained, tested, exported and measured, with a report of what is lost.
@@ -115,6 +116,7 @@ def compress(  # noqa: D417 - the public function documents the others
         gpus=names(gpus),
         allow=names(allow),
         trust_bundle=trust_bundle,
+        dry_run=dry_run,
         **chosen,
         **settings,
     )

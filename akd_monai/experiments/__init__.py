@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from akd_monai._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from akd_monai.experiments.compress import Compressed, compress_bundle
+    from akd_monai.experiments.compress import Compressed, CompressionPlan, compress_bundle
     from akd_monai.experiments.crossed import CrossedSummary, crossed_summary
     from akd_monai.experiments.demo import run_demo
     from akd_monai.experiments.experiment import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Compressed",
+    "CompressionPlan",
     "CrossedSummary",
     "DemoSettings",
     "PairedDifference",
@@ -61,6 +62,7 @@ __all__ = [
 
 _HOMES = {
     "Compressed": "compress",
+    "CompressionPlan": "compress",
     "CrossedSummary": "crossed",
     "DemoSettings": "settings",
     "PairedDifference": "statistics",

@@ -26,7 +26,7 @@ from akd_monai.experiments._run import run_waiting
 from akd_monai.experiments._steps import say
 from akd_monai.files import FolderLock, as_path
 
-__all__ = ["Compressed", "compress_bundle"]
+__all__ = ["Compressed", "CompressionPlan", "compress_bundle"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,20 @@ class Compressed:
         return f"{self.sentence}\nLight tool: {self.model}\nReport: {self.report}"
 
 
+@dataclass(frozen=True)
+class CompressionPlan:
+    """What :func:`compress_bundle` would do; ``str`` of it is ready to be shown.
+
+    Attributes:
+        cells: name of each cell, in order, and whether it is done.
+    """
+
+    cells: tuple[tuple[str, bool], ...]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{'done' if done else 'to do':6}{name}" for name, done in self.cells)
+
+
 def compress_bundle(
     teacher: str | os.PathLike[str],
     dataset_dir: str | os.PathLike[str],
@@ -64,8 +78,9 @@ def compress_bundle(
     gpus: Sequence[str] = (),
     allow: Sequence[str] = (),
     trust_bundle: bool = False,
+    dry_run: bool = False,
     **settings: Any,
-) -> Compressed:
+) -> Compressed | CompressionPlan:
     """Make light students of a large bundle: trained, tested on held-out cases, exported, measured, with a report.
 
     Each student is trained alone, pre-trained where the data hold the teacher's sites as well, and distilled by a recipe;
@@ -95,6 +110,7 @@ def compress_bundle(
         gpus: names for ``CUDA_VISIBLE_DEVICES``, each of which takes one cell at a time.
         allow: ``seen``, to test on cases that the teacher has learned from.
         trust_bundle: run Python code of the teacher's bundle; only for bundles whose author you trust.
+        dry_run: only name the cells and say which are done; nothing is written.
         settings: config ids that are changed in every student, such as ``epochs``.
 
     Raises:
@@ -132,10 +148,13 @@ def compress_bundle(
     check_request(request, has_sources=bool(teaching.sources))
     for caution in teaching.cautions:
         say(caution)
+    if dry_run:
+        _, cells = plan_cells(request, teaching, named_students(request, teaching), folder)
+        return CompressionPlan(tuple((cell.name, is_done(cell)) for cell in cells))
     with FolderLock(folder, remedy="wait until that compression ends, or choose another output_dir"):
         rows, cells = _planned(request, teaching, folder)
         _run(cells, folder, gpus, jobs)
-        found = read_found(rows, folder, trusted=trust_bundle)
+        found = read_found(rows, cells[-1], trusted=trust_bundle)
         page = write_page(found, request, teaching, folder, f"python -m akd_monai {shlex.join(sys.argv[1:])}")
     return Compressed(page, chosen_row(found).onnx, exchange_sentence(found))
 

@@ -235,3 +235,13 @@ def test_few_cases_make_no_claim():
     (said,) = distillation_sentences(found(row("alone", [0.5] * 5), row("distilled", [0.9] * 5)))
     assert (said["kind"], said["headline"]) == ("few", "enet: too few cases to tell")
     assert math.isclose(float(said["sentence"].split()[0]), 0.4)
+
+
+def test_a_dry_run_names_the_cells_and_writes_nothing(teacher, data, tmp_path):
+    plan = compress_bundle(teacher, data, students=["enet"], output_dir=tmp_path / "out", dry_run=True)
+    lines = str(plan).splitlines()
+    # without a record there are no sites to pre-train at: two rows of three cells, two of the teacher, the measurement
+    assert len(lines) == 2 + 2 * 3 + 1
+    assert lines[0] == "to do test/teacher/teacher"
+    assert lines[-1] == "to do measure/teacher+enet"
+    assert not (tmp_path / "out").exists()

@@ -103,14 +103,15 @@ class _Plan:
 
     def measure(self, rows: Sequence[Planned]) -> Cell:
         """Return the cell that measures every network in one process when nothing else is left to run."""
-        folder = self._folder / "cells" / "measure"
-        models = [
-            f"--model={row.network}={os.path.relpath(row.onnx, folder)}" for row in rows if row.how in (TEACHER, ALONE)
-        ]
+        timed = [row for row in rows if row.how in (TEACHER, ALONE)]
+        # a student more, and all of them are measured again, in one run
+        name = f"measure/{'+'.join(row.network for row in timed)}"
+        folder = self._folder / "cells" / name
+        models = [f"--model={row.network}={os.path.relpath(row.onnx, folder)}" for row in timed]
         volumes = [f"--volume={image}" for image in self._teaching.test_images[:2]]
         needs = [cell.name for row in rows for cell in (row.test, row.export)]
         command = (*_MEASURE, f"--output_file={MEASURED}", *models, *volumes)
-        return self._cell("measure", "measure", self._row(TEACHER, "measure"), command, folder, needs)
+        return self._cell(name, "measure", self._row(TEACHER, "measure"), command, folder, needs)
 
     def _train(self, student: Student, how: str, split: Mapping[str, Any], initial: Cell | None = None) -> Cell:
         bundle = bundle_of(self._folder, self._teaching, student, how)
@@ -189,7 +190,7 @@ def _flags(values: Mapping[str, Any]) -> list[str]:
 def plan_cells(
     request: Request, teaching: Teaching, students: Sequence[Student], folder: Path
 ) -> tuple[list[Planned], list[Cell]]:
-    """Return the rows of a compression, and its cells, each after all that it needs."""
+    """Return the rows of a compression, and its cells, each after all that it needs, the measurement last."""
     plan = _Plan(request, teaching, folder)
     rows = [plan.teacher()]
     cells: list[Cell] = [rows[0].test, rows[0].export]

@@ -13,12 +13,11 @@ from akd_monai.bundle import build_network
 from akd_monai.experiments._compress.cells import ALONE, DISTILLED, MEASURED, PRETRAINED, SCORES, Planned
 from akd_monai.experiments._compress.score import dice_of
 from akd_monai.experiments._compress.students import TEACHER
+from akd_monai.experiments._plan.cell import Cell
 from akd_monai.experiments.statistics import PairedDifference, Summary, paired_difference, summarize
 from akd_monai.files import read_json
 
 __all__ = ["Found", "FoundRow", "control_of", "read_found"]
-
-_CELLS = "cells"
 
 
 @dataclass(frozen=True)
@@ -87,15 +86,15 @@ class Found:
         return self.rows[1:]
 
 
-def read_found(rows: Sequence[Planned], folder: Path, *, trusted: bool = False) -> Found:
+def read_found(rows: Sequence[Planned], measure: Cell, *, trusted: bool = False) -> Found:
     """Read the results of cells that are all done.
 
     Args:
         rows: of the plan.
-        folder: of the compression.
+        measure: the measurement of their networks.
         trusted: whether code of the bundles may be run to count parameters.
     """
-    measured = read_json(folder / _CELLS / "measure" / MEASURED)
+    measured = read_json(Path(measure.folder) / MEASURED)
     counted: dict[str, int] = {}
     found = []
     for row in rows:
