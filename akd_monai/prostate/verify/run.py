@@ -56,7 +56,7 @@ def verify_dataset(
         splits: JSON file of splits or a datalist: no patient may be in two parts.
         label_values: values a mask may hold; by default 0 and 1, and 2 as well in the sites RUNMC and BMC of the public
             six-site set, which keep the zones (a prepared folder, which has a manifest, does not).
-        workers: number of processes.
+        workers: number of processes; with 0 or 1 all is done in this one, and a script needs no guard of ``__main__``.
         progress: show a bar on a terminal.
 
     Returns:
