@@ -168,27 +168,53 @@ def profile(  # noqa: D417 - the public function documents the others
     *bundles: str,
     size: Any = None,
     device: str | None = None,
-    repeats: int = 5,
+    repeats: int | None = None,
     threads: int | None = None,
     json: bool = False,
     output_file: str | None = None,
     paper: bool = False,
+    end_to_end: bool = False,
+    volume: str | None = None,
+    engines: Names = None,
     trust_bundle: bool = False,
 ) -> str:
-    """Report parameters, GFLOPs, time and memory of each bundle's network.
+    """Report parameters, GFLOPs, time and memory of each bundle's network, or the costs from a volume to its mask.
 
     Example: python -m akd_monai profile bundles/* --size 384 --threads 1
 
     Args:
+        repeats: timed forward passes, 5 by default; with end_to_end volumes, 1 by default.
         json: print JSON with all facts instead of the table.
+        end_to_end: seconds of reading, preparing, network and writing, and memory, in each engine.
+        volume: for end_to_end: an image; by default a synthetic one of 320 x 320 x 24 voxels.
+        engines: for end_to_end: of onnxruntime, openvino and torch; by default all that can run a bundle.
     """
+    others = {"size": size, "device": device, "paper": paper} if end_to_end else {"volume": volume, "engines": engines}
+    for flag, value in others.items():
+        if value not in (None, False):
+            what = "is not for --end_to_end" if end_to_end else "needs --end_to_end"
+            raise InputError(f"--{flag} {what}", remedy="leave one of them out" if end_to_end else "add it")
+    if end_to_end:
+        from akd_monai.deploy import profile_segmentation
+
+        return profile_segmentation(
+            bundles,
+            volume=volume,
+            engines=names(engines) or None,
+            threads=1 if threads is None else threads,
+            repeats=1 if repeats is None else repeats,
+            as_json=json,
+            output_file=output_file,
+            trust_bundle=trust_bundle,
+        )
     from akd_monai.bundle import profile_bundles
+
 
     return profile_bundles(
         bundles,
         size=size,
         device=device,
-        repeats=repeats,
+        repeats=5 if repeats is None else repeats,
         threads=threads,
         as_json=json,
         output_file=output_file,

@@ -13,16 +13,18 @@ from akd_monai._lazy import lazy_names
 if TYPE_CHECKING:
     from akd_monai.deploy.export import Export, export_bundle
     from akd_monai.deploy.exported_network import ExportedNetwork
+    from akd_monai.deploy.profile import profile_segmentation
     from akd_monai.deploy.segmentation import SegmentedVolume, segment
 
 _HOMES = {
     "Export": "export",
     "ExportedNetwork": "exported_network",
     "export_bundle": "export",
+    "profile_segmentation": "profile",
     "SegmentedVolume": "segmentation",
     "segment": "segmentation",
 }
 
-__all__ = ["Export", "ExportedNetwork", "SegmentedVolume", "export_bundle", "segment"]
+__all__ = ["Export", "ExportedNetwork", "SegmentedVolume", "export_bundle", "profile_segmentation", "segment"]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -35,7 +35,9 @@ class Activations(PostStep):
     def apply(self, logits: _Values) -> _Values:
         """Return probabilities."""
         if self.softmax:
-            powers: _Values = np.exp(logits - logits.max(axis=0))
+            powers: _Values = logits - logits.max(axis=0)
+            # in place: fresh memory costs as much as the exponential
+            np.exp(powers, out=powers)
             powers /= powers.sum(axis=0)
             return powers
         if self.sigmoid:

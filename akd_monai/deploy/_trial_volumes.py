@@ -16,7 +16,7 @@ from akd_monai.deploy._interpolation import resized
 from akd_monai.deploy._recipe import Recipe
 from akd_monai.deploy._spatial import Spacing
 
-__all__ = ["write_trial_volumes"]
+__all__ = ["write_synthetic_volume", "write_trial_volumes"]
 
 # of each volume: its size in windows along each axis, the size of its voxels in those of the network, its orientation,
 # and by how much it is tilted
@@ -27,6 +27,7 @@ _TRIALS = (
 )
 _SLICES = (3, 2, 1)
 _COARSE = 5
+_USUAL = (320, 320, 24)
 
 
 def write_trial_volumes(folder: Path, recipe: Recipe, seed: int = 0) -> list[Path]:
@@ -79,3 +80,24 @@ def _tilted(spacing: NDArray[Any], angle: float) -> Array:
     affine = turn @ tip @ np.diag([*spacing, 1.0])
     affine[:3, 3] = (-40, 25, -7)
     return np.asarray(affine)
+
+
+def write_synthetic_volume(path: Path, shape: Sequence[int] = _USUAL, seed: int = 0) -> Path:
+    """Write a synthetic T2-like volume, soft blobs with noise in int16, as large as one of a prostate.
+
+    Args:
+        path: a NIfTI file.
+        shape: voxels along each axis.
+        seed: of the values.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_synthetic_volume(Path(folder) / "t2.nii.gz", (8, 8, 4)).name
+        't2.nii.gz'
+    """
+    generator = np.random.default_rng(seed)
+    coarse = generator.normal(300, 150, (1, *(min(8, side) for side in shape))).astype(np.float32)
+    values: Any = resized(coarse, shape)[0] + generator.normal(0, 20, shape)
+    write_nifti(path, np.clip(values, 0, 2000).astype(np.int16), np.diag([-0.6, -0.6, 3.0, 1.0]))
+    return path
