@@ -62,7 +62,7 @@ def write_bundles(output_dir: str | Path, *, name: str | Sequence[str] = (), **s
         settings: any id of the configs, such as ``spatial_size`` and ``epochs``; it is set in every config that has it.
 
     Returns:
-        The folders that were written: none where all were there before.
+        The folders that it wrote, none where all were there before.
 
     Raises:
         UnknownNameError: for a name that is no bundle of this package, or an id that no config has.

@@ -34,8 +34,8 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         path: file written by ``torch.save(network.state_dict(), path)``; read with ``weights_only=True``.
 
     Raises:
-        InputError: when the file is damaged or not the recorded one, cannot be read without running code, or its keys
-            or shapes do not fit.
+        InputError: when the file is damaged or not the recorded one, cannot be read without running code, its keys
+            or shapes do not fit, a value is NaN, or a parameter infinite; a buffer may hold infinity, as masks do.
 
     Example:
         >>> load_weights(nn.Linear(1, 1), "no/such/file.pt")
@@ -46,6 +46,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     wanted = network.state_dict()
     state = _without_prefixes(_state_dict(read_weights(Path(path)), path), list(wanted))
     _check_fit(network, state, wanted, path)
+    _check_numbers(network, state, path)
     network.load_state_dict(state)
 
 
@@ -91,3 +92,19 @@ def _check_fit(network: nn.Module, state: Mapping[str, Tensor], wanted: Mapping[
             f"{len(unexpected)} unexpected {unexpected[:3]}, {len(shapes)} of another shape {shapes[:3]}; use the weights "
             "that were trained with this network_def."
         )
+
+
+def _check_numbers(network: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    parameters = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    broken = [key for key, value in state.items() if _is_broken(value, key in parameters)]
+    if broken:
+        raise InputError(
+            f"weights {str(path)!r} hold NaN or infinity in {len(broken)} of {len(state)} tensors, {broken[0]} first; "
+            "a training that diverged may have written them: use the weights of another."
+        )
+
+
+def _is_broken(value: Tensor, is_parameter: bool) -> bool:
+    if not value.is_floating_point():
+        return False
+    return bool(value.isnan().any()) or (is_parameter and bool(value.isinf().any()))

@@ -114,3 +114,39 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_a_name_that_was_removed_says_what_to_use():
     with pytest.raises(InputError, match="FeatureAdapter no longer exists; set adapter of a distillation term to"):
         _ = networks.FeatureAdapter
+
+
+class WithMask(nn.Module):
+    """A buffer of attention that holds infinity, as some networks save one."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+
+
+@pytest.mark.fault(
+    "Damaged checkpoints and weights",
+    "weights of a training that diverged",
+    injected="one parameter or statistic is NaN, one parameter infinite",
+    outcome="refused, one line names the tensor; the network is unchanged",
+)
+@pytest.mark.parametrize(
+    ("key", "value"), [("linear.weight", torch.nan), ("linear.bias", -torch.inf), ("mask", torch.nan)]
+)
+def test_values_that_are_no_numbers_are_refused(key, value, tmp_path):
+    network = WithMask()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = {name: tensor.clone() for name, tensor in before.items()}
+    state[key].view(-1)[-1] = value
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=rf"hold NaN or infinity in 1 of 3 tensors, {key} first; a training"):
+        load_weights(network, tmp_path / "w.pt")
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+
+
+def test_infinity_in_a_buffer_is_allowed(tmp_path):
+    torch.save(WithMask().state_dict(), tmp_path / "w.pt")
+    network = WithMask()
+    load_weights(network, tmp_path / "w.pt")
+    assert network.mask[1] == -torch.inf

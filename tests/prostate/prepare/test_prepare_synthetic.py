@@ -31,7 +31,7 @@ def test_the_mark_is_kept_and_the_call_can_be_repeated(scans, tmp_path):
 
 
 @pytest.mark.fault(
-    "Data",
+    "Preparing and verifying data",
     "synthetic and real cases in one prepared folder",
     injected="a synthetic set prepared into a folder of real cases, and the other way round",
     outcome="refused, named; nothing is added",

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the folders of two hospitals with synthetic data and small bundles: ``python prepare.py [FOLDER]``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from akd_monai.bundle import change_bundle, write_bundles
+from akd_monai.prostate import make_phantom
+
+__all__ = ["prepare"]
+
+TEACHER = "prostate_mri_unetplusplus"
+STUDENT = "prostate_mri_enet"
+# what each hospital has: sites of the phantom, and bundles; the teacher's bundle is public, its weights are not there
+HOSPITALS: Mapping[str, tuple[list[str], list[str]]] = {
+    "hospital-A": (["RUNMC", "BMC"], [TEACHER]),
+    "hospital-B": (["I2CVB"], [TEACHER, STUDENT]),
+}
+
+
+def prepare(
+    folder: Path, *, cases: int = 4, size: int = 64, epochs: int = 10, features: tuple[int, ...] = (8, 16, 16, 32, 32)
+) -> None:
+    """Write ``hospital-A`` and ``hospital-B`` into a folder.
+
+    Args:
+        folder: where they are made.
+        cases: synthetic cases of each site, at least 4: a student's folds need them.
+        size: side of the slices in pixels; 64 and few features train in a minute.
+        epochs: of both trainings.
+        features: of the teacher's stages, the same for both hospitals, or the weights would not fit.
+    """
+    for hospital, (sites, names) in HOSPITALS.items():
+        make_phantom(folder / hospital / "data", sites=sites, cases_per_site=cases, size=size, slices=8)
+        for bundle in write_bundles(folder / hospital, name=names):
+            change_bundle(bundle, _small(bundle.name, size, epochs, features))
+
+
+def _small(name: str, size: int, epochs: int, features: tuple[int, ...]) -> dict[str, Any]:
+    shapes = {f"network_data_format#{end}#spatial_shape": [size, size] for end in ("inputs#image", "outputs#pred")}
+    changes = {"spatial_size": [size, size], "epochs": epochs, "batch_size": 4, "samples_per_epoch": 32, **shapes}
+    return {**changes, "network_def#features": list(features)} if name == TEACHER else changes
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("two_hospitals"))
+    prepare(parser.parse_args().folder)
