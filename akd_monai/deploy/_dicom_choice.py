@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ __all__ = ["Choice", "chosen_series", "wrong_modality"]
 
 logger = logging.getLogger(__name__)
 
-_NO_IMAGE = "holds no image"
 _KNOWN_TYPES = {"LOCALIZER": "a localiser", "SECONDARY": "no original image (ImageType SECONDARY)"}
 
 
@@ -80,7 +80,7 @@ def _belong_together(one: Series, other: Series) -> bool:
 
 
 def _choice(group: Sequence[Series], images: Sequence[Series], wanted: str | None, modality: str) -> Choice:
-    folder = min(one.folder for one in group)
+    folder = Path(os.path.commonpath([one.folder for one in group]))
     if wanted is not None:
         left = [one for one in images if wanted == one.uid or (wanted.isdigit() and int(wanted) == one.number)]
     else:
@@ -110,12 +110,15 @@ def _no_choice(
 
 
 def _listed(series: Sequence[Series], modality: str | None = None) -> str:
-    return "; ".join(_described(one, modality) for one in series)
+    common = os.path.commonpath([one.folder for one in series])
+    return "; ".join(_described(one, common, modality) for one in series)
 
 
-def _described(one: Series, modality: str | None) -> str:
+def _described(one: Series, common: str, modality: str | None) -> str:
+    below = os.path.relpath(one.folder, common)
+    place = "" if below == "." else f" in {below}"
     why = "" if modality is None else _why_not(one, modality)
-    return f"{one} is {why}" if why else str(one)
+    return f"{one}{place} is {why}" if why else f"{one}{place}"
 
 
 def _why_not(one: Series, modality: str) -> str:

@@ -56,8 +56,13 @@ class SegmentedVolume:
     dicom_seg: Path | None = None
 
     def __str__(self) -> str:
+        return f"{self.image.name}: {self.summary}"
+
+    @property
+    def summary(self) -> str:
+        """Volume and slices of each class, and the seconds, in words."""
         found = [f"{name} {each['volume_ml']:.1f} ml in {each['slices']} slices" for name, each in self.figures.items()]
-        return f"{self.image.name}: {', '.join(found)}, {self.seconds:.2f} s"
+        return f"{', '.join(found)}, {self.seconds:.2f} s"
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,7 @@ def segment(
             logger.error("%d/%d not segmented: %s", number + 1, len(sources), message)
             continue
         done.append(result)
-        logger.info("%d/%d %s", number + 1, len(sources), result)
+        logger.info("%d/%d %s: %s", number + 1, len(sources), _below(source.path, inputs.root), result.summary)
         if statistics:
             _write_statistics(output / _STATISTICS, opened, done)
     if failures:
@@ -163,6 +168,11 @@ def segment(
         faults = [number for number, failure in failures.items() if failure.is_fault]
         raise failures_error([str(source.path) for source in sources], list(failures), reasons, faults)
     return done
+
+
+def _below(path: Path, root: Path) -> str:
+    """Return a path as it is called in a batch: relative to the folder that was given."""
+    return path.name if path == root or not path.is_relative_to(root) else path.relative_to(root).as_posix()
 
 
 def _stale(mask_path: Path) -> str:
