@@ -99,18 +99,23 @@ def test_another_step_would_be_noticed(fault):
     assert np.abs(expected(**fault) - expected()).max() > 1e-2
 
 
-def test_terms_of_an_episode_by_hand():
+@pytest.mark.parametrize("largest", [10.0, 0.4], ids=["as it is", "clipped"])
+def test_terms_of_an_episode_by_hand(largest):
     network = Linear()
-    trainer = build(SamlTrainer, network, layer="scale", loss_function=squared, options=FIRST)
+    options = {**FIRST, "gradient_clip": largest}
+    trainer = build(SamlTrainer, network, layer="scale", loss_function=squared, options=options)
     trainer.run()
     first, second, test = episode(images())
     loss = lambda u, x, y: float(((u * x - y) ** 2).mean())  # noqa: E731
     train = (slope(0.5, *first) + slope(0.5, *second)) / 2
-    shorter = train * min(1.0, 10 / (abs(train) * np.sqrt(2)))
+    shorter = train * min(1.0, largest / (abs(train) * np.sqrt(2)))
     terms = trainer.state.loss_terms
     assert terms["meta_train"].item() == pytest.approx((loss(0.5, *first) + loss(0.5, *second)) / 2, rel=1e-5)
     assert terms["meta_test"].item() == pytest.approx(loss(0.5 - 2 * ALPHA * shorter, *test), rel=1e-5)
     assert trainer.state.output[0]["loss"] == pytest.approx(terms["meta_test"].item())
+    # the optimizer of the meta-train loss has seen its gradient, not clipped, and nothing of the meta gradient
+    (state,) = trainer._train_optimizer.state.values()
+    np.testing.assert_allclose(state["exp_avg"].flatten(), 0.1 * np.array([-train, train]), rtol=1e-5)
 
 
 def test_running_statistics_are_updated_once_by_each_site_on_its_own():
@@ -130,20 +135,23 @@ def test_running_statistics_are_updated_once_by_each_site_on_its_own():
     np.testing.assert_allclose(network[1].running_var.numpy(), variance, rtol=1e-4)
 
 
-def test_smoothness_is_the_triplet_loss_of_five_embeddings():
+@pytest.mark.parametrize("rate", [1e-12, ALPHA])
+def test_smoothness_is_the_triplet_loss_of_five_embeddings_after_the_inner_step(rate):
     network = Linear()
-    tiny = {"inner_learning_rate": 1e-12, "lambda_compactness": 0.0, "lambda_smoothness": 0.25}
-    trainer = build(SamlTrainer, network, layer="scale", loss_function=squared, options=tiny, initial_seed=3)
+    given = {"inner_learning_rate": rate, "lambda_compactness": 0.0, "lambda_smoothness": 0.25}
+    trainer = build(SamlTrainer, network, layer="scale", loss_function=squared, options=given, initial_seed=3)
     metric = {name: value.clone() for name, value in trainer.companions.network.state_dict().items()}
     trainer.run()
     means = []
     first, second, test = episode(images())
+    step = rate * (slope(0.5, *first) + slope(0.5, *second)) / 2
+    scales = np.float32(0.3) + step, np.float32(0.8) - step
     chosen = [(first, 0, 1), (first, 1, 0), (second, 0, 1), (test, 0, 1), (test, 1, 0)]
     for (image, label), number, kind in chosen:
         mask = torch.from_numpy(label[number])
         region = (contour(mask) if kind else background_ring(mask))[0].numpy()
         mean = (image[number, 0] * region).sum() / region.sum()
-        means.append([np.float32(0.3) * mean, np.float32(0.8) * mean])
+        means.append([scale * mean for scale in scales])
     embed = metric_network(2)
     embed.load_state_dict(metric)
     embeddings = embed.double()(torch.tensor(np.array(means, dtype=float)))
