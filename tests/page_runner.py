@@ -3,8 +3,8 @@
 
 - A ``bash`` block is pasted into the shell; every command in it must end with 0. Folder and variables stay for the next.
 - A ``python`` block is a script that is run in the shell's folder.
-- A ``text`` block after one of these is what it prints. ``...`` stands for anything, and a number with a decimal point for
-  any such number.
+- A ``text`` block after one of these is what it prints. ``...`` stands for anything in a line, or alone for any lines, and a
+  number with a decimal point for any such number.
 - ``<!-- file: NAME -->`` before a block of any language saves it under that name, ``<!-- not run: REASON -->`` before it
   leaves it out.
 - Blocks of other languages, such as ``console``, are left out.
@@ -87,7 +87,7 @@ def prints(expected: str, printed: str) -> bool:
     >>> prints("Dice 0.5 of 12 cases", "Dice 0.5 of 11 cases")
     False
     """
-    return _pattern(expected).fullmatch(_tidy(printed)) is not None
+    return _pattern(expected).fullmatch(f"{_tidy(printed)}\n") is not None
 
 
 def _tidy(text: str) -> str:
@@ -95,17 +95,20 @@ def _tidy(text: str) -> str:
 
 
 def _pattern(expected: str) -> re.Pattern[str]:
-    pieces = re.split(rf"(\n?\.\.\.|{DECIMAL})", _tidy(expected))
+    return re.compile("".join(map(_line_pattern, _tidy(expected).split("\n"))))
+
+
+def _line_pattern(line: str) -> str:
+    # dots alone stand for any number of lines, and for none
+    if line == "...":
+        return r"(?:.*\n)*?"
     parts = []
-    for piece in pieces:
-        if piece.endswith("..."):
-            # a line of dots alone stands for no line, too
-            parts.append(r"(?:\n?.*?)" if piece.startswith("\n") else ".*?")
-        elif re.fullmatch(DECIMAL, piece):
-            parts.append(DECIMAL)
+    for piece in re.split(rf"(\.\.\.|{DECIMAL})", line):
+        if piece == "...":
+            parts.append(".*?")
         else:
-            parts.append(re.escape(piece))
-    return re.compile("".join(parts), re.S)
+            parts.append(DECIMAL if re.fullmatch(DECIMAL, piece) else re.escape(piece))
+    return "".join([*parts, r"\n"])
 
 
 def run_page(

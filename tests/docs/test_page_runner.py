@@ -113,7 +113,10 @@ def test_a_block_without_an_end_is_named_and_ended(write, tmp_path):
     [
         ("a\n...\nb", "a\nb", True),
         ("a\n...\nb", "a\nx\ny\nb", True),
+        ("...\na", "a", True),
+        ("...\na\n...", "x\ny\na\nz", True),
         ("a ... c", "a b c", True),
+        ("a ... c", "a b\nc", False),
         ("mean 0.5", "mean -0.7312", True),
         ("mean 0.5", "mean nan", False),
         ("5 cases", "6 cases", False),
