@@ -110,6 +110,7 @@ def _no_choice(
 
 
 def _listed(series: Sequence[Series], modality: str | None = None) -> str:
+    """Return series to choose from or, if the modality of the model is given, why each is not used."""
     common = os.path.commonpath([one.folder for one in series])
     return "; ".join(_described(one, common, modality) for one in series)
 
@@ -117,8 +118,9 @@ def _listed(series: Sequence[Series], modality: str | None = None) -> str:
 def _described(one: Series, common: str, modality: str | None) -> str:
     below = os.path.relpath(one.folder, common)
     place = "" if below == "." else f" in {below}"
-    why = "" if modality is None else _why_not(one, modality)
-    return f"{one}{place} is {why}" if why else f"{one}{place}"
+    if modality is None:
+        return f"{one.described(with_uid=True)}{place}"
+    return f"{one.described(with_uid=False)}{place} is {_why_not(one, modality) or 'another one'}"
 
 
 def _why_not(one: Series, modality: str) -> str:

@@ -82,10 +82,12 @@ class Series:
         """All folders in which it has files."""
         return {path.parent for path in self.files}
 
-    def __str__(self) -> str:
+    def described(self, *, with_uid: bool) -> str:
+        """Return number, description, modality and slices; the UID is for those who have to choose."""
         number = "without a number" if self.number is None else f"{self.number}"
         count = f"{self.slices} slice{'s' if self.slices > 1 else ''}"
-        return f"{number} {self.description!r} ({self.modality or 'no modality'}, {count}, UID {self.uid})"
+        uid = f", UID {self.uid}" if with_uid else ""
+        return f"{number} {self.description!r} ({self.modality or 'no modality'}, {count}{uid})"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,23 @@ def _begins_with_element(head: bytes) -> bool:
     return head[4:6] in _KINDS or is_implicit
 
 
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom and highdicom from telling what is odd about a header: such messages quote its values."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    before = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL + 1)
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+
+
+@quiet_pydicom()
 def find_series(root: Path, output_dir: str | os.PathLike[str] | None) -> Found:
     """Return the series below a folder; the folder of the masks is not searched.
 
@@ -155,13 +174,12 @@ def _header(path: Path) -> tuple[Any, str]:
     require_pydicom()
     import pydicom
 
-    with quiet_pydicom():
-        try:
-            header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=_TAGS)
-            # values are decoded when they are first read
-            values = [header.get(name) for name in _TAGS]
-        except Exception as error:  # a damaged header ends in errors of many kinds
-            return None, f"cannot be read ({type(error).__name__})"
+    try:
+        header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=_TAGS)
+        # values are decoded when they are first read
+        values = [header.get(name) for name in _TAGS]
+    except Exception as error:  # a damaged header ends in errors of many kinds
+        return None, f"cannot be read ({type(error).__name__})"
     if header.get("SOPClassUID") == _DIRECTORY or header.get("SeriesInstanceUID"):
         return header, ""
     return None, "has no SeriesInstanceUID" if any(values) else "holds no DICOM header"
@@ -221,19 +239,3 @@ def require_pydicom() -> None:
         if importlib.util.find_spec(package) is None:
             what = f"DICOM needs {package}, which is not installed"
             raise InputError(what, remedy="pip install 'akd_monai[segment]'", code="no-package")
-
-
-@contextlib.contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom and highdicom from telling what is odd about a header: such messages quote its values."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
-    before = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.CRITICAL + 1)
-            yield
-        finally:
-            for logger, level in zip(loggers, before, strict=True):
-                logger.setLevel(level)

@@ -41,6 +41,7 @@ _MAY_BE_EMPTY = (
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 
 
+@quiet_pydicom()
 def write_segmentation(
     path: Path, mask: NDArray[np.uint8], headers: Sequence[Any], model: Model, codes: Mapping[int, SegmentCode]
 ) -> Path:
@@ -58,13 +59,12 @@ def write_segmentation(
     """
     _check_headers(headers)
     frames = mask.transpose(2, 1, 0)
-    with quiet_pydicom():
-        try:
-            data = _encoded(frames, headers, model, codes)
-        except Exception as error:  # a header that breaks the standard ends in errors of many kinds
-            words = without_person(_QUOTED.sub(_shown, str(error)), headers[0])
-            what = f"the header of its series allows no DICOM SEG ({type(error).__name__}: {words})"
-            raise InputError(what, remedy="write --output_type nifti, or correct the header", code="no-seg") from None
+    try:
+        data = _encoded(frames, headers, model, codes)
+    except Exception as error:  # a header that breaks the standard ends in errors of many kinds
+        words = without_person(_QUOTED.sub(_shown, str(error)), headers[0])
+        what = f"the header of its series allows no DICOM SEG ({type(error).__name__}: {words})"
+        raise InputError(what, remedy="write --output_type nifti, or correct the header", code="no-seg") from None
     return atomic_write(path, data)
 
 

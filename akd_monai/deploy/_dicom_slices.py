@@ -50,6 +50,7 @@ class _Slice:
     thickness: float
 
 
+@quiet_pydicom()
 def read_series(series: Series, name: str) -> tuple[VolumeFile, tuple[Any, ...]]:
     """Return a series as a volume, and the headers of its slices in the order of the third axis.
 
@@ -63,8 +64,7 @@ def read_series(series: Series, name: str) -> tuple[VolumeFile, tuple[Any, ...]]
     for path, fault in series.damaged:
         what = f"{path.name} {fault}, so that a slice may be missing"
         raise FileError(what, where=name, remedy="copy it again, or move it elsewhere", code="unreadable")
-    with quiet_pydicom():
-        slices = [_read(path, name) for path in series.files]
+    slices = [_read(path, name) for path in series.files]
     _check_one_acquisition(slices, name)
     stack = stack_of(slices, name)
     array = stacked_pixels(slices, stack.order)
