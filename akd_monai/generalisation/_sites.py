@@ -11,8 +11,10 @@ from akd_monai.data.cases import Case
 from akd_monai.errors import InputError
 from akd_monai.names import case_name, case_names
 
-__all__ = ["batch_sites", "check_sites", "sample_sites", "sites_by_case"]
+__all__ = ["batch_sites", "check_sites", "least_sites", "sample_sites", "sites_by_case"]
 
+# of which their trainers refuse fewer, with the settings of their files
+_LEAST = {"disentangle": 2, "mixstyle": 2, "saml": 3}
 _REMEDY = "give each entry of the data set's list 'site', as akd_monai.data.datalist does"
 
 
@@ -82,6 +84,16 @@ def check_sites(sites: Sequence[str], wanted: int, method: str) -> None:
             f"{method} needs training cases of at least {wanted} sites, got {len(found)} ({', '.join(found)})",
             remedy="name more source sites under sites, or train without it",
         )
+
+
+def least_sites(baseline: str) -> int:
+    """Return from how many source sites a baseline, by its name, can learn.
+
+    Example:
+        >>> least_sites("saml"), least_sites("bigaug")
+        (3, 1)
+    """
+    return _LEAST.get(baseline, 1)
 
 
 def _cases(dataset: Any) -> Sequence[Case]:

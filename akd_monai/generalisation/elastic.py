@@ -15,6 +15,7 @@ from monai.utils import ensure_tuple_rep
 from scipy import ndimage
 
 from akd_monai.errors import InputError
+from akd_monai.generalisation._probability import checked_probability
 
 __all__ = ["RandElasticd"]
 
@@ -60,7 +61,7 @@ class RandElasticd(RandomizableTransform, MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
+        RandomizableTransform.__init__(self, checked_probability(prob))
         self.sigma_range = _pair("sigma_range", sigma_range, 1e-6)
         self.spread_range = _pair("spread_range", spread_range, 0.0)
         self.mode = ensure_tuple_rep(mode, len(self.keys))

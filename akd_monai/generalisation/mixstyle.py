@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from akd_monai.errors import InputError, check_choice, check_number
+from akd_monai.generalisation._probability import checked_probability
 from akd_monai.generalisation.mixed_statistics import mix_statistics
 from akd_monai.handlers._events import on_failure
 from akd_monai.keys import random_key
@@ -73,12 +74,9 @@ class MixStyle:
                 f"MixStyle needs the module paths of layers, such as ['initial'], got {self.layers}; name early layers of "
                 "the network: akd_monai.networks.list_layers(network) lists all."
             )
-        check_number("prob", prob, at_least=0)
-        if prob > 1:
-            raise InputError(f"prob must be a probability from 0 to 1, got {prob}.")
+        self.prob = checked_probability(prob)
         check_number("alpha", alpha, above=0)
         check_choice("partner", partner, get_args(Partner))
-        self.prob = prob
         self.alpha = alpha
         self.partner = partner
         self._handles: list[Any] = []

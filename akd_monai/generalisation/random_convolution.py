@@ -16,6 +16,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch.nn import functional
 
 from akd_monai.errors import InputError
+from akd_monai.generalisation._probability import checked_probability
 
 __all__ = ["RandConv", "RandConvd"]
 
@@ -54,7 +55,7 @@ class RandConv(RandomizableTransform):
     """
 
     def __init__(self, kernel_sizes: Sequence[int] = (1, 3, 5, 7), mix: bool = True, prob: float = 0.5) -> None:
-        super().__init__(prob)
+        super().__init__(checked_probability(prob))
         sizes = list(kernel_sizes)
         if not sizes or not all(_is_odd(size) for size in sizes):
             raise InputError(f"kernel_sizes must be odd positive integers, got {sizes}.")
@@ -118,7 +119,7 @@ class RandConvd(RandomizableTransform, MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
+        RandomizableTransform.__init__(self, checked_probability(prob))
         # whether an item is changed is drawn here
         self.rand_conv = RandConv(kernel_sizes, mix, prob=1.0)
 

@@ -273,14 +273,50 @@ def test_a_mistake_in_the_file_is_said_before_anything_runs(tmp_path, changes, m
         check_matrix(read_matrix(written(tmp_path, **changes)))
 
 
-def test_more_labelled_cases_than_there_are_and_none_without_are_refused_by_target(tmp_path):
-    # of 8 cases in 4 folds 2 are tested and 2 validated: 4 are left
-    for site in FILE["sites"]:
-        for number in range(8):
+def touch_cases(root, sites, count):
+    for site in sites:
+        for number in range(count):
             for suffix in ("", "_segmentation"):
-                path = tmp_path / "data" / site / f"Case{number:02}{suffix}.nii.gz"
+                path = root / "data" / site / f"Case{number:02}{suffix}.nii.gz"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
+
+
+@pytest.mark.fault(
+    "Experiments",
+    "a method needs more source sites than a target leaves",
+    injected="SAML with two sources, a vote by agreement of two teachers or of one",
+    outcome="refused by method and target, before a teacher is trained for hours",
+)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"protocol": "loso", "methods": {"a": {"generalise": "saml"}}},
+            r"method 'a' learns from 3 sites or more, and target HK leaves 2 \(BMC, RUNMC\); name more sites",
+        ),
+        (
+            {"methods": {"a": {"teacher": "several", "settings": {"teacher_vote": "agreement"}}}},
+            "method 'a' for target HK: teacher_vote 'agreement' needs at least 3 teachers, got 2",
+        ),
+        (
+            {"methods": {"a": {"settings": {"teacher_vote": "agreement"}}}},
+            "method 'a' for target HK: teacher_vote 'agreement' needs at least 3 teachers, got 1",
+        ),
+    ],
+)
+def test_too_few_sites_for_a_method_are_refused_by_target(tmp_path, changes, message):
+    touch_cases(tmp_path, FILE["sites"], 8)
+    with pytest.raises(InputError, match=message):
+        check_data(read_matrix(written(tmp_path, **changes)))
+    touch_cases(tmp_path, ["UCL"], 8)
+    if "several" in str(changes) or "saml" in str(changes):
+        check_data(read_matrix(written(tmp_path, **changes, sites=[*FILE["sites"], "UCL"])))
+
+
+def test_more_labelled_cases_than_there_are_and_none_without_are_refused_by_target(tmp_path):
+    # of 8 cases in 4 folds 2 are tested and 2 validated: 4 are left
+    touch_cases(tmp_path, FILE["sites"], 8)
     check_data(read_matrix(written(tmp_path, labelled_cases=[2, 4])))
     with pytest.raises(
         InputError, match=r"target HK has 4 training cases in fold 0, and labelled_cases names 5; name 4"

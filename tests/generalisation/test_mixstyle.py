@@ -262,7 +262,7 @@ def test_layers_that_do_not_exist_or_give_no_map_are_refused():
         ({"layers": [None]}, r"MixStyle needs the module paths of layers, such as \['initial'\], got \[None\]"),
         ({"layers": []}, r"got \[\]; name early layers of the network"),
         ({"prob": 1.5}, "prob must be a probability from 0 to 1, got 1.5"),
-        ({"prob": "half"}, "prob must be a finite number of at least 0, got 'half'"),
+        ({"prob": "half"}, "prob must be a probability from 0 to 1, got 'half'"),
         ({"alpha": 0}, "alpha must be a finite number above 0, got 0"),
         ({"partner": "sites"}, r"partner must be one of 'site', 'any', got 'sites'. Did you mean 'site'\?"),
     ],

@@ -14,7 +14,15 @@ from monai.transforms import Compose
 from scipy import ndimage, stats
 
 from akd_monai.errors import InputError
-from akd_monai.generalisation import RandConv, RandConvd
+from akd_monai.generalisation import MixStyle, RandConv, RandConvd, RandElasticd
+
+
+def elastic(prob):
+    return RandElasticd("image", prob=prob)
+
+
+def mixed(prob):
+    return MixStyle(["0"], prob=prob)
 
 
 def image(*shape, seed=0):
@@ -129,3 +137,11 @@ def test_images_of_different_shapes_are_refused():
     item = {"image": image(1, 8, 8), "other": image(2, 8, 8)}
     with pytest.raises(InputError, match=r"images of one item differ in shape, one is \[2, 8, 8\]"):
         RandConvd(["image", "other"], prob=1.0)(item)
+
+
+@pytest.mark.parametrize("prob", [2, -0.1, math.nan, "half", True])
+@pytest.mark.parametrize("build", [RandConv, lambda prob: RandConvd("image", prob=prob), elastic, mixed])
+def test_a_probability_that_is_none_is_refused(build, prob):
+    # MONAI would move it into the range
+    with pytest.raises(InputError, match=r"^prob must be a probability from 0 to 1, got "):
+        build(prob=prob)

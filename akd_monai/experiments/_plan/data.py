@@ -93,5 +93,29 @@ def _check_sources(matrix: Matrix, target: str, cases: Sequence[Case]) -> None:
     sources = [case for case in cases if case["site"] in matrix.sources and case["site"] != target]
     if not sources:
         raise InputError(f"target {target} leaves no site to learn from", where=f"experiment {matrix.name!r}")
+    _check_numbers_of_sites(matrix, target, sorted({case["site"] for case in sources}))
     for teacher in matrix.teachers:
         split_summary(sources, seed=matrix.settings.get("split_seed", 0), folds=teacher.settings.get("folds"))
+
+
+def _check_numbers_of_sites(matrix: Matrix, target: str, sites: Sequence[str]) -> None:
+    """Refuse a baseline that cannot learn from so few sites, and a vote that so few teachers cannot hold."""
+    # imports the transforms of the baselines
+    from akd_monai.generalisation._sites import least_sites
+    from akd_monai.teachers.votes import check_vote
+
+    where = f"experiment {matrix.name!r}"
+    for method in matrix.methods:
+        if method.generalise is not None and len(sites) < least_sites(method.generalise):
+            raise InputError(
+                f"method {method.name!r} learns from {least_sites(method.generalise)} sites or more, and target {target} "
+                f"leaves {len(sites)} ({', '.join(sites)})",
+                where=where,
+                remedy="name more sites, or take the method away",
+            )
+        vote = value_of(method, "teacher_vote")
+        if vote is not None:
+            try:
+                check_vote(vote, len(sites) if method.teacher == "several" else 1)
+            except InputError as error:
+                raise InputError(f"method {method.name!r} for target {target}: {error}", where=where) from error
