@@ -42,7 +42,7 @@ def distill_bundle(
         recipe: a set of terms and settings by name, such as paper, careful or emkd, or a file of config ids of your own;
             the verb recipes lists them. Other arguments win over it.
         teacher_weights: other weights than the teacher's ``models/model.pt``; several for several teachers, or for one.
-        tracking: mlflow, or a file with tracking settings.
+        tracking: mlflow, which reads the student's configs/tracking.json where it has one, or a file with tracking settings.
         run_id: id of the expressions that start the student's training; found by default.
         activation: softmax or sigmoid, what turns the logits of both networks into probabilities; read from the bundles
             by default.

@@ -21,6 +21,7 @@ from akd_monai.bundle._scripts import bundle_on_path
 from akd_monai.bundle._student import find_handlers, find_run
 from akd_monai.bundle._tensorboard import check_tensorboard
 from akd_monai.bundle._terms import left_out_terms, name_terms, with_named_terms
+from akd_monai.bundle._tracking import add_tracking_ids, tracking_settings
 from akd_monai.bundle.compare import compare_bundles
 from akd_monai.bundle.load import weights_of
 from akd_monai.bundle.metadata import bundle_path, distillation_layer
@@ -70,7 +71,9 @@ class DistillationWorkflow(CheckedWorkflow):
             overlay says; ``override`` changes what the recipe says.
         teacher_weights: other weights than the teacher's ``models/model.pt``; a list for several teachers, or for several
             weights of one.
-        tracking: as in :class:`monai.bundle.ConfigWorkflow`: ``"mlflow"``, or a file with tracking settings.
+        tracking: ``"mlflow"`` for the student's ``configs/tracking.json`` or, where it has none, for
+            :class:`~akd_monai.handlers.MLflowTracker`; or a file with tracking settings, or settings, as in
+            :class:`monai.bundle.ConfigWorkflow`.
         run_id: id of the expressions that start the training; by default ``run``, else the only ones that run the trainer.
         activation: what turns the logits of both networks into probabilities, ``"softmax"`` or ``"sigmoid"``; read from
             the bundles by default.
@@ -148,16 +151,21 @@ class DistillationWorkflow(CheckedWorkflow):
             **self._outputs(outputs),
             **({"allow": self._allowed} if self._allowed and "allow" in self.parser else {}),
         }
-        settings = self._add_tracking_ids(tracking)
+        settings = None
+        if tracking is not None:
+            settings = tracking_settings(tracking, self._bundle_dir, self.parser, self._trainer_id)
+            add_tracking_ids(self.parser, settings)
         self._override({**values, **self._unused_layers(values, {**recipe_ids.ids, **override})}, override)
-        self._name_recipe(recipe_ids)
-        self._track(settings)
+        if settings is not None:
+            self._track(settings, recipe_ids)
 
-    def _name_recipe(self, recipe: Recipe) -> None:
-        """Let a tracked run say which recipe it follows; its settings alone do not."""
+    def _track(self, settings: dict[str, Any], recipe: Recipe) -> None:
+        """Add a tracking handler as MONAI does; after the overrides, which the settings may refer to."""
         known = self.parser.get(_RUN_PARAMS)
         if recipe.path is not None and isinstance(known, Mapping):
+            # the settings of a run do not say where they come from
             self.parser[_RUN_PARAMS] = {"recipe": recipe.path.stem, **known}
+        self.patch_bundle_tracking(parser=self.parser, settings=settings)
 
     def _merge_recipe(self, recipe: Recipe, given: Mapping[str, Any]) -> None:
         if recipe.path is None:

@@ -53,6 +53,8 @@ def chosen_cases(table: pd.DataFrame) -> dict[str, tuple[str, float]]:
     """
     means = table.assign(dice=table["dice"].astype(float)).groupby("case_id")["dice"].mean()
     ranked = means.sort_values(kind="stable", na_position="first")
+    if not len(ranked):
+        return {}
     places = {"worst": 0, "median": (len(ranked) - 1) // 2, "best": len(ranked) - 1}
     chosen: dict[str, tuple[str, float]] = {}
     for rank, place in places.items():

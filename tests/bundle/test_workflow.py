@@ -137,6 +137,19 @@ def test_broken_tracking_settings_are_told(pair, tmp_path, tracking):
         DistillationWorkflow(*pair, tracking=str(tmp_path / "tracking.json"))
 
 
+@pytest.mark.parametrize("is_own", [True, False], ids=["own settings", "none"])
+def test_a_tracked_run_names_its_recipe_and_takes_ids_of_the_tracking(pair, is_own):
+    if not is_own:
+        (pair[1] / "configs" / "tracking.json").unlink()
+    given = {"tracking_uri": "sqlite:///mine.db", "run_params": {"protocol": "cross_site"}}
+    parser = DistillationWorkflow(*pair, recipe="careful", tracking="mlflow", **given).parser
+    assert parser["tracking_uri"] == "sqlite:///mine.db"
+    assert parser["run_params"] == {"recipe": "careful", "protocol": "cross_site"}
+    assert parser["train"]["handlers"][-1]["_target_"] == "akd_monai.handlers.MLflowTracker"
+    with pytest.raises(UnknownNameError, match="unknown config id 'tracking_uri'"):
+        DistillationWorkflow(*pair, tracking_uri="sqlite:///mine.db")
+
+
 def test_monai_reads_every_file_once(pair, monkeypatch):
     read: Counter[str] = Counter()
     load, metadata = ConfigParser.load_config_file, compare_module.read_metadata

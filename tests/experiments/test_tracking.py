@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 from audited_cells import run_cell
 from mlflow.tracking import MlflowClient
+from monai.bundle import ConfigParser
 
 from akd_monai.errors import InputError
 from akd_monai.experiments import experiment_cells
+from akd_monai.experiments._child import cell_variables
 from akd_monai.experiments._plan.expand import expand
 from akd_monai.experiments._plan.matrix import read_matrix
 from akd_monai.experiments._tracking import ExperimentRun, tracked
 from akd_monai.files import sha256_of
+from akd_monai.handlers._mlflow_run import URI_VARIABLE
 from akd_monai.prostate import make_phantom
 
 PLAIN = "train/HK/fold-0/student-enet/without/seed-0"
@@ -64,7 +67,7 @@ def runs(store):
 
 def tracking(tmp_path, uri):
     (tmp_path / "2024").mkdir(exist_ok=True)
-    return ExperimentRun(tmp_path / "2024", "2024", uri)
+    return ExperimentRun(tmp_path / "2024", "2024", uri, "cross_site")
 
 
 def test_cells_are_nested_in_one_run_and_found_again(tmp_path, store, cells, monkeypatch):
@@ -85,6 +88,14 @@ def test_cells_are_nested_in_one_run_and_found_again(tmp_path, store, cells, mon
     weights = Path(cells[0].folder, "models", "model.pt")
     assert trained.data.tags["checkpoint_sha256"] == sha256_of(weights)
     assert {"dice_mean", "undefined_dice"} <= set(tested.data.metrics)
+    known = {"role": "alone", "protocol": "cross_site", "method": "without", "target": "HK", "network": "ENet"}
+    assert {name: trained.data.params.get(name) for name in known} == known
+    # the test stands in the row of the training, too
+    assert trained.data.metrics["test_mean_dice"] == tested.data.metrics["dice_mean"]
+    assert trained.data.metrics["test_mean_dice_HK"] == tested.data.metrics["dice_mean"]
+    assert trained.data.metrics["best_val_mean_dice"] == trained.data.metrics["val_mean_dice"]
+    files = {file.path for file in MlflowClient(store).list_artifacts(trained.info.run_id, "test")}
+    assert {"test/per_case.csv", "test/worst.png"} <= files
     # the same command again: the same parent, and no second run of a finished cell
     again = tracking(tmp_path, store)
     again.open()
@@ -141,11 +152,24 @@ def test_where_a_cell_is_tracked_is_no_part_of_what_it_is(tmp_path, cells):
 def test_a_server_that_is_away_stops_nothing(tmp_path, cells, caplog, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    experiment = tracking(tmp_path, "http://ada:secret@127.0.0.1:9")
+    monkeypatch.setenv(URI_VARIABLE, "")
+    uri = "http://ada:secret@127.0.0.1:9"
+    experiment = tracking(tmp_path, uri)
     experiment.open()
     assert "MLflow cannot be reached" in caplog.text
     assert "secret" not in caplog.text
-    assert len(experiment.tracked(cells)) == 2
+    first, second = experiment.tracked(cells)
+    assert "secret" not in " ".join([*first.command, *second.command])
+    # the cell takes it from a variable that it inherits
+    (written,) = [argument for argument in first.command if argument.startswith("--tracking_uri=")]
+    assert ConfigParser({"a": written.removeprefix("--tracking_uri=")}).get_parsed_content("a") == uri
+
+
+def test_a_cell_inherits_who_one_is_and_no_other_setting_of_mlflow(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "of another run")
+    found = {name: value for name, value in cell_variables({}).items() if name.startswith("MLFLOW_")}
+    assert found == {"MLFLOW_TRACKING_USERNAME": "ada"}
 
 
 def test_a_file_store_is_refused(tmp_path):
