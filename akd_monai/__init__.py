@@ -8,6 +8,8 @@ import what you need from its sub-packages.
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 from typing import Any
 
 from akd_monai import _last_line, _moved
@@ -34,6 +36,9 @@ _PACKAGES = (
 _moved.register()
 _last_line.end_in_one_line()
 _last_line.wait_for_pools()
+# where pydicom is installed, each LoadImage of MONAI says that a decoder for GPUs is missing, which is for another reader
+if os.environ.get("MONAI_DICOM_READER", "").strip().lower() != "nvimgcodec":
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 
 def __getattr__(name: str) -> Any:

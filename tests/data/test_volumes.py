@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import SaveImage
+from monai.transforms import LoadImage, SaveImage
 
 from akd_monai.data import VolumeWriter, input_volumes, require_volumes
 from akd_monai.errors import InputError
@@ -124,3 +124,8 @@ def test_a_mask_has_the_shape_of_its_image(tmp_path, shape):
     assert written.shape == shape
     np.testing.assert_array_equal(written.affine, affine.numpy())
     np.testing.assert_array_equal(written.get_fdata(), np.ones(shape))
+
+
+def test_no_line_about_a_decoder_that_is_not_used(caplog):
+    LoadImage()
+    assert [record.message for record in caplog.records if "nvImageCodec" in record.message] == []
