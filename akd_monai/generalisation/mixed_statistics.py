@@ -36,6 +36,7 @@ def mix_statistics(
                 [[10.0000, 30.0000]]])
 
     Source: Zhou et al., Domain generalization with MixStyle, ICLR 2021, arXiv:2104.02008, equations 3 to 6.
+    The authors' public code has the unbiased variance.
     """
     values = features.to(torch.promote_types(features.dtype, torch.float32))
     axes = tuple(range(2, features.ndim))

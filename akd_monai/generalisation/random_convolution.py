@@ -51,7 +51,8 @@ class RandConv(RandomizableTransform):
 
     Source: Xu et al., Robust and generalizable visual representation learning via random convolutions, ICLR 2021,
     arXiv:2007.13003, sections 3.1 and 3.2 (filters of several sizes, mixing); here each image has a filter of its own,
-    not each batch, and the optional consistency loss is left out.
+    not each batch, and the optional consistency loss is left out. The variance is the paper's; the authors' public code
+    draws with twice as much, the default of PyTorch's ``kaiming_normal_``.
     """
 
     def __init__(self, kernel_sizes: Sequence[int] = (1, 3, 5, 7), mix: bool = True, prob: float = 0.5) -> None:

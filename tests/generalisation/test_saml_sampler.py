@@ -55,6 +55,15 @@ def test_samples_of_a_site_come_once_before_any_comes_twice():
     assert again != of_a
 
 
+def test_each_epoch_draws_sites_of_its_own():
+    sampler = SiteSampler(LISTED, batch_size=3, num_samples=3 * 20)
+    episodes = []
+    for epoch in range(3):
+        sampler.epoch = epoch
+        episodes.append(drawn_sites(sampler))
+    assert episodes[0] != episodes[1] != episodes[2] != episodes[0]
+
+
 def test_all_sites_or_as_many_as_the_batch_holds():
     assert SiteSampler(LISTED, batch_size=8, sites_per_batch=None).sites_per_batch == 4
     assert SiteSampler(LISTED, batch_size=3, sites_per_batch=None).sites_per_batch == 3

@@ -18,8 +18,9 @@ class IntraClassVariationLoss(RegionLoss):
     .. math:: \mathrm{mean}_{b,i} (v^S_{bi} - v^T_{bi})^2, \qquad v_{bi} = \cos(F_{bi}, r_{b y_{bi}}), \qquad
               r_{bk} = \frac{\sum_i m_{bki} F_{bi}}{\sum_i m_{bki}}
 
-    over the pixels that have a label y of the ground truth. Channels may differ without an adapter. Of sigmoid channels,
-    each has the two classes absent and present, and the mean over channels is taken. Values lie in [0, 4]; defined for 2D
+    over the pixels that have a label y of the ground truth; the public code counts those without as equal. Labels are
+    resized by nearest-exact, there by nearest. Channels may differ without an adapter. Of sigmoid channels, each has the
+    two classes absent and present, and the mean over channels is taken. Values lie in [0, 4]; defined for 2D
     and 3D. Needs labels. The adversarial and pixel-wise parts of IFVD are not part of it.
 
     Args:

@@ -24,8 +24,9 @@ class PairwiseStructureLoss(MatchingLoss):
     or resizing. Values lie in [0, 4]; defined for 2D and 3D.
 
     This is one of three parts: the pixel-wise one is :class:`~akd_monai.losses.LogitsKLLoss` with
-    ``direction="teacher_student"``; the adversarial one is left out. The gradient is that of the formula, where the authors'
-    code takes the lengths as constants.
+    ``direction="teacher_student"``; the adversarial one is left out. The authors' code sums the pixel-wise part over the
+    images of a batch, of 8, where that class averages, so that its weight of 10 is 80 here. The gradient is that of the
+    formula, where their code takes the lengths as constants; a map with an odd side has 3 nodes along it there.
 
     Args:
         nodes: along each axis, at least 2. The authors pool patches of half the size, which are 2 nodes.
