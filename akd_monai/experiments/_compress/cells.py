@@ -108,9 +108,9 @@ class _Plan:
         name = f"measure/{'+'.join(row.network for row in timed)}"
         folder = self._folder / "cells" / name
         models = [f"--model={row.network}={os.path.relpath(row.onnx, folder)}" for row in timed]
-        volumes = [f"--volume={image}" for image in self._teaching.test_images[:2]]
+        volume = [f"--volume={image}" for image in self._teaching.test_images[:1]]
         needs = [cell.name for row in rows for cell in (row.test, row.export)]
-        command = (*_MEASURE, f"--output_file={MEASURED}", *models, *volumes)
+        command = (*_MEASURE, f"--output_file={MEASURED}", *models, *volume)
         return self._cell(name, "measure", self._row(TEACHER, "measure"), command, folder, needs)
 
     def _train(self, student: Student, how: str, split: Mapping[str, Any], initial: Cell | None = None) -> Cell:

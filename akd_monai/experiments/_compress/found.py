@@ -33,7 +33,8 @@ class FoundRow:
         validation: metric by which the weights were chosen, where the training says it.
         parameters: of the network.
         megabytes: of the ONNX file.
-        cpu_seconds: a volume.
+        cpu_seconds: from a volume's file to its mask's.
+        peak_mb: memory of the process that does so.
         onnx: the exported file.
     """
 
@@ -46,6 +47,7 @@ class FoundRow:
     parameters: int
     megabytes: float
     cpu_seconds: float
+    peak_mb: float
     onnx: Path
 
     @property
@@ -69,7 +71,7 @@ class Found:
 
     Args:
         rows: the rows.
-        measured: engine, shapes of the volumes, machine.
+        measured: engine, shape of the volume, machine.
     """
 
     rows: tuple[FoundRow, ...]
@@ -101,11 +103,11 @@ def read_found(rows: Sequence[Planned], measure: Cell, *, trusted: bool = False)
         if row.network not in counted:
             network = build_network(row.bundle, trust_bundle=trusted)
             counted[row.network] = sum(value.numel() for value in network.parameters())
-        found.append(_row(row, counted[row.network], measured["cpu_seconds"][row.network]))
+        found.append(_row(row, counted[row.network], measured))
     return Found(tuple(found), measured)
 
 
-def _row(row: Planned, parameters: int, seconds: float) -> FoundRow:
+def _row(row: Planned, parameters: int, measured: Mapping[str, Any]) -> FoundRow:
     scores = read_json(Path(row.test.folder) / SCORES)
     metric, dice = dice_of(scores["metrics"])
     cases = {name: math.nan if value is None else value for name, value in scores["cases"].items()}
@@ -120,7 +122,8 @@ def _row(row: Planned, parameters: int, seconds: float) -> FoundRow:
         validation=_validation(row),
         parameters=parameters,
         megabytes=row.onnx.stat().st_size / 1e6,
-        cpu_seconds=float(seconds),
+        cpu_seconds=float(measured["cpu_seconds"][row.network]),
+        peak_mb=float(measured["peak_mb"][row.network]),
         onnx=row.onnx,
     )
 

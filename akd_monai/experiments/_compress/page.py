@@ -31,7 +31,7 @@ __all__ = ["write_page"]
 
 _COLUMNS = (
     "row", "Dice", "95 % over cases", "against the teacher", "against the control", "parameters", "MB",
-    "CPU seconds a volume", "front",
+    "CPU seconds a volume", "memory, MB", "front",
 )  # fmt: skip
 _SECONDS = "CPU seconds a volume"
 _SIZE = "megabytes of the ONNX file"
@@ -102,6 +102,7 @@ def _cells(row: FoundRow, found: Found, front: set[str]) -> list[str]:
         f"{row.parameters:,}",
         number(row.megabytes, 2),
         number(row.cpu_seconds, 3),
+        number(row.peak_mb, 0),
         "yes" if row.label in front else "",
     ]
 
@@ -130,6 +131,7 @@ def _record(row: FoundRow, found: Found, front: set[str], folder: Path) -> dict[
         "parameters": row.parameters,
         "megabytes": row.megabytes,
         "cpu_seconds": row.cpu_seconds,
+        "peak_mb": row.peak_mb,
         "front": row.label in front,
         "file": os.path.relpath(row.onnx, folder),
     }
@@ -166,11 +168,11 @@ def _cautions(found: Found, teaching: Teaching) -> list[str]:
 
 def _note(found: Found) -> str:
     measured = found.measured
-    shapes = ", ".join(" × ".join(map(str, shape)) for shape in measured["shapes"])
-    kind = "synthetic volumes" if measured["synthetic"] else "held-out volumes"
+    shape = " × ".join(map(str, measured["shape"]))
+    kind = "a synthetic volume" if measured["synthetic"] else "a held-out volume"
     return (
-        f"Time: {measured['engine']}, one thread, {kind} of {shapes}, from a volume in memory to its mask, medians of "
-        f"interleaved rounds in one process after everything else had ended, on {measured['machine']['cpu']}; the rows of a "
-        "student share one network, which was timed once. Compare times with each other only. Front: no other row has at "
-        "least this Dice for less time, or none for fewer megabytes."
+        f"Time: {measured['engine']}, one thread, {kind} of {shape}, from its file to the mask’s, medians of interleaved "
+        "rounds, each in a process of its own, after everything else had ended, on "
+        f"{measured['machine']['cpu']}; the rows of a student share one network, which was timed once. Compare times with "
+        "each other only. Front: no other row has at least this Dice for less time, or none for fewer megabytes."
     )

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processor time from a volume in memory to its mask, of several exported networks in one process."""
+"""What several exported networks cost for a volume, one beside the other."""
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from akd_monai.data.checked_volume import checked_volume
-from akd_monai.deploy._model import open_model
-from akd_monai.deploy._pipeline import predict
+from akd_monai.deploy._stages import Stages, stages_in_fresh_process
 
-__all__ = ["Timed", "cpu_seconds_of"]
+__all__ = ["Timed", "time_models"]
+
+_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -22,36 +22,31 @@ class Timed:
 
     Args:
         engine: name and version of the library.
-        seconds: CPU seconds a volume by network, a median over rounds.
-        shapes: of the volumes.
+        seconds: CPU seconds from the volume's file to the mask's, by network, a median over rounds.
+        peak_mb: the most memory of the process, likewise.
     """
 
     engine: str
     seconds: dict[str, float]
-    shapes: list[list[int]]
+    peak_mb: dict[str, float]
 
 
-def cpu_seconds_of(models: Mapping[str, Path], volumes: Sequence[Path], *, rounds: int = 5, threads: int = 1) -> Timed:
-    """Measure networks in turn, so that a disturbance affects all of them alike.
-
-    A volume is read before; what counts is preparing it, the network, and the way back to the volume's own grid.
+def time_models(models: Mapping[str, Path], volume: Path, *, rounds: int = 3) -> Timed:
+    """Measure networks in turn, each time in a process of its own with one thread, so that disturbances affect all alike.
 
     Args:
         models: ONNX files by name.
-        volumes: images for all of them.
-        rounds: how often each network is timed, after one round that is not.
-        threads: of the engine.
+        volume: an image for all of them.
+        rounds: how often each network has its turn.
     """
-    opened = {name: open_model(path, threads=threads) for name, path in models.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for number in range(rounds + 1):
-        for name, model in opened.items():
-            files = [checked_volume(path, channels=model.recipe.channels) for path in volumes]
-            start = time.process_time()
-            for file in files:
-                predict(file, model.recipe, model.network)
-            if number:
-                seconds[name].append((time.process_time() - start) / len(files))
-    engine = next(iter(opened.values())).network.engine
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return Timed(engine, medians, [list(file.array.shape) for file in files])
+    found: dict[str, list[Stages]] = {name: [] for name in models}
+    with tempfile.TemporaryDirectory() as folder:
+        mask = Path(folder) / "mask.nii.gz"
+        for _ in range(rounds):
+            for name, path in models.items():
+                found[name].append(stages_in_fresh_process(path, volume, mask, threads=1, repeats=_REPEATS))
+    return Timed(
+        engine=next(iter(found.values()))[0].engine,
+        seconds={name: statistics.median(one.volume for one in each) for name, each in found.items()},
+        peak_mb={name: statistics.median(one.peak_mb for one in each) for name, each in found.items()},
+    )
