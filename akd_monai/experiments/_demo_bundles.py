@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three bundles of the demo, with its sizes in their configs."""
+"""The bundles of the demo, with its sizes in their configs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 from akd_monai.bundle import change_bundle, write_bundle
 from akd_monai.experiments.settings import DemoSettings
 
-__all__ = ["ALONE", "DISTILLED", "TEACHER", "write_bundles"]
+__all__ = ["ALONE", "DISTILLED", "SECOND", "TEACHER", "write_bundles"]
 
 TEACHER = "prostate_mri_unetplusplus"
 ALONE = "prostate_mri_enet"
 DISTILLED = "prostate_mri_enet_distilled"
+SECOND = "prostate_mri_enet_recipe"
 
 
 def write_bundles(folder: Path, size: int, seed: int, settings: DemoSettings) -> dict[str, Path]:
@@ -24,11 +25,10 @@ def write_bundles(folder: Path, size: int, seed: int, settings: DemoSettings) ->
         "network_def#features": list(settings.features),
     }
     bundles = {}
-    for name, part, changes in (
-        (TEACHER, "unetplusplus", teacher),
-        (ALONE, "enet", students),
-        (DISTILLED, "enet", students),
-    ):
+    wanted = [(TEACHER, "unetplusplus", teacher), (ALONE, "enet", students), (DISTILLED, "enet", students)]
+    if settings.recipe is not None:
+        wanted.append((SECOND, "enet", students))
+    for name, part, changes in wanted:
         bundles[name] = write_bundle(part, folder / "bundles" / name)
         change_bundle(bundles[name], {**changes, "configs#run_prefix": name})
     return bundles

@@ -10,7 +10,7 @@ from typing import Any
 
 from akd_monai.data.cases import read_cases
 from akd_monai.experiments._bundle_results import add_profiles, images_of, system_of
-from akd_monai.experiments._demo_bundles import ALONE, DISTILLED, TEACHER
+from akd_monai.experiments._demo_bundles import ALONE, DISTILLED, SECOND, TEACHER
 from akd_monai.experiments.results import Data, Results, Role
 from akd_monai.experiments.settings import DemoSettings
 from akd_monai.networks.profile.machine import machine_facts
@@ -21,6 +21,7 @@ _LABELS: dict[str, tuple[str, Role]] = {
     TEACHER: ("Teacher (UNet++), other sites", "teacher"),
     ALONE: ("Student (ENet) alone", "baseline"),
     DISTILLED: ("Student (ENet) distilled", "distilled"),
+    SECOND: ("Student (ENet) distilled, recipe {recipe}", "distilled"),
 }
 _PAPER_FEATURES = (64, 128, 256, 512, 1024)
 _PAPER_SIZE = 384
@@ -33,8 +34,9 @@ class DemoRun:
     Args:
         folder: the demo's folder, which holds ``mlruns.db``.
         data_dir: the cases, in the six-site layout.
-        bundles: folders of the three bundles by name.
-        synthetic: whether the cases are the phantom's.
+        bundles: folders of the bundles by name.
+        synthetic: whether the cases are those of a synthetic set.
+        made: whether this demo made them.
         sources: the teacher's sites.
         target: the student's site.
         seed: key of every random number.
@@ -46,11 +48,17 @@ class DemoRun:
     data_dir: Path
     bundles: Mapping[str, Path]
     synthetic: bool
+    made: bool
     sources: Sequence[str]
     target: str
     seed: int
     size: int
     settings: DemoSettings
+
+    @property
+    def recipe_name(self) -> str:
+        """Name of the recipe of the second student, also where a file of a recipe was given."""
+        return Path(self.settings.recipe or "").stem
 
     @property
     def tracking_uri(self) -> str:
@@ -72,11 +80,14 @@ def collect_results(run: DemoRun, commands: Sequence[str], warnings: Sequence[st
         warnings: of the target's split.
     """
     cases = {case["case_id"]: case for case in read_cases(run.data_dir, [run.target])}
-    systems = [system_of(run.bundles[name], label, role, cases) for name, (label, role) in _LABELS.items()]
+    systems = []
+    for name, bundle in run.bundles.items():
+        label, role = _LABELS[name]
+        systems.append(system_of(bundle, label.format(recipe=run.recipe_name), role, cases))
     images = images_of(systems[0], cases)
     add_profiles(
         systems,
-        [run.bundles[name] for name in _LABELS],
+        list(run.bundles.values()),
         size=(run.size, run.size),
         image=next(iter(images.values()))["image"],
     )
@@ -100,14 +111,14 @@ def collect_results(run: DemoRun, commands: Sequence[str], warnings: Sequence[st
 
 def _data(synthetic: bool) -> Data:
     if synthetic:
-        return {"kind": "synthetic", "description": "SYNTHETIC phantom of six sites."}
+        return {"kind": "synthetic", "description": "SYNTHETIC phantom."}
     return {"kind": "real", "description": "cases of the given folder."}
 
 
 def _used(run: DemoRun) -> dict[str, Any]:
     """Return the settings with what was chosen where nothing was given."""
     used = {**run.settings.as_dict(), "sources": list(run.sources), "target": run.target, "size": run.size}
-    if not run.synthetic:
+    if not run.made:
         del used["cases_per_site"]
         del used["slices"]
     return used

@@ -8,13 +8,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from akd_monai.bundle.recipe import recipe_path
 from akd_monai.data.cases import read_cases
+from akd_monai.data.manifest import is_synthetic
 from akd_monai.data.splits import split_cases, split_summary
 from akd_monai.errors import InputError
-from akd_monai.experiments._demo_bundles import ALONE, DISTILLED, TEACHER, write_bundles
+from akd_monai.experiments._comparison import compare
+from akd_monai.experiments._demo_bundles import ALONE, DISTILLED, SECOND, TEACHER, write_bundles
 from akd_monai.experiments._demo_results import DemoRun, collect_results
+from akd_monai.experiments._explanation import explanations
 from akd_monai.experiments._steps import StepError, Steps, say
+from akd_monai.experiments._tables import findings
 from akd_monai.experiments.report import write_report
+from akd_monai.experiments.results import Results
 from akd_monai.experiments.settings import DemoSettings
 from akd_monai.files import FolderLock, as_path, write_json
 from akd_monai.prostate.phantom.make import make_phantom
@@ -27,7 +33,7 @@ _MONAI_RUN = ("-m", "monai.bundle", "run", "--config_file")
 
 
 def run_demo(dataset_dir: str | None = None, output_dir: str = "demo_output", seed: int = 0, **settings: Any) -> str:
-    """Train a teacher, a student alone and the same student distilled; evaluate all three and write a report.
+    """Train a teacher, a student alone and the same student distilled; evaluate all and write a report.
 
     Every training and evaluation is a ``python -m monai.bundle run`` command, which is shown, in a bundle folder below
     ``output_dir/bundles``.
@@ -63,8 +69,9 @@ def run_demo(dataset_dir: str | None = None, output_dir: str = "demo_output", se
 
 
 def _run(folder: Path, given: str | None, seed: int, settings: DemoSettings, steps: Steps) -> str:
-    synthetic = given is None
-    size = settings.size or (_SYNTHETIC_SIZE if synthetic else _REAL_SIZE)
+    # unknown before anything is trained
+    recipe = None if settings.recipe is None else recipe_path(settings.recipe)
+    size = settings.size or (_SYNTHETIC_SIZE if given is None else _REAL_SIZE)
     data_dir = _synthetic_data(folder, size, seed, settings) if given is None else Path(given)
     sources, target = _choose_sites(data_dir, settings)
     cases = read_cases(data_dir, [target])
@@ -75,7 +82,8 @@ def _run(folder: Path, given: str | None, seed: int, settings: DemoSettings, ste
         folder=folder,
         data_dir=data_dir,
         bundles=write_bundles(folder, size, seed, settings),
-        synthetic=synthetic,
+        synthetic=is_synthetic(data_dir),
+        made=given is None,
         sources=sources,
         target=target,
         seed=seed,
@@ -83,11 +91,21 @@ def _run(folder: Path, given: str | None, seed: int, settings: DemoSettings, ste
         settings=settings,
     )
     _train(run, steps)
+    if recipe is not None:
+        _train_second(run, steps, recipe)
     _evaluate(run, steps)
     split = split_summary(cases, seed=seed, fold=settings.fold, folds=settings.folds)
     write_json(folder / "splits.json", split, indent=2)
-    page = write_report(collect_results(run, steps.commands, split["warnings"]), folder / "report")
-    return f"\nReport:  open {page}\nRuns:    {run.mlflow_command}"
+    results = collect_results(run, steps.commands, split["warnings"])
+    page = write_report(results, folder / "report")
+    return "\n".join(["", *_finding(results), "", f"Report:  open {page}", f"Runs:    {run.mlflow_command}"])
+
+
+def _finding(results: Results) -> list[str]:
+    """Return what the report finds, for a reader of the terminal."""
+    comparisons = compare(results)
+    lines = [f"{found['headline']}. {found['sentence']}" for found in findings(comparisons)]
+    return lines + [f"- {sentence}" for sentence in explanations(results, comparisons)]
 
 
 def _synthetic_data(folder: Path, size: int, seed: int, settings: DemoSettings) -> Path:
@@ -121,11 +139,14 @@ def _choose_sites(data_dir: Path, settings: DemoSettings) -> tuple[tuple[str, ..
     return sources, target
 
 
-def _train(run: DemoRun, steps: Steps) -> None:
+def _common(run: DemoRun) -> list[str]:
     tracking = ["--tracking", "configs/tracking.json", f"--tracking_uri={run.tracking_uri}"]
-    data = [f"--dataset_dir={run.data_dir}"]
-    train = [*_MONAI_RUN, "configs/train.json", *tracking, *data]
-    distill = [*_MONAI_RUN, "['configs/train.json','configs/distill.json']", *tracking, *data]
+    return [*tracking, f"--dataset_dir={run.data_dir}"]
+
+
+def _train(run: DemoRun, steps: Steps) -> None:
+    train = [*_MONAI_RUN, "configs/train.json", *_common(run)]
+    distill = [*_MONAI_RUN, "['configs/train.json','configs/distill.json']", *_common(run)]
     weights = [f"--lambda_{name}={value}" for name, value in run.settings.lambdas().items()]
     sites = f"--sites={list(run.sources)}"
     steps.run(f"Teacher (UNet++) at {', '.join(run.sources)}", [*train, sites], run.bundles[TEACHER])
@@ -134,6 +155,16 @@ def _train(run: DemoRun, steps: Steps) -> None:
         f"Student (ENet) distilled at {run.target}",
         [*distill, f"--teacher_bundle=../{TEACHER}", *weights, *_part(run)],
         run.bundles[DISTILLED],
+    )
+
+
+def _train_second(run: DemoRun, steps: Steps, recipe: Path) -> None:
+    """Distil a second student by a recipe; everything else is as for the first."""
+    configs = f"['configs/train.json','configs/distill.json','{recipe}']"
+    steps.run(
+        f"Student (ENet) distilled at {run.target} by the recipe {run.recipe_name}",
+        [*_MONAI_RUN, configs, *_common(run), f"--teacher_bundle=../{TEACHER}", *_part(run)],
+        run.bundles[SECOND],
     )
 
 

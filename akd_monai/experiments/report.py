@@ -12,6 +12,7 @@ from akd_monai.data._case_pictures import contour_figure
 from akd_monai.errors import InputError
 from akd_monai.experiments import _tables as tables
 from akd_monai.experiments._comparison import FEW_CASES, METRICS, MIN_PAIRS, cautions, class_names, compare
+from akd_monai.experiments._explanation import explanations
 from akd_monai.experiments._figures import curves_figure
 from akd_monai.experiments._pages import is_experiment, write_study_report
 from akd_monai.experiments._pictures import MAX_CASES, contour_rows
@@ -88,6 +89,7 @@ def render_page(results: Results, folder: str | os.PathLike[str]) -> str:
         "warnings": [*results.get("warnings", []), *cautions(results, comparisons), *skipped],
         "metrics": METRICS,
         "findings": tables.findings(comparisons),
+        "explanations": explanations(results, comparisons),
         "scores": tables.score_tables(results),
         "comparisons": tables.comparison_rows(comparisons),
         "profiles": tables.profile_rows(results),

@@ -11,6 +11,9 @@ from akd_monai.errors import InputError, check_number, unknown_name
 
 __all__ = ["DemoSettings"]
 
+# by which recipe a second student of the demo is distilled, beside the paper's terms
+_SECOND_RECIPE = "careful"
+
 _WEIGHTS = ("lambda_logits", "lambda_gram", "lambda_affinity")
 _AT_LEAST_ONE = ("teacher_epochs", "epochs", "samples_per_epoch", "batch_size", "cases_per_site", "slices")
 
@@ -36,6 +39,7 @@ class DemoSettings:
         lambda_logits: weight of the logits term.
         lambda_gram: weight of the Gram-kernel term.
         lambda_affinity: weight of the affinity term.
+        recipe: recipe by which a second student is distilled, for comparison; null for none.
     """
 
     sources: tuple[str, ...] = ()
@@ -54,6 +58,7 @@ class DemoSettings:
     lambda_logits: float = 0.2
     lambda_gram: float = 0.9
     lambda_affinity: float = 0.9
+    recipe: str | None = _SECOND_RECIPE
 
     @classmethod
     def from_flags(cls, flags: Mapping[str, Any]) -> DemoSettings:
@@ -75,6 +80,8 @@ class DemoSettings:
         for name in ("sources", "features"):
             if name in values:
                 values[name] = _as_tuple(values[name])
+        if values.get("recipe") in ("null", "None"):
+            values["recipe"] = None
         return cls(**values)
 
     def __post_init__(self) -> None:

@@ -51,15 +51,18 @@ def test_demo_is_stopped_by_ctrl_c_and_resumed(tmp_path):
 
     results = json.loads((folder / "report" / "results.json").read_text())
     assert results["data"]["kind"] == "synthetic"
-    assert [s["role"] for s in results["systems"]] == ["teacher", "baseline", "distilled"]
-    assert len(results["commands"]) == 6
+    assert [s["role"] for s in results["systems"]] == ["teacher", "baseline", "distilled", "distilled"]
+    assert results["systems"][3]["label"] == "Student (ENet) distilled, recipe careful"
+    assert len(results["commands"]) == 8
     page = (folder / "report" / "index.html").read_text()
     assert "Synthetic data" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlruns.db'}")
     runs = mlflow.search_runs(experiment_names=["demo"])
-    assert len(runs) == 3
-    assert runs["metrics.loss/affinity"].notna().sum() == 1
+    assert len(runs) == 4
+    assert runs["metrics.loss/affinity"].notna().sum() == 2
+    assert "Too few cases to tell" in done.stdout
+    assert "To see a gain of 0.02 Dice takes at least 6 test cases" in done.stdout
     hashes = {s["profile"]["checkpoint_sha256"] for s in results["systems"]}
     assert set(runs["tags.checkpoint_sha256"]) == hashes
 
