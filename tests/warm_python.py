@@ -141,9 +141,12 @@ def call(path: str, command: list[str]) -> int:
     """Ask the warm process for a command, wait for its end and return its exit code."""
     flags = ("-W", "ignore")
     plain = command[2:] if tuple(command[:2]) == flags else command
+    if plain[:3] == ["-m", "akd_monai", "label"]:
+        # MONAI Label lives in an environment of its own
+        python = os.environ.get("AKD_LABEL_PYTHON", sys.executable)
+        os.execv(python, [python, *command])
     is_module = plain[:1] == ["-m"] and plain[1:2] != ["pip"]
-    # a server may live in an environment of its own, which PYTHONPATH adds
-    if not plain or (plain[0].startswith("-") and not is_module) or "PYTHONPATH" in os.environ:
+    if not plain or (plain[0].startswith("-") and not is_module):
         os.execv(sys.executable, [sys.executable, *command])
     request = {"command": plain, "folder": os.getcwd(), "environment": dict(os.environ)}
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as warm:
