@@ -14,17 +14,31 @@ if TYPE_CHECKING:
     from akd_monai.deploy.export import Export, export_bundle
     from akd_monai.deploy.exported_network import ExportedNetwork
     from akd_monai.deploy.profile import profile_segmentation
+    from akd_monai.deploy.reduced import ReducedExport, Trial, export_reduced
     from akd_monai.deploy.segmentation import SegmentedVolume, segment
 
 _HOMES = {
     "Export": "export",
     "ExportedNetwork": "exported_network",
+    "ReducedExport": "reduced",
+    "Trial": "reduced",
     "export_bundle": "export",
+    "export_reduced": "reduced",
     "profile_segmentation": "profile",
     "SegmentedVolume": "segmentation",
     "segment": "segmentation",
 }
 
-__all__ = ["Export", "ExportedNetwork", "SegmentedVolume", "export_bundle", "profile_segmentation", "segment"]
+__all__ = [
+    "Export",
+    "ExportedNetwork",
+    "ReducedExport",
+    "SegmentedVolume",
+    "Trial",
+    "export_bundle",
+    "export_reduced",
+    "profile_segmentation",
+    "segment",
+]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

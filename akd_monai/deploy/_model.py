@@ -6,12 +6,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.deploy._engines import EngineName, Network, open_onnx
+from akd_monai.deploy._engines import EngineName, Network, Precision, installed_engines, open_onnx
 from akd_monai.deploy._onnx_metadata import onnx_metadata
 from akd_monai.deploy._recipe import Recipe, recipe_of_metadata
 from akd_monai.errors import InputError, check_choice, near_matches
@@ -103,7 +103,25 @@ def _offer(bundles_dir: Path) -> str:
 
 def _exported(path: Path, engine: str, threads: int | None) -> Model:
     recipe = recipe_of_metadata(onnx_metadata(path), str(path))
-    return Model(str(recipe.facts.get("bundle", path.stem)), recipe, open_onnx(path, engine, threads, one_by_one=True))
+    precision = str(recipe.facts.get("precision", "fp32"))
+    check_choice("precision", precision, get_args(Precision))
+    chosen = _engine_of(path, engine, recipe)
+    network = open_onnx(path, chosen, threads, one_by_one=True, precision=cast(Precision, precision))
+    return Model(str(recipe.facts.get("bundle", path.stem)), recipe, network)
+
+
+def _engine_of(path: Path, engine: str, recipe: Recipe) -> str:
+    """Return the engine for a file in a lower precision: of those in which it was found to keep masks."""
+    proven = recipe.facts.get("engines")
+    if not proven:
+        return engine
+    if engine == "auto":
+        return next((name for name in installed_engines() if name in proven), str(proven[0]))
+    if engine not in proven:
+        what = f"keeps masks and saves time in {', '.join(proven)} alone, not in {engine}"
+        remedy = f"give --engine {proven[0]}, or model.onnx"
+        raise InputError(what, where=str(path), remedy=remedy, code="no-engine")
+    return engine
 
 
 def _check_weights(bundle: Path, recipe: Recipe) -> None:

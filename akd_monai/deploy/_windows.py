@@ -79,15 +79,24 @@ class SlidingWindowInferer(Step):
             result /= self._sum_of_weights(shape, places)
         return result[(slice(None), *inner)]
 
+    def inputs(self, array: _Values) -> Iterator[_Values]:
+        """Yield what the network is given for a volume ``[C, X, Y, Z]``, in batches of one."""
+        padded, _ = _padded(array, self.window, self.cval)
+        for place in _windows(padded.shape[1:], self.window, _three(self.overlap)):
+            yield self._input(padded, place)
+
+    def _input(self, padded: _Values, place: _Slices) -> _Values:
+        # one at a time: on a CPU that is as fast as a batch of them, and takes less memory
+        window = padded[(slice(None), *place)][None]
+        return np.ascontiguousarray(self.as_input(window))
+
     def _sum(self, padded: _Values, places: Sequence[_Slices], network: _Network) -> _Values:
         """Return the sum of what the network returned, weighted, over the windows."""
         weight = _weight(self.window, self.mode, _three(self.sigma_scale))
         is_plain = _are_disjoint(places, self.window, padded.shape[1:])
         result: _Values | None = None
         for place in places:
-            # one at a time: on a CPU that is as fast as a batch of them, and takes less memory
-            window = padded[(slice(None), *place)][None]
-            output = self.as_output(network(np.ascontiguousarray(self.as_input(window))))[0]
+            output = self.as_output(network(self._input(padded, place)))[0]
             if result is None:
                 result = self.empty((len(output), *padded.shape[1:]))
             if is_plain:

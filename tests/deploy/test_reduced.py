@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lower precision is written where it keeps masks, saves time and is really computed; else both figures are told."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from deploy_tools import AS_IT_IS, bright_box, write_model
+
+from akd_monai.deploy import export_reduced, segment
+from akd_monai.deploy import reduced as reduced_module
+from akd_monai.deploy._engines import Network, open_onnx
+from akd_monai.errors import BundleError, InputError
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    root = tmp_path / "by_hand"
+    (root / "configs").mkdir(parents=True)
+    (root / "configs" / "metadata.json").write_text("{}")
+    # its first channel answers to the dark, the second one to the bright
+    write_model(root / "models" / "model.onnx", weights=(-2.0, 4.0), biases=(1.0, -1.0), **AS_IT_IS)
+    return root
+
+
+@pytest.fixture
+def cases(tmp_path):
+    for number in range(4):
+        bright_box(tmp_path / "cases" / f"Case{number:02}.nii.gz", shape=(16, 16, 4), box=((2, 9), (3, 12), (1, 3)))
+    return tmp_path / "cases"
+
+
+def with_times(monkeypatch, plain, lower):
+    monkeypatch.setattr(reduced_module, "_cpu_ms", lambda *_: {"plain": plain, "lower": lower})
+
+
+def test_int8_that_is_a_gain_is_written_and_used(bundle, cases, tmp_path, monkeypatch):
+    with_times(monkeypatch, 10.0, 4.0)
+    done = export_reduced(bundle, "int8", dataset_dir=cases, calibration_cases=2)
+    assert done.file == bundle / "models" / "model-int8.onnx"
+    report = json.loads(done.report.read_text())
+    assert (report["calibration_cases"], report["held_out_cases"]) == (
+        ["Case00.nii.gz", "Case01.nii.gz"],
+        ["Case02.nii.gz", "Case03.nii.gz"],
+    )
+    gains = [trial for trial in done.trials if trial.is_gain]
+    assert report["engines"] == [trial.engine.split()[0] for trial in gains]
+    assert gains
+    for trial in gains:
+        assert (trial.dice, trial.cpu_ms, trial.fp32_cpu_ms) == (1.0, 4.0, 10.0)
+        assert "int8" in trial.ran
+    (found,) = segment(cases / "Case03.nii.gz", tmp_path / "out", model=done.file)
+    assert found.figures["prostate"]["voxels"] == 7 * 9 * 2
+
+
+def test_without_gain_both_figures_are_told_and_nothing_is_written(bundle, cases, monkeypatch):
+    with_times(monkeypatch, 10.0, 10.5)
+    with pytest.raises(BundleError, match=r"Dice 1\.0000 to fp32, 10\.5 ms an input against 10\.0 in fp32") as caught:
+        export_reduced(bundle, "int8", dataset_dir=cases)
+    assert "at least 0.995 and less time are wanted" in str(caught.value)
+    assert [path.name for path in (bundle / "models").iterdir()] == ["model.onnx"]
+
+
+def test_masks_that_differ_are_refused(bundle, cases, monkeypatch):
+    with_times(monkeypatch, 10.0, 1.0)
+    opened = open_onnx
+
+    def with_an_error(path, *arguments, **options):
+        network = opened(path, *arguments, **options)
+        if path.name == "model.onnx":
+            return network
+        # the whole field is marked
+        return Network(network.engine, lambda batch: network.run(0 * batch + 9), network.precision)
+
+    monkeypatch.setattr(reduced_module, "open_onnx", with_an_error)
+    # 126 voxels are marked of 1024
+    dice = 2 * 126 / (126 + 1024)
+    with pytest.raises(BundleError, match=re.escape(f"Dice {dice:.4f} to fp32, 1.0 ms an input against 10.0")):
+        export_reduced(bundle, "int8", dataset_dir=cases)
+
+
+def test_an_engine_that_silently_computes_in_single_precision_is_no_gain(bundle, cases, monkeypatch):
+    with_times(monkeypatch, 10.0, 1.0)
+    monkeypatch.setattr(reduced_module, "installed_engines", lambda: ["onnxruntime"])
+    # on a CPU, ONNX Runtime converts to single precision and back
+    with pytest.raises(
+        BundleError, match=r"fp16 of bundle .* was not written: onnxruntime [\d.]+ computes in fp32: Dice 1"
+    ):
+        export_reduced(bundle, "fp16", dataset_dir=cases)
+
+
+def test_the_engine_is_one_of_those_that_were_found_good(tmp_path):
+    for engines in (["onnxruntime"], ["openvino"]):
+        model = write_model(tmp_path / "m.onnx", precision='"int8"', engines=json.dumps(engines))
+        (other,) = {"onnxruntime", "openvino"} - set(engines)
+        bright_box(tmp_path / "t2.nii.gz")
+        with pytest.raises(InputError, match=f"keeps masks and saves time in {engines[0]} alone, not in {other}"):
+            segment(tmp_path / "t2.nii.gz", tmp_path / "out", model=model, engine=other)
+
+
+def test_half_of_two_masks_overlaps():
+    a = np.zeros((4, 4, 1), bool)
+    a[:2] = True
+    assert reduced_module._overlap(a, np.roll(a, 1, axis=0)) == 0.5
+    assert reduced_module._overlap(~a & a, ~a & a) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int4"}, "precision must be one of 'int8', 'bf16', 'fp16', got 'int4'"),
+        ({"calibration_cases": 0}, "calibration_cases must be an integer of 1 or more, got 0"),
+        ({"dataset_dir": "nowhere"}, "'nowhere' does not exist"),
+    ],
+    ids=str,
+)
+def test_mistakes(bundle, cases, options, message):
+    given = {"precision": "int8", "dataset_dir": cases, **options}
+    with pytest.raises(InputError, match=message):
+        export_reduced(bundle, **given)
+
+
+def test_one_case_alone_is_too_few(bundle, cases):
+    for path in sorted(cases.iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(InputError, match="has no case beside those of the training"):
+        export_reduced(bundle, "int8", dataset_dir=cases)
