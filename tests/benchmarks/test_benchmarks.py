@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
+import operator
 import os
 import subprocess
 import sys
@@ -19,8 +21,9 @@ from akd_monai.networks.layers import VectorizedBatchNorm2d, VectorizedPReLU
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 from benchmarks import __main__ as command  # noqa: E402
-from benchmarks import common  # noqa: E402
+from benchmarks import common, recycled  # noqa: E402
 from benchmarks.affinity import naive  # noqa: E402
+from benchmarks.measure import measure_apart  # noqa: E402
 from benchmarks.page import goals, page  # noqa: E402
 
 
@@ -36,7 +39,8 @@ def test_a_quick_run_writes_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
     titles = (
-        "Affinity loss",
+        "Affinity loss, forward and backward",
+        "Affinity loss against its usual form, and page faults",
         "Triton kernel",
         "by batch, size and window",
         "Gram loss",
@@ -149,6 +153,59 @@ def test_the_naive_loss_is_the_loss():
     scores, labels = torch.randn(2, 3, 7, 6, generator=rng), torch.randint(0, 3, (2, 7, 6), generator=rng)
     for kernel in (3, 5):
         torch.testing.assert_close(naive(scores, labels, kernel), affinity_loss(scores, labels, kernel=kernel))
+
+
+def test_the_lean_loss_is_the_loss():
+    from benchmarks.page_faults import lean
+
+    rng = torch.Generator().manual_seed(0)
+    scores, labels = torch.randn(2, 3, 7, 6, generator=rng), torch.randint(0, 3, (2, 7, 6), generator=rng)
+    for kernel in (3, 5):
+        torch.testing.assert_close(lean(scores, labels, kernel), affinity_loss(scores, labels, kernel=kernel))
+
+
+BLOCK = 64 << 20
+
+
+@pytest.mark.skipif(not recycled.is_recycling_possible(), reason="skipped: the C library is not glibc")
+def test_memory_that_is_recycled_costs_no_page_faults():
+    touch = functools.partial(operator.mul, bytearray(b"\1"), BLOCK)
+    fresh = recycled.page_faults(touch)
+    # pages have 4 kB, or 2 MB where the system joins them
+    assert BLOCK // (2 << 20) <= fresh <= 2 * BLOCK // 4096
+    before = dict(os.environ)
+    assert recycled.with_recycled_memory(recycled.page_faults, touch) < 8
+    assert dict(os.environ) == before
+
+
+def test_the_share_of_page_faults_is_what_recycled_memory_saves(monkeypatch):
+    from benchmarks import page_faults
+
+    def timing(seconds):
+        return common.Timing(seconds, seconds, seconds, (seconds,))
+
+    case = ((4, 64, 96, 96), 3, 0.0)
+    fresh = ({"naive": timing(2.0), "lean": timing(1.5), "ours": timing(0.1)}, {"naive": 54321, "lean": 9, "ours": 12})
+    kept = ({"naive": timing(0.6), "lean": timing(0.4), "ours": timing(0.1)}, {})
+    monkeypatch.setattr(page_faults, "CASES", [case])
+    monkeypatch.setattr(page_faults, "measured", lambda _: [fresh])
+    monkeypatch.setattr(page_faults, "is_recycling_possible", lambda: True)
+    monkeypatch.setattr(page_faults, "with_recycled_memory", lambda function, settings: [kept])
+    result = page_faults.run(common.Settings())
+    (row,) = result.rows
+    shown = dict(zip(result.columns[6:], row[6:], strict=True))
+    # the second of two columns of one name is that of fresh memory
+    assert row[6:8] == ["6x", "4x"]
+    assert shown["faster than naive"] == "20x"
+    assert (shown["page faults naive"], shown["page faults ours"], shown["share"]) == ("54,321", "12", "70%")
+    (goal,) = result.goals
+    assert (goal.limit, goal.reached) == (30, False)
+
+
+def test_a_process_of_its_own_measures_on_one_thread():
+    found = measure_apart("page_faults", common.Settings(quick=True))
+    assert found["machine"]["threads"] == 1
+    assert len(found["rows"]) == 9
 
 
 def test_the_public_loss_needs_its_file(tmp_path):
