@@ -208,7 +208,7 @@ def test_the_student_is_chosen_by_validation_and_not_by_its_test():
 
 def test_one_sentence_says_what_is_lost_and_gained():
     sentence = exchange_sentence(found(row("distilled", [0.7, 0.7])))
-    assert "takes 0.50 CPU seconds a volume where the teacher takes 2.00 (4.0 times less)" in sentence
+    assert "takes 0.500 CPU seconds a volume where the teacher takes 2.000 (4.0 times less)" in sentence
     assert "is a file of 5.0 MB instead of 40.0 MB (8.0 times less)" in sentence
     assert "and loses 0.100 Dice against it" in sentence
     slower = exchange_sentence(found(row("distilled", [0.9, 0.9], seconds=4.0)))

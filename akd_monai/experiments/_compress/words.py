@@ -43,8 +43,8 @@ def exchange_sentence(found: Found) -> str:
     row = chosen_row(found)
     teacher = found.teacher
     gained = (
-        f"{row.label}, takes {number(row.cpu_seconds, 2)} CPU seconds a volume where the teacher takes "
-        f"{number(teacher.cpu_seconds, 2)} ({_times(teacher.cpu_seconds, row.cpu_seconds)}), is a file of "
+        f"{row.label}, takes {number(row.cpu_seconds, _DIGITS)} CPU seconds a volume where the teacher takes "
+        f"{number(teacher.cpu_seconds, _DIGITS)} ({_times(teacher.cpu_seconds, row.cpu_seconds)}), is a file of "
         f"{number(row.megabytes, 1)} MB instead of {number(teacher.megabytes, 1)} MB "
         f"({_times(teacher.megabytes, row.megabytes)})"
     )
