@@ -8,8 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from bundle_tools import FEATURES
+from series_tools import write_series
 from warm_python import WarmPython
 
 from akd_monai.bundle import change_bundle
@@ -70,6 +73,21 @@ def exported(trained, warm, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("exported") / "akd_monai"
     shutil.copytree(trained, root)
     warm.run(["akd_monai", "export", "bundles/prostate_mri_enet"], root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def scanned(exported, tmp_path_factory) -> Path:
+    """``exported``, with DICOM series: one in ``scan``, two in ``study``, two patients in ``patients``."""
+    root = tmp_path_factory.mktemp("scanned") / "akd_monai"
+    shutil.copytree(exported, root)
+    volume = nib.load(root / "t2.nii.gz")
+    pixels = np.asarray(volume.dataobj).clip(0).astype(np.uint16)
+    write_series(root / "scan", pixels)
+    for number in (3, 5):
+        write_series(root / "study", pixels, study="2.25.1", prefix=f"{number}-", SeriesNumber=number)
+    for patient in ("a", "b"):
+        write_series(root / "patients" / patient, pixels)
     return root
 
 
