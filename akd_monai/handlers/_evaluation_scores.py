@@ -36,8 +36,8 @@ def case_metrics(evaluator: Engine) -> CaseMetrics | None:
 def evaluation_scores(evaluator: Engine, part: str, table: pd.DataFrame | None) -> dict[str, float]:
     """Return means by name, which may be undefined.
 
-    From a table of cases: ``test_cases``, ``test_mean_dice``, ``test_mean_hd95_mm``, ``test_mean_asd_mm``,
-    ``test_mean_ece``; the same with the name of each site after it; of each class, and of each class of each site, where
+    From a table of cases: ``test_cases``, ``test_dice``, ``test_hd95_mm``, ``test_asd_mm``,
+    ``test_ece``; the same with the name of each site after it; of each class, and of each class of each site, where
     there are several; ``test_undefined_dice`` and so on. Without a table every metric of the evaluator as ``test_<name>``.
     """
     if table is None:
@@ -47,7 +47,7 @@ def evaluation_scores(evaluator: Engine, part: str, table: pd.DataFrame | None) 
         for metric in _AVERAGED:
             if metric in rows:
                 # pandas leaves NaN out of a mean, and gives NaN for a mean of nothing
-                scores[f"{part}_mean_{metric}{after}"] = float(rows[metric].astype(float).mean())
+                scores[f"{part}_{metric}{after}"] = float(rows[metric].astype(float).mean())
     for name, value in evaluator.state.metrics.items():
         if name.startswith("undefined_"):
             scores[f"{part}_{name}"] = float(value)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -17,7 +18,13 @@ __all__ = ["experiment_id", "how_to_show", "show_as_trainings"]
 # MLflow 3 otherwise opens an experiment in its view for language models, which has no table of runs
 _KIND_TAG = "mlflow.experimentKind"
 _TRAININGS = "custom_model_development"
+# a view that MLflow keeps with the experiment: without one its table shows neither params nor metrics
+_VIEW = "akd_monai"
+_VIEW_TAG = f"mlflow.sharedViewState.{_VIEW}"
+_PARAMS = ("role", "recipe", "teacher", "lambda_logits", "lambda_gram", "lambda_affinity", "network", "sites")
+_METRICS = ("best_val_dice", "test_dice", "test_hd95_mm")
 _HOST = "http://127.0.0.1:5000"
+_PAGE = f"runs?viewStateShareKey={_VIEW}&workflowType=machine_learning"
 
 
 def experiment_id(client: Any, uri: str, name: str) -> str:
@@ -42,8 +49,11 @@ def experiment_id(client: Any, uri: str, name: str) -> str:
 
 def show_as_trainings(client: Any, experiment: Any) -> None:
     """Let MLflow's pages open an experiment as a table of runs, unless somebody has chosen another view."""
-    if _KIND_TAG not in experiment.tags:
-        client.set_experiment_tag(experiment.experiment_id, _KIND_TAG, _TRAININGS)
+    columns = [f"metrics.`{name}`" for name in _METRICS] + [f"params.`{name}`" for name in _PARAMS]
+    wanted = {_KIND_TAG: _TRAININGS, _VIEW_TAG: json.dumps({"selectedColumns": columns})}
+    for name, value in wanted.items():
+        if name not in experiment.tags:
+            client.set_experiment_tag(experiment.experiment_id, name, value)
 
 
 def how_to_show(uri: str, experiment: str) -> str:
@@ -55,11 +65,11 @@ def how_to_show(uri: str, experiment: str) -> str:
 
     Example:
         >>> how_to_show("https://ada:secret@server/mlflow/", "3")
-        'https://server/mlflow/#/experiments/3/runs'
-        >>> print(how_to_show("sqlite:////data/my runs/mlruns.db", "1"))
-        mlflow ui --backend-store-uri "sqlite:////data/my runs/mlruns.db", then http://127.0.0.1:5000/#/experiments/1/runs
+        'https://server/mlflow/#/experiments/3/runs?viewStateShareKey=akd_monai&workflowType=machine_learning'
+        >>> how_to_show("sqlite:////data/my runs/mlruns.db", "1").partition(", then ")[0]
+        'mlflow ui --backend-store-uri "sqlite:////data/my runs/mlruns.db"'
     """
-    page = f"#/experiments/{experiment}/runs"
+    page = f"#/experiments/{experiment}/{_PAGE}"
     if re.match("https?://", uri):
         return f"{without_password(uri).rstrip('/')}/{page}"
     database = database_of(uri)

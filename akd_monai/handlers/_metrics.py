@@ -66,7 +66,7 @@ def epoch_metrics(engine: Engine, evaluators: Sequence[Evaluator] | None = None)
 
 
 def best_validation(trainer: Engine, evaluators: Sequence[Evaluator] | None = None) -> dict[str, float]:
-    """Return the best value of the key metric so far as ``best_<metric>``, and its epoch as ``best_epoch``.
+    """Return the best value of the key metric so far, as ``best_val_dice`` for ``val_mean_dice``, and its ``best_epoch``.
 
     Args:
         trainer: who is validated.
@@ -77,7 +77,7 @@ def best_validation(trainer: Engine, evaluators: Sequence[Evaluator] | None = No
         epoch = int(getattr(evaluator.state, "best_metric_epoch", 0) or 0)
         # MONAI counts epochs from 1, and takes a first NaN for the best
         if name is not None and epoch > 0 and math.isfinite(evaluator.state.best_metric):
-            return {f"best_{name}": float(evaluator.state.best_metric), BEST_EPOCH: float(epoch)}
+            return {f"best_{name.replace('mean_', '')}": float(evaluator.state.best_metric), BEST_EPOCH: float(epoch)}
     return {}
 
 

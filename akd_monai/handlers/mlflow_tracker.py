@@ -68,8 +68,8 @@ class MLflowTracker(MLFlowHandler):
     * A run that fails ends as ``FAILED`` with the error as a tag, one that is stopped by a signal as ``KILLED``.
 
     * Params tell runs apart, see below; tags hold the versions, the commit of the working folder where it is under git,
-      and the fingerprint of the cases; ``best_<metric>`` and ``best_epoch`` follow the best validation.
-    * A test of the weights belongs to the run of their training: ``test_mean_dice`` and others stand in its row, the table
+      and the fingerprint of the cases; ``best_val_dice`` and ``best_epoch`` follow the best validation.
+    * A test of the weights belongs to the run of their training: ``test_dice`` and others stand in its row, the table
       of cases and pictures of three of them in its folder ``test``.
 
     An evaluation that is tracked by this handler has a run of its own beside, with ``_evaluation`` after the name, nested in

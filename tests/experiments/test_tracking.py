@@ -91,9 +91,9 @@ def test_cells_are_nested_in_one_run_and_found_again(tmp_path, store, cells, mon
     known = {"role": "alone", "protocol": "cross_site", "method": "without", "target": "HK", "network": "ENet"}
     assert {name: trained.data.params.get(name) for name in known} == known
     # the test stands in the row of the training, too
-    assert trained.data.metrics["test_mean_dice"] == tested.data.metrics["dice_mean"]
-    assert trained.data.metrics["test_mean_dice_HK"] == tested.data.metrics["dice_mean"]
-    assert trained.data.metrics["best_val_mean_dice"] == trained.data.metrics["val_mean_dice"]
+    assert trained.data.metrics["test_dice"] == tested.data.metrics["dice_mean"]
+    assert trained.data.metrics["test_dice_HK"] == tested.data.metrics["dice_mean"]
+    assert trained.data.metrics["best_val_dice"] == trained.data.metrics["val_mean_dice"]
     files = {file.path for file in MlflowClient(store).list_artifacts(trained.info.run_id, "test")}
     assert {"test/per_case.csv", "test/worst.png"} <= files
     # the same command again: the same parent, and no second run of a finished cell

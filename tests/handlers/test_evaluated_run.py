@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine
 from mlflow.tracking import MlflowClient
 from test_mlflow_tracker import SPOOL_FILENAME
+from test_moved_runs import PAGE
 
 from akd_monai.files import sha256_of
 from akd_monai.handlers import LoadWeights, send_spooled
@@ -60,7 +61,7 @@ def test_it_stands_in_the_row_of_the_training(tmp_path, known_run):
     track(tmp_path, known_run)
     shown = log_evaluation(evaluator, tmp_path)
     run = run_of(known_run)
-    assert shown == f"mlflow ui --backend-store-uri {known_run}, then http://127.0.0.1:5000/#/experiments/1/runs"
+    assert shown == f"mlflow ui --backend-store-uri {known_run}, then http://127.0.0.1:5000/#/experiments/1/{PAGE}"
     assert run.data.metrics == {"test_dice": 0.5}
     assert run.data.tags["test.undefined"] == "test_hd95"
 

@@ -22,6 +22,7 @@ from akd_monai.handlers._sqlite import follow_moved_files
 from akd_monai.handlers._tracked_run import TrackedRun, read_tracked_run, run_of_weights, write_tracked_run
 
 FILENAME = "mlflow_run.json"
+PAGE = "runs?viewStateShareKey=akd_monai&workflowType=machine_learning"
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_files_of_a_moved_run_are_found_and_so_is_the_run_of_its_weights(trained
     target.parent.mkdir(parents=True)
     move(trained, target)
     shown = (
-        f"mlflow ui --backend-store-uri sqlite:///{target}/mlruns.db, then http://127.0.0.1:5000/#/experiments/1/runs"
+        f"mlflow ui --backend-store-uri sqlite:///{target}/mlruns.db, then http://127.0.0.1:5000/#/experiments/1/{PAGE}"
     )
     assert show_runs(target) == [f"akd_monai, 1 run: {shown}"]
     shutil.rmtree(tmp_path / "one")
@@ -62,9 +63,11 @@ def test_files_of_a_moved_run_are_found_and_so_is_the_run_of_its_weights(trained
     assert run.data.tags["akd_monai.run"] == tracked.run
     # MLflow 3 opens an experiment as a table of trainings if it is told to
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    view = json.loads(experiment.tags["mlflow.sharedViewState.akd_monai"])
+    assert {"params.`role`", "metrics.`test_dice`"} <= set(view["selectedColumns"])
     path = client.download_artifacts(run.info.run_id, "config.json", str(tmp_path))
     assert json.loads(Path(path).read_text()) == {"a": 1}
-    assert (run.data.metrics["best_epoch"], run.data.metrics["best_val_mean_dice"]) == (
+    assert (run.data.metrics["best_epoch"], run.data.metrics["best_val_dice"]) == (
         1,
         run.data.metrics["val_mean_dice"],
     )

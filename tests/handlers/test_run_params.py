@@ -138,26 +138,26 @@ def test_scores_are_means_over_all_rows_by_site_by_class_and_by_both():
     evaluator = Engine(lambda engine, batch: None)
     evaluator.state.metrics = {"undefined_dice": 1, "dice_mean": 0.7}
     scores = evaluation_scores(evaluator, "test", table())
-    undefined = {"test_mean_hd95_mm_zone_2", "test_mean_dice_BMC_zone_2", "test_mean_hd95_mm_BMC_zone_2"}
-    undefined |= {"test_mean_hd95_mm_HK_zone_2"}
+    undefined = {"test_hd95_mm_zone_2", "test_dice_BMC_zone_2", "test_hd95_mm_BMC_zone_2"}
+    undefined |= {"test_hd95_mm_HK_zone_2"}
     assert scores.keys() - defined(scores).keys() == undefined
     assert defined(scores) == pytest.approx(
         {
             "test_cases": 2,
-            "test_mean_dice": (0.5 + 0.7 + 0.9) / 3,
-            "test_mean_dice_HK": 0.6,
-            "test_mean_dice_BMC": 0.9,
-            "test_mean_dice_zone_1": 0.7,
-            "test_mean_dice_zone_2": 0.7,
-            "test_mean_dice_HK_zone_1": 0.5,
-            "test_mean_dice_HK_zone_2": 0.7,
-            "test_mean_dice_BMC_zone_1": 0.9,
-            "test_mean_hd95_mm": 3.0,
-            "test_mean_hd95_mm_HK": 2.0,
-            "test_mean_hd95_mm_BMC": 4.0,
-            "test_mean_hd95_mm_zone_1": 3.0,
-            "test_mean_hd95_mm_HK_zone_1": 2.0,
-            "test_mean_hd95_mm_BMC_zone_1": 4.0,
+            "test_dice": (0.5 + 0.7 + 0.9) / 3,
+            "test_dice_HK": 0.6,
+            "test_dice_BMC": 0.9,
+            "test_dice_zone_1": 0.7,
+            "test_dice_zone_2": 0.7,
+            "test_dice_HK_zone_1": 0.5,
+            "test_dice_HK_zone_2": 0.7,
+            "test_dice_BMC_zone_1": 0.9,
+            "test_hd95_mm": 3.0,
+            "test_hd95_mm_HK": 2.0,
+            "test_hd95_mm_BMC": 4.0,
+            "test_hd95_mm_zone_1": 3.0,
+            "test_hd95_mm_HK_zone_1": 2.0,
+            "test_hd95_mm_BMC_zone_1": 4.0,
             "test_undefined_dice": 1,
         }
     )
