@@ -84,7 +84,13 @@ def failed(comparison: Comparison) -> Iterator[str]:
 
 
 def compared(
-    file: Path, recipe: Recipe, network: nn.Module, volumes: Sequence[Path], *, is_synthetic: bool
+    file: Path,
+    recipe: Recipe,
+    network: nn.Module,
+    volumes: Sequence[Path],
+    *,
+    is_synthetic: bool,
+    program: Network | None = None,
 ) -> Iterator[Comparison]:
     """Yield a comparison for each engine that is installed.
 
@@ -94,6 +100,7 @@ def compared(
         network: the network in PyTorch.
         volumes: images.
         is_synthetic: whether they were made for this.
+        program: the network in one more form.
     """
     batches = [_inputs(recipe, size) for size in _BATCHES]
     with torch.no_grad():
@@ -101,12 +108,9 @@ def compared(
         torch_ms = _milliseconds(lambda batch: network(torch.from_numpy(batch)).numpy(), batches[0])
     reference = Reference(recipe, network)
     masks = [reference.mask(path) for path in volumes]
-    for engine in installed_engines():
-        opened = open_onnx(file, engine)
+    for opened, single in _opened(file, program):
         outputs = [opened.run(batch) for batch in batches]
         differences = [float(np.abs(a - b).max()) for a, b in zip(outputs, wanted, strict=True)]
-        # as segment opens it
-        single = open_onnx(file, engine, one_by_one=True)
         voxels, margins = _differing(volumes, masks, recipe, single)
         yield Comparison(
             engine=opened.engine,
@@ -121,6 +125,14 @@ def compared(
             milliseconds=_milliseconds(single.run, batches[0]),
             torch_milliseconds=torch_ms,
         )
+
+
+def _opened(file: Path, program: Network | None) -> Iterator[tuple[Network, Network]]:
+    """Yield each form of the network for batches of any size, and as ``segment`` opens it."""
+    for engine in installed_engines():
+        yield open_onnx(file, engine), open_onnx(file, engine, one_by_one=True)
+    if program is not None:
+        yield program, program
 
 
 def _inputs(recipe: Recipe, size: int) -> NDArray[np.float32]:

@@ -13,13 +13,13 @@ from torch import nn
 
 from akd_monai.errors import InputError, one_line
 
-__all__ = ["INPUT", "OUTPUT", "write_onnx"]
+__all__ = ["EXAMPLE_BATCH", "INPUT", "MOST_IN_BATCH", "OUTPUT", "write_onnx"]
 
 INPUT = "image"
 OUTPUT = "logits"
-_MOST = 1024
+MOST_IN_BATCH = 1024
 # a batch of one is taken for a constant
-_BATCH = 2
+EXAMPLE_BATCH = 2
 
 
 def write_onnx(network: nn.Module, input_shape: Sequence[int], path: Path, metadata: Mapping[str, str]) -> int:
@@ -43,7 +43,7 @@ def write_onnx(network: nn.Module, input_shape: Sequence[int], path: Path, metad
         raise InputError(
             f"export needs the package {error.name}", remedy="pip install onnx onnxscript", code="no-engine"
         ) from error
-    example = torch.zeros(_BATCH, *input_shape)
+    example = torch.zeros(EXAMPLE_BATCH, *input_shape)
     _check_output(network, example)
     try:
         _export(network, example, path)
@@ -88,7 +88,7 @@ def _export(network: nn.Module, example: torch.Tensor, path: Path) -> None:
                 dynamo=True,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=_MOST)},),
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=MOST_IN_BATCH)},),
                 external_data=False,
                 verbose=False,
             )

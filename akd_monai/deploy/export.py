@@ -15,10 +15,11 @@ import akd_monai
 from akd_monai.bundle import bundle_path, load_network, read_metadata, weights_path, weights_sha256
 from akd_monai.data import input_volumes, require_volumes
 from akd_monai.deploy._comparison import Comparison, compared, failed
-from akd_monai.deploy._engines import installed_engines
+from akd_monai.deploy._engines import Network, installed_engines
 from akd_monai.deploy._from_bundle import recipe_of_bundle
 from akd_monai.deploy._onnx_file import write_onnx
 from akd_monai.deploy._onnx_metadata import onnx_metadata
+from akd_monai.deploy._pt2_file import open_pt2, write_pt2
 from akd_monai.deploy._recipe import PREFIX, Recipe, recipe_of_metadata
 from akd_monai.deploy._trial_volumes import write_trial_volumes
 from akd_monai.errors import BundleError, InputError
@@ -27,6 +28,8 @@ from akd_monai.files import as_path, atomic_write, write_json
 __all__ = ["Export", "export_bundle"]
 
 _REPORT = "-export.json"
+_PT2 = ".pt2"
+_DRAFT_PT2 = f"model{_PT2}"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def export_bundle(
     weights: str | Path | None = None,
     output_file: str | Path | None = None,
     volumes: str | Path | None = None,
+    pt2: bool = False,
     trust_bundle: bool = False,
 ) -> Export:
     """Write ``models/model.onnx``: the network of a bundle and, in its metadata, all that makes a mask of a volume.
@@ -76,6 +80,8 @@ def export_bundle(
         weights: a file of weights; ``models/model.pt`` of the bundle by default.
         output_file: the ONNX file; ``models/model.onnx`` of the bundle by default.
         volumes: images to compare masks on, a file or a folder; by default three small synthetic ones of varied geometry.
+        pt2: also write ``model.pt2`` beside the ONNX file: the network as a program of ``torch.export``, for PyTorch
+            without the network's code; it is compared in the same way.
         trust_bundle: evaluate expressions in the bundle's ``network_def`` and import what it names; only for bundles
             whose author you trust.
 
@@ -104,11 +110,14 @@ def export_bundle(
         write_onnx(network, recipe.input_shape, draft, metadata)
         paths = _volumes(volumes, Path(folder), recipe)
         exported = recipe_of_metadata(onnx_metadata(draft), str(draft))
-        comparisons = tuple(compared(draft, exported, network, paths, is_synthetic=volumes is None))
+        program = _program(network, recipe, Path(folder)) if pt2 else None
+        comparisons = tuple(compared(draft, exported, network, paths, is_synthetic=volumes is None, program=program))
         reasons = [reason for comparison in comparisons for reason in failed(comparison)]
         if reasons:
             raise BundleError(f"bundle {str(bundle)!r} was not exported: {'; '.join(reasons)}.")
         atomic_write(target, draft.read_bytes())
+        if pt2:
+            atomic_write(target.with_suffix(_PT2), (Path(folder) / _DRAFT_PT2).read_bytes())
     report = target.with_name(f"{target.stem}{_REPORT}")
     opset = exported.facts["opset"]
     write_json(report, {**facts, "opset": opset, "comparisons": [entry.as_json() for entry in comparisons]})
@@ -121,6 +130,12 @@ def _network(bundle_dir: str | Path, weights: str | Path | None, trust_bundle: b
         what = "its weights are TorchScript, which PyTorch's ONNX exporter does not take"
         raise InputError(what, where=str(bundle_dir), remedy="give models/model.pt", code="not-exportable")
     return network
+
+
+def _program(network: nn.Module, recipe: Recipe, folder: Path) -> Network:
+    path = folder / _DRAFT_PT2
+    write_pt2(network, recipe.input_shape, path)
+    return open_pt2(path)
 
 
 def _facts(bundle_dir: str | Path, network: nn.Module, weights: str | Path | None) -> dict[str, Any]:

@@ -148,7 +148,21 @@ def write_3d_bundle(tmp_path):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     root = with_weights(small_bundle("erfnet", tmp_path_factory.mktemp("export") / "bundle"))
-    return root, export_bundle(root)
+    return root, export_bundle(root, pt2=True)
+
+
+@pytest.mark.slow
+def test_a_program_of_pytorch_beside_it_needs_no_code_of_the_network(exported):
+    root, done = exported
+    (program,) = [entry for entry in done.comparisons if entry.engine.startswith("pt2 ")]
+    assert program.largest_logit_difference < 1e-5
+    assert program.differing_voxels == 0
+    loaded = torch.export.load(str(root / "models" / "model.pt2")).module()
+    x = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+    network = build_network(root).eval()
+    network.load_state_dict(torch.load(root / "models" / "model.pt", weights_only=True))
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), network(x))
 
 
 @pytest.mark.slow
