@@ -22,6 +22,7 @@ PATH = "how-to/from-scans-to-a-light-tool.md"
 PAGES: dict[str, tuple[str | None, dict[str, str]]] = {
     "../README.md": ("clone", {"EPOCHS": "1"}),
     "how-to/segment.md": ("scanned", {}),
+    "how-to/track-with-mlflow.md": ("trained", {}),
 }
 
 

@@ -86,6 +86,16 @@ def test_search_gives_back_terms_params_files_and_hash(tmp_path, store, monkeypa
     assert [a.path for a in client.list_artifacts(run_id)] == ["config.json"]
 
 
+def test_tracking_changes_neither_weights_nor_history(tmp_path, store):
+    plain = build(tmp_path / "plain", epochs=2)
+    plain.run()
+    followed = tracked(tmp_path / "tracked", store, epochs=2)
+    weights = zip(plain.network.state_dict().values(), followed.network.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in weights)
+    histories = [(tmp_path / name / "history.jsonl").read_text() for name in ("plain", "tracked")]
+    assert histories[0] == histories[1]
+
+
 def test_resumed_run_continues_in_its_run_and_another_folder_never_does(tmp_path, store):
     trainer = build(tmp_path / "a", handlers=[MLflowTracker(tmp_path / "a", store)])
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=12), lambda e: 1 / 0)
