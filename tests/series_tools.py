@@ -40,7 +40,7 @@ ORIGIN = (-11.0, -23.0, 5.0)
 SHAPE = (24, 20, 6)
 
 
-def grey(box=((6, 15), (5, 12), (2, 4)), shape=SHAPE) -> tuple[NDArray[Any], NDArray[Any]]:
+def grey(box=((6, 15), (5, 12), (1, 3)), shape=SHAPE) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return a dark volume ``[column, row, slice]`` with a bright box, and where it is bright."""
     marked = np.zeros(shape, bool)
     marked[tuple(slice(*ends) for ends in box)] = True
@@ -133,8 +133,8 @@ def write_series(
         study: StudyInstanceUID.
         prefix: of the files' names.
         suffix: of the files' names.
-        fields: of the header, in place of the standard ones; None removes one, a list in a function of the slice's number
-            is called.
+        fields: of the header, in place of the standard ones; None removes one, a function is called with the number of the
+            slice.
     """
     folder.mkdir(parents=True, exist_ok=True)
     uids = (study or generate_uid(), generate_uid(), generate_uid())

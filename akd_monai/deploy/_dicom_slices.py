@@ -142,13 +142,10 @@ def _pixels(header: Any, where: str) -> NDArray[Any]:
     """Return ``[row, column]``, rescaled."""
     _check_decoder(header, where)
     try:
+        # without the overlays that may be kept in bits beside those of the pixels
         stored = np.asarray(header.pixel_array)
     except Exception as error:  # each decoder has errors of its own
         raise _unreadable(error, where) from None
-    # overlays may be kept in bits above those of the pixels
-    unused = stored.dtype.itemsize * 8 - _count(header, "BitsStored")
-    if stored.dtype.kind in "iu" and 0 < unused < stored.dtype.itemsize * 8:
-        stored = (stored << unused) >> unused
     slope = _factor(header, "RescaleSlope", 1.0, where)
     intercept = _factor(header, "RescaleIntercept", 0.0, where)
     if slope == 0:
