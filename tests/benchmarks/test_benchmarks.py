@@ -50,6 +50,7 @@ def test_a_quick_run_writes_nothing(tmp_path):
         "rows of a teacher cache",
         "Feeding a training",
         "torchdistill",
+        "From a volume to its mask",
     )
     for title in titles:
         assert title in done.stdout
