@@ -35,7 +35,9 @@ def choose_bundles(bundles_dir: str | Path, models: Sequence[str] = ()) -> dict[
     root = as_path(bundles_dir, "bundles_dir")
     found = {path.parents[1].name: path.parents[1] for path in sorted(root.glob("*/configs/metadata.json"))}
     if not found:
-        remedy = "give the folder that the bundles' folders lie in; python -m akd_monai bundles writes those of this package"
+        remedy = (
+            "give the folder that the bundles' folders lie in; python -m akd_monai bundles writes those of this package"
+        )
         raise InputError(f"{str(root)!r} holds no bundles", remedy=remedy, code="no-bundle")
     for name in models:
         if name not in found:
