@@ -90,6 +90,7 @@ def distill(  # noqa: D417 - the public function documents the others
             you trust. The verb check shows what they would run.
     """
     from akd_monai.bundle import distill_bundle
+    from akd_monai.handlers._evaluated_run import shown_runs
 
     ids = {
         "dataset_dir": dataset_dir,
@@ -119,7 +120,10 @@ def distill(  # noqa: D417 - the public function documents the others
     except BundleError as error:
         # the text of an exit goes to stderr, with code 1
         raise SystemExit(f"akd_monai: {error}") from error
-    return _NO_WEIGHTS if weights is None else f"Student: {weights}"
+    if weights is None:
+        return _NO_WEIGHTS
+    runs = None if tracking is None else shown_runs(weights)
+    return "\n".join([f"Student: {weights}", *([] if runs is None else [f"Runs: {runs}"])])
 
 
 @verb("akd_monai.bundle:list_recipes")
@@ -144,6 +148,7 @@ def evaluate(  # noqa: D417 - the public function documents the others
     part: Any = "test",
     publish: str | None = None,
     trained_by: str | None = None,
+    track: bool = True,
     **override: Any,
 ) -> str:
     """Evaluate a bundle case by case in 3D on the images' own grid: Dice, HD95 and average surface distance in mm.
@@ -160,7 +165,7 @@ def evaluate(  # noqa: D417 - the public function documents the others
         override["dataset_dir"] = dataset_dir
     if sites is not None:
         override["sites"] = names(sites)
-    return str(evaluate_bundle(bundle, part=part, publish=publish, trained_by=trained_by, **override))
+    return str(evaluate_bundle(bundle, part=part, publish=publish, trained_by=trained_by, track=track, **override))
 
 
 @verb("akd_monai.bundle:profile_bundles", old_words={"output": "output_file"})

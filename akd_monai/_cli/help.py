@@ -18,7 +18,7 @@ _WIDTH = 110
 _GROUPS = {
     "Try it": ("demo", "experiment", "report"),
     "Data": ("phantom", "prepare", "verify"),
-    "Bundles": ("distill", "recipes", "evaluate", "send", "profile", "check", "label"),
+    "Bundles": ("distill", "recipes", "evaluate", "send", "runs", "profile", "check", "label"),
     "Write bundles": ("bundles", "new_bundle", "assemble"),
     "Without PyTorch": ("export", "segment"),
 }

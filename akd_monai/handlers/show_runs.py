@@ -18,7 +18,7 @@ _DATABASE = "mlruns.db"
 _MOST = 1000
 
 
-def show_runs(tracking_uri: str | Path) -> list[str]:
+def show_runs(tracking_uri: str | Path = "mlruns.db") -> list[str]:
     """Return one line for each experiment that has runs: its name, how many, and the command and address that show them.
 
     A database that was moved or copied with the folder ``mlruns`` beside it is first told where the files of its runs now
