@@ -21,6 +21,7 @@ PATH = "how-to/from-scans-to-a-light-tool.md"
 # page: (fixture of the folder in which the reader stands, None for an empty one; variables of the page that are smaller)
 PAGES: dict[str, tuple[str | None, dict[str, str]]] = {
     "../README.md": ("clone", {"EPOCHS": "1"}),
+    "how-to/export.md": ("trained", {}),
     "how-to/segment.md": ("scanned", {}),
     "how-to/track-with-mlflow.md": ("trained", {}),
 }
