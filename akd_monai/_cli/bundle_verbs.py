@@ -32,6 +32,7 @@ def bundles(  # noqa: D417 - the public function documents the others
     Args:
         output_dir: where their folders are made; a folder that holds the same bundle already is kept as it is, and one that
             holds something else is refused. Without it they are listed.
+        settings: any id of the configs, such as spatial_size and epochs; it is set in every config that has it.
     """
     from akd_monai.bundle import list_bundles, write_bundles
 
