@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -98,8 +99,10 @@ def made_secret(folder: Path) -> bytes:
 def pseudonym(name: str, secret: bytes) -> str:
     """Return an identifier that cannot be traced back to ``name`` without ``secret`` (HMAC-SHA256).
 
+    A name is the same whether its accents are written as a part of their letters or, as macOS does, after them.
+
     Example:
         >>> pseudonym("DOE^JOHN", b"0" * 16)
         'P-5ee6b15a29'
     """
-    return "P-" + hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:10]
+    return "P-" + hmac.new(secret, unicodedata.normalize("NFC", name).encode(), hashlib.sha256).hexdigest()[:10]

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import unicodedata
+from pathlib import Path
+
 from akd_monai.prostate._privacy import looks_personal, pseudonym, redacted
+from akd_monai.prostate.prepare._sources.folder_names import case_name
 
 
 def test_names_dates_and_identifiers_are_redacted():
@@ -17,3 +21,13 @@ def test_names_dates_and_identifiers_are_redacted():
     key = b"k" * 16
     assert pseudonym("a", key) == pseudonym("a", key) != pseudonym("a", b"l" * 16)
     assert pseudonym("a", key) != pseudonym("b", key)
+
+
+def test_a_name_is_one_name_in_both_forms_of_its_accents():
+    # Linux keeps the bytes of whoever wrote them, and a copy by way of macOS has others
+    composed, apart = (unicodedata.normalize(form, "Müller Ångström") for form in ("NFC", "NFD"))
+    assert composed != apart
+    assert pseudonym(composed, b"k" * 16) == pseudonym(apart, b"k" * 16)
+    image, mask = Path(composed, "t2.nii.gz"), Path("labels", apart, "t2_seg.nii.gz")
+    assert case_name(image) == case_name(mask) == composed
+    assert case_name(Path(apart), is_folder=True) == composed

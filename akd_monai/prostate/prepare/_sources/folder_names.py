@@ -7,6 +7,7 @@ The names of images make the identity of a case, which prepared folders keep, so
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 from akd_monai.names import stem_of
@@ -115,6 +116,8 @@ def case_name(relative: Path, *, is_folder: bool = False) -> str:
         >>> case_name(Path("a/t2.nii.gz")) == case_name(Path("a/t2_anatomy_reader1.nii.gz")) == "a"
         True
     """
+    # macOS writes an accent as a sign of its own: the same name, in other bytes
+    relative = Path(unicodedata.normalize("NFC", str(relative)))
     folders = [part for part in relative.parts[:-1] if not _LABEL_FOLDER.fullmatch(part) and not _is_images(part)]
     if is_folder:
         return "/".join([*folders, relative.name])
