@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from akd_monai.bundle import change_bundle, write_bundles
+from akd_monai.bundle import write_bundles
 from akd_monai.prostate import make_phantom
 
 __all__ = ["prepare"]
@@ -34,16 +34,12 @@ def prepare(
         epochs: of both trainings.
         features: of the teacher's stages, the same for both hospitals, or the weights would not fit.
     """
+    small: dict[str, Any] = {"spatial_size": [size, size], "epochs": epochs, "batch_size": 4, "samples_per_epoch": 32}
     for hospital, (sites, names) in HOSPITALS.items():
         make_phantom(folder / hospital / "data", sites=sites, cases_per_site=cases, size=size, slices=8)
-        for bundle in write_bundles(folder / hospital, name=names):
-            change_bundle(bundle, _small(bundle.name, size, epochs, features))
-
-
-def _small(name: str, size: int, epochs: int, features: tuple[int, ...]) -> dict[str, Any]:
-    shapes = {f"network_data_format#{end}#spatial_shape": [size, size] for end in ("inputs#image", "outputs#pred")}
-    changes = {"spatial_size": [size, size], "epochs": epochs, "batch_size": 4, "samples_per_epoch": 32, **shapes}
-    return {**changes, "network_def#features": list(features)} if name == TEACHER else changes
+        for name in names:
+            own = {"network_def#features": list(features)} if name == TEACHER else {}
+            write_bundles(folder / hospital, name=name, **small, **own)
 
 
 if __name__ == "__main__":
