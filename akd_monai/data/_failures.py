@@ -14,6 +14,7 @@ __all__ = ["Failure", "described_failure", "failures_error"]
 
 _MOST_NAMES = 10
 _LONGEST_REASON = 120
+_LONGEST_MESSAGE = 2000
 
 
 class Failure:
@@ -39,7 +40,8 @@ def described_failure(file: str, error: BaseException) -> Failure:
         'a.nii.gz: has 0 bytes; copy it again.'
     """
     fault = "" if isinstance(error, InputError) else machine_fault(error)
-    words = one_line(error) if isinstance(error, InputError) else fault
+    # a list of series to choose from is long
+    words = one_line(error, _LONGEST_MESSAGE) if isinstance(error, InputError) else fault
     if not words:
         words = f"{type(error).__name__}: {one_line(error)}"
     message = words if Path(file).name in words else f"{file}: {words}"

@@ -151,13 +151,10 @@ def segment(
     done: list[SegmentedVolume] = []
     failures: dict[int, Failure] = {}
     for number, source in enumerate(sources):
-        mask_path = places.path(source.place)
-        try:
-            result = _segmented(source, mask_path, opened, wanted)
-        except Exception as error:  # whatever is wrong with one image, the others are done
-            failures[number] = described_failure(str(source.path), error)
-            message = f"{failures[number].message}{_stale(mask_path)}"
-            logger.error("%d/%d not segmented: %s", number + 1, len(sources), message)
+        result = _tried(source, places.path(source.place), opened, wanted)
+        if isinstance(result, Failure):
+            failures[number] = result
+            logger.error("%d/%d not segmented: %s", number + 1, len(sources), result.message)
             continue
         done.append(result)
         logger.info("%d/%d %s: %s", number + 1, len(sources), _below(source.path, inputs.root), result.summary)
@@ -168,6 +165,16 @@ def segment(
         faults = [number for number, failure in failures.items() if failure.is_fault]
         raise failures_error([str(source.path) for source in sources], list(failures), reasons, faults)
     return done
+
+
+def _tried(source: Source, mask_path: Path, model: Model, wanted: _Wanted) -> SegmentedVolume | Failure:
+    """Return what was written, or why nothing was: whatever is wrong with one image, the others are done."""
+    try:
+        return _segmented(source, mask_path, model, wanted)
+    except Exception as error:
+        failure = described_failure(str(source.path), error)
+        failure.message += _stale(mask_path)
+        return failure
 
 
 def _below(path: Path, root: Path) -> str:

@@ -137,7 +137,10 @@ def test_a_folder_of_patients_is_a_batch(model, tmp_path, caplog):
     lines = [record.message for record in caplog.records if re.match(r"\d/4 ", record.message)]
     assert len(lines) == 4
     assert any(line.startswith("2/4 p1/study/T2: prostate ") for line in lines)
-    assert "5 't2 tra repeated'" in next(line for line in lines if "not segmented" in line)
+    # the list is complete, to its last words
+    refused = next(line for line in lines if "not segmented" in line)
+    assert "5 't2 tra repeated'" in refused
+    assert refused.endswith("choose one with --series NUMBER, or its UID.")
 
 
 def test_a_series_in_several_folders_is_one(model, tmp_path):

@@ -127,3 +127,8 @@ def test_nothing_of_a_hostile_config_runs(tmp_path):
     with pytest.raises(InputError, match="expression in place of a transform"):
         recipe_of_bundle(canary.bundle)
     canary.assert_silent()
+
+
+def test_the_modality_of_the_bundle_is_recorded(tmp_path):
+    recipe = recipe_of_bundle(write_bundle("enet", tmp_path / "bundle"))
+    assert recipe.as_metadata()["akd_monai.modality"] == '"MR"'
