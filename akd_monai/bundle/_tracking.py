@@ -50,7 +50,8 @@ def add_tracking_ids(parser: ConfigParser, settings: dict[str, Any]) -> None:
 
 
 def _generic(parser: ConfigParser, trainer: str) -> dict[str, Any]:
-    common = DEFAULT_EXP_MGMT_SETTINGS[_MLFLOW]["configs"]
+    defaults: dict[str, Any] = DEFAULT_EXP_MGMT_SETTINGS[_MLFLOW]
+    common = defaults["configs"]
     kept = ("output_dir", "tracking_uri", "run_name", "save_execute_config", "is_not_rank0")
     tracker = {
         "_target_": "akd_monai.handlers.MLflowTracker",
