@@ -69,7 +69,11 @@ def load_network(
     if path.suffix == Path(_SCRIPTED).suffix:
         return with_origin(_scripted(path, device, trust_bundle), bundle_dir, path)
     network = build_network(bundle_dir, config=config, trust_bundle=trust_bundle)
-    load_weights(network, path)
+    if hasattr(network, "check_weights"):
+        # an exported network has its weights already
+        network.check_weights(path)
+    else:
+        load_weights(network, path)
     return with_origin(frozen(network.to(device)), bundle_dir, path)
 
 

@@ -17,6 +17,8 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from akd_monai.data.placement import nifti_like
+from akd_monai.deploy.exported_network import ExportedNetwork
+from akd_monai.errors import InputError
 
 if TYPE_CHECKING:
     from monailabel.tasks.infer.bundle import BundleInferTask as Base
@@ -36,6 +38,8 @@ class SafeInfer(Base):  # type: ignore[misc]  # MONAI Label has no types
     - ``Spacingd`` of MONAI 1.6 works although MONAI Label's data hold the path of the image beside it.
     - A mask is written as ``uint8`` unless the request names a ``result_dtype``, and with the affine of the image even
       where its axes are sheared.
+    - An exported network (:class:`~akd_monai.deploy.ExportedNetwork` as ``network_def``) runs where the weights are those
+      that it was exported from.
     - When uncertainty is scored, probabilities are compared, and dropout alone is random: batch normalisation stays as
       trained.
     """
@@ -76,9 +80,23 @@ class SafeInfer(Base):  # type: ignore[misc]  # MONAI Label has no types
         return written
 
     def _get_network(self, device: str, data: Any) -> nn.Module:
+        if isinstance(self.network, ExportedNetwork):
+            return self._exported(self.network, data)
         network: nn.Module = super()._get_network(device, data)
         if self.train_mode:
             only_dropout(network)
+        return network
+
+    def _exported(self, network: ExportedNetwork, data: Any) -> nn.Module:
+        """Return an exported network; the weights that are asked for must be those that it was exported from."""
+        if self.train_mode:
+            what = "an exported network has no dropout, by which uncertainty is scored"
+            raise InputError(what, where=str(network.path), remedy="serve the bundle with its network in PyTorch")
+        weights = Path(self.get_path())
+        chosen = (data or {}).get("model_filename")
+        # a viewer sends what it chose as one name or as a list of it
+        name = chosen[0] if isinstance(chosen, (list, tuple)) else chosen
+        network.check_weights(weights.with_name(name) if name else weights)
         return network
 
 
