@@ -44,17 +44,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, help="file to write; docs/results/NAME.md by default")
     parser.add_argument("--note", action="append", default=[], help="a sentence for the head of the page")
     asked = parser.parse_args(argv)
+    parts = sorted(path.parent for path in asked.output_dir.glob("*/cells"))
+    if parts and asked.page:
+        parser.error(
+            f"--page names one file, and {asked.output_dir} has {len(parts)} parts, each with a page of its own"
+        )
     try:
-        study = read_study(asked.output_dir)
+        for folder in parts or [asked.output_dir]:
+            study = read_study(folder)
+            target = asked.page or RESULTS / f"{study.matrix.name}.md"
+            outer = asked.output_dir.name if parts else None
+            target.write_text(page(study, folder, asked.data, asked.file, asked.note, outer), encoding="utf-8")
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    target = asked.page or RESULTS / f"{study.matrix.name}.md"
-    target.write_text(page(study, asked.output_dir, asked.data, asked.file, asked.note), encoding="utf-8")
+    if parts:
+        joint = RESULTS / f"{asked.output_dir.name}.md"
+        joint.write_text(joint_page(asked.output_dir, [path.name for path in parts]), encoding="utf-8")
     return 0
 
 
-def page(study: Study, folder: Path, data: str, file: str | None = None, notes: Sequence[str] = ()) -> str:
+def joint_page(folder: Path, parts: Sequence[str]) -> str:
+    """Return what an experiment of several parts says side by side, with a line that leads to the page of each part."""
+    title, *rest = (folder / "report" / "tables" / "dice.md").read_text(encoding="utf-8").split("\n\n")
+    links = [f"[{name}]({name}.md)" for name in parts]
+    return "\n\n".join([title, f"Each part in full: {', '.join(links)}.", *rest]).strip() + "\n"
+
+
+def page(
+    study: Study,
+    folder: Path,
+    data: str,
+    file: str | None = None,
+    notes: Sequence[str] = (),
+    outer: str | None = None,
+) -> str:
     """Return the report of an experiment as Markdown.
 
     Args:
@@ -63,16 +87,18 @@ def page(study: Study, folder: Path, data: str, file: str | None = None, notes: 
         data: how the cases were made or where they are from.
         file: what the command names, by default the experiment's name.
         notes: sentences for the head of the page.
+        outer: the experiment that this one is a part of.
     """
     tables = folder / "report" / "tables"
     name = study.matrix.name
+    shown = outer or name
     parts = [
         f"# {name}",
         DATA[study.data_kind],
         *notes,
         f"Cases: {data}",
-        f"```bash\npython -m akd_monai experiment {file or name} --dataset_dir DATA --output_dir {name} --jobs 2\n"
-        f"python -m benchmarks.experiment_page {name} --data ...\n```",
+        f"```bash\npython -m akd_monai experiment {file or shown} --dataset_dir DATA --output_dir {shown} --jobs 2\n"
+        f"python -m benchmarks.experiment_page {shown} --data ...\n```",
         "## Answer",
         _without_signature((tables / "answers.md").read_text(encoding="utf-8")),
         READING,

@@ -63,3 +63,18 @@ def test_an_incomplete_experiment_has_no_page(tmp_path, capsys):
     assert experiment_page.main([str(out), "--data", "x", "--page", str(target)]) == 2
     assert cell in capsys.readouterr().err
     assert not target.exists()
+
+
+def test_parts_have_a_page_each_and_one_that_leads_to_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment_page, "RESULTS", tmp_path / "pages")
+    (tmp_path / "pages").mkdir()
+    part = made(tmp_path)
+    outer = part.rename(tmp_path / "moved")
+    joint = tmp_path / "joint"
+    (joint / "report" / "tables").mkdir(parents=True)
+    outer.rename(joint / "made-up")
+    (joint / "report" / "tables" / "dice.md").write_text("# joint\n\nNever ranked together.\n", encoding="utf-8")
+    assert experiment_page.main([str(joint), "--data", "x", "--file", "table"]) == 0
+    text = (tmp_path / "pages" / "joint.md").read_text()
+    assert text == "# joint\n\nEach part in full: [made-up](made-up.md).\n\nNever ranked together.\n"
+    assert "experiment table --dataset_dir DATA --output_dir joint" in (tmp_path / "pages" / "made-up.md").read_text()
