@@ -3,7 +3,7 @@
 
     python -m benchmarks.runs_picture --output docs/images/mlflow-runs.png
 
-The trainings are so short that their numbers mean nothing. Chromium takes the picture; nothing outside this machine is opened.
+The trainings are so short that their numbers mean nothing. Chromium takes the picture; nothing outside this machine is read.
 """
 
 from __future__ import annotations
