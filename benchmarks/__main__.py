@@ -19,7 +19,7 @@ from benchmarks.page import goals, page, section
 
 NAMES = (
     *("affinity", "page_faults", "kernel", "scaling", "gram", "losses", "students", "step", "cache", "row_stores"),
-    *("pipeline", "torchdistill", "matrix", "segment"),
+    *("pipeline", "torchdistill", "matrix", "segment", "segment_masks"),
 )
 ROOT = Path(__file__).parent
 PAGES = {"cpu": ROOT.parent / "docs" / "benchmarks.md", "cuda": ROOT.parent / "docs" / "benchmarks-gpu.md"}

@@ -18,6 +18,8 @@ __all__ = ["EXAMPLE_BATCH", "INPUT", "MOST_IN_BATCH", "OUTPUT", "write_onnx"]
 INPUT = "image"
 OUTPUT = "logits"
 MOST_IN_BATCH = 1024
+# they name optional packages that are not there, and every step of the optimisation
+_CHATTY = ("torch.onnx", "onnxscript", "onnx_ir")
 # a batch of one is taken for a constant
 EXAMPLE_BATCH = 2
 
@@ -74,10 +76,10 @@ def _check_output(network: nn.Module, example: torch.Tensor) -> None:
 
 
 def _export(network: nn.Module, example: torch.Tensor, path: Path) -> None:
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    # it names optional packages that are not there
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -93,4 +95,5 @@ def _export(network: nn.Module, example: torch.Tensor, path: Path) -> None:
                 verbose=False,
             )
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
