@@ -68,7 +68,7 @@ def load_network(
     path = Path(weights or weights_of(bundle_dir) or weights_path(bundle_dir))
     if path.suffix == Path(_SCRIPTED).suffix:
         return with_origin(_scripted(path, device, trust_bundle), bundle_dir, path)
-    network = build_network(bundle_dir, config=config, trust_bundle=trust_bundle)
+    network: Any = build_network(bundle_dir, config=config, trust_bundle=trust_bundle)
     if hasattr(network, "check_weights"):
         # an exported network has its weights already
         network.check_weights(path)
