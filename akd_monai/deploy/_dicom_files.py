@@ -39,6 +39,7 @@ _TAGS = [
     "Rows",
     "PatientName",
     "PatientID",
+    "PatientBirthDate",
     "SpecificCharacterSet",
 ]
 _LONGEST_DESCRIPTION = 64
@@ -52,7 +53,7 @@ class Series:
         uid: SeriesInstanceUID.
         study_uid: StudyInstanceUID, which may be empty.
         number: SeriesNumber.
-        description: SeriesDescription, in which the words of name and ID of the patient are replaced.
+        description: SeriesDescription, in which the words of the patient's name, ID and birth date are replaced.
         modality: ``"MR"`` for MRI.
         image_type: the values of ImageType.
         slices: how many there are.
@@ -216,7 +217,7 @@ def _words(value: Any) -> tuple[str, ...]:
 
 
 def without_person(text: str, header: Any) -> str:
-    """Return a line in which the words of the patient's name, and the ID, are replaced by ``***``.
+    """Return a line in which the words of the patient's name, ID and birth date are replaced by ``***``.
 
     Args:
         text: free text of a header, or a message of a library.
@@ -224,13 +225,31 @@ def without_person(text: str, header: Any) -> str:
     """
     line = one_line(str(text))
     name = re.split(r"[\s^=,]+", str(header.get("PatientName") or ""))
-    for word in _long(*name, str(header.get("PatientID") or ""), str(header.get("PatientBirthDate") or "")):
-        line = re.sub(re.escape(word), "***", line, flags=re.IGNORECASE)
+    for word in _longest_first(*name, str(header.get("PatientID") or ""), *_dates(header)):
+        line = re.sub(_pattern(word), "***", line, flags=re.IGNORECASE)
     return line
 
 
-def _long(*words: str) -> Iterable[str]:
-    return sorted((word for word in words if len(word) > 2), key=len, reverse=True)
+def _longest_first(*words: str) -> Iterable[str]:
+    return sorted(filter(None, words), key=len, reverse=True)
+
+
+def _pattern(word: str) -> str:
+    """Return what finds a word: one or two Latin letters only where they stand alone, for others hold them by chance."""
+    escaped = re.escape(word)
+    return rf"(?<!\w){escaped}(?!\w)" if word.isascii() and len(word) < 3 else escaped
+
+
+def _dates(header: Any) -> Iterator[str]:
+    """Yield the birth date as DICOM writes it, and as people do."""
+    date = str(header.get("PatientBirthDate") or "")
+    yield date
+    if re.fullmatch(r"\d{8}", date):
+        year, month, day = date[:4], date[4:6], date[6:]
+        for mark in ".-/":
+            yield mark.join((day, month, year))
+            yield mark.join((year, month, day))
+            yield mark.join((month, day, year))
 
 
 def require_pydicom() -> None:

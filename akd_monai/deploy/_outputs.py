@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -108,7 +108,14 @@ def write_outputs(
             warnings.extend(_without_seg(seg_path))
     written = write_mask(mask_path, nifti_like(mask, affine, source.path)) if nifti else None
     picture = write_preview(_beside(mask_path, _PREVIEW), image, mask, affine) if preview else None
+    warnings.extend(_left(mask_path, {seg, written, picture}))
     return Written(written, seg, picture, tuple(warnings))
+
+
+def _left(mask: Path, written: Collection[Path | None]) -> Iterator[str]:
+    for path in (mask, _beside(mask, _SEG), _beside(mask, _PREVIEW)):
+        if path.exists() and path not in written:
+            yield f"{path.name} of an earlier run is still there: it does not belong to what was written now"
 
 
 def _without_seg(path: Path) -> Iterator[str]:

@@ -133,3 +133,34 @@ def test_the_search_would_find_them(tmp_path, caplog, capfd):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.nii.gz").write_bytes(gzip.compress(b"of secretname"))
     assert found(secrets_of(paths), tmp_path / "out", caplog, capfd) == ["Secretname"]
+
+
+SHORT = {
+    "PatientName": "Li^Na=山田^太郎",
+    "PatientID": "P1",
+    "PatientBirthDate": "19431224",
+    "SpecificCharacterSet": "ISO_IR 192",
+}
+
+
+@pytest.mark.fault(
+    "Masks that are written",
+    "a DICOM series with the patient in its description",
+    injected="names of two letters, in Chinese characters, and the birth date as DICOM and as people write it",
+    outcome="replaced in the line that names the series; longer words that hold two such letters stay",
+)
+@pytest.mark.parametrize(
+    ("description", "shown"),
+    [
+        ("Li Na t2 axial linac", "*** *** t2 axial linac"),
+        ("山田太郎 t2", "****** t2"),
+        ("t2 P1 19431224", "t2 *** ***"),
+        ("t2 24.12.1943, 1943-12-24", "t2 ***, ***"),
+    ],
+)
+def test_short_names_and_dates_in_a_description(model, tmp_path, description, shown):
+    for number in (3, 5):
+        own = {"SeriesDescription": description, "SeriesNumber": number}
+        write_series(tmp_path / "in", VOLUME, prefix=f"{number}-", **SHORT, **own)
+    with pytest.raises(InputError, match=re.escape(f"3 '{shown}' (MR")):
+        segment(tmp_path / "in", tmp_path / "out", model=model)

@@ -245,3 +245,20 @@ def test_a_series_without_names_has_a_segmentation_without_names(model, tmp_path
     seg = pydicom.dcmread(done.dicom_seg)
     assert str(seg.PatientName) == ""
     assert seg.PatientID in (None, "")
+
+
+@pytest.mark.fault(
+    "Masks that are written",
+    "a second run into a folder that writes fewer kinds of files",
+    injected="another model and --output_type nifti, beside a DICOM SEG and a preview of the first run",
+    outcome="a warning names both: they do not belong to the new mask",
+)
+def test_files_of_an_earlier_run_are_named(model, tmp_path):
+    write_series(tmp_path / "T2", VOLUME)
+    (first,) = segment(tmp_path / "T2", tmp_path / "out", model=model, output_type=["nifti", "dicom_seg"], preview=True)
+    (again,) = segment(tmp_path / "T2", tmp_path / "out", model=model)
+    assert [warning for warning in first.warnings if "earlier" in warning] == []
+    assert [warning.split(" of an earlier run")[0] for warning in again.warnings if "does not belong" in warning] == [
+        "T2_pred.seg.dcm",
+        "T2_preview.png",
+    ]
