@@ -16,7 +16,7 @@ __all__ = ["argument_help", "overview", "verb_help"]
 _COMMAND = "python -m akd_monai"
 _WIDTH = 110
 _GROUPS = {
-    "Try it": ("demo", "experiment", "report", "compare"),
+    "Try it": ("demo", "experiment", "compress", "report", "compare"),
     "Data": ("phantom", "prepare", "verify"),
     "Bundles": ("distill", "recipes", "evaluate", "send", "runs", "profile", "check", "label"),
     "Write bundles": ("bundles", "new_bundle", "assemble"),

@@ -71,7 +71,7 @@ def experiment(  # noqa: D417 - the public function documents the others
 
 
 @verb("akd_monai.experiments:compress_bundle")
-def compress(  # noqa: D417 - the public function documents the others
+def compress(
     teacher: str,
     dataset_dir: str,
     students: Names = None,
@@ -93,19 +93,15 @@ def compress(  # noqa: D417 - the public function documents the others
     """Make light students of a large bundle: trained, tested, exported and measured, with a report of what is lost.
 
     Example: python -m akd_monai compress bundles/prostate_mri_unetplusplus --dataset_dir prepared --jobs 2
-
-    Args:
-        recipe: how students are distilled; the verb recipes lists them.
-        widths: width multipliers, separated by commas, each of which makes a student of every network.
     """
     from akd_monai.experiments import compress_bundle
 
-    chosen = {} if recipe is None else {"recipe": recipe}
     done = compress_bundle(
         teacher,
         dataset_dir,
         students=names(students),
-        widths=list(widths) if isinstance(widths, (list, tuple)) else [widths],
+        recipe=recipe,
+        widths=widths,
         output_dir=output_dir,
         teacher_weights=teacher_weights,
         sites=names(sites),
@@ -117,7 +113,6 @@ def compress(  # noqa: D417 - the public function documents the others
         allow=names(allow),
         trust_bundle=trust_bundle,
         dry_run=dry_run,
-        **chosen,
         **settings,
     )
     return str(done)

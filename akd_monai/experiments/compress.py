@@ -22,6 +22,7 @@ from akd_monai.experiments._compress.students import TEACHER, named_students, pu
 from akd_monai.experiments._compress.teaching import Teaching, read_teaching
 from akd_monai.experiments._compress.words import chosen_row, exchange_sentence
 from akd_monai.experiments._plan.cell import Cell, check_environment, is_done
+from akd_monai.experiments._plan.places import check_present
 from akd_monai.experiments._run import run_waiting
 from akd_monai.experiments._steps import say
 from akd_monai.files import FolderLock, as_path
@@ -66,8 +67,8 @@ def compress_bundle(
     dataset_dir: str | os.PathLike[str],
     *,
     students: Sequence[str] = (),
-    recipe: str = DEFAULT_RECIPE,
-    widths: Sequence[float] = (1.0,),
+    recipe: str | None = None,
+    widths: float | Sequence[float] = 1.0,
     output_dir: str | os.PathLike[str] = "compressed",
     teacher_weights: str | os.PathLike[str] | None = None,
     sites: Sequence[str] = (),
@@ -97,7 +98,7 @@ def compress_bundle(
         dataset_dir: the data, in the form that the teacher's configs expect.
         students: enet, espnet, erfnet; for volumes UNet, BasicUNet, SegResNet, AttentionUnet; or folders of bundles. By
             default the first three of what fits.
-        recipe: how students are distilled; the verb recipes lists them.
+        recipe: how students are distilled, ``careful`` by default; the verb recipes lists them.
         widths: width multipliers, each of which makes a student of every network.
         output_dir: where everything is written.
         teacher_weights: another file than the teacher's ``models/model.pt``.
@@ -132,8 +133,8 @@ def compress_bundle(
         weights=weights_path(root) if teacher_weights is None else as_path(teacher_weights, "teacher_weights"),
         dataset_dir=as_path(dataset_dir, "dataset_dir").resolve(),
         students=tuple(students),
-        widths=tuple(widths),
-        recipe=recipe,
+        widths=tuple(widths) if isinstance(widths, (list, tuple)) else (widths,),  # type: ignore[arg-type]
+        recipe=DEFAULT_RECIPE if recipe is None else recipe,
         sites=tuple(sites) or None,
         folds=folds,
         fold=fold,
@@ -143,6 +144,7 @@ def compress_bundle(
         settings=settings,
     )
     _check(request, jobs)
+    check_present(gpus)
     folder = as_path(output_dir, "output_dir").resolve()
     teaching = read_teaching(request)
     check_request(request, has_sources=bool(teaching.sources))
