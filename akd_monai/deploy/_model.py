@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -18,6 +19,8 @@ from akd_monai.errors import InputError, check_choice, near_matches
 from akd_monai.files import as_path, sha256_of
 
 __all__ = ["Model", "open_model"]
+
+logger = logging.getLogger(__name__)
 
 _FILE = Path("models", "model.onnx")
 _WEIGHTS = Path("models", "model.pt")
@@ -107,7 +110,17 @@ def _exported(path: Path, engine: str, threads: int | None) -> Model:
     check_choice("precision", precision, get_args(Precision))
     chosen = _engine_of(path, engine, recipe)
     network = open_onnx(path, chosen, threads, one_by_one=True, precision=cast(Precision, precision))
+    if precision != "fp32":
+        network = _named_by_precision(path, network, precision)
     return Model(str(recipe.facts.get("bundle", path.stem)), recipe, network)
+
+
+def _named_by_precision(path: Path, network: Network, wanted: str) -> Network:
+    """Return a network whose engine says in which precision it really computes, and warn if that is a higher one."""
+    ran = network.precision()
+    if ran.startswith("fp32"):
+        logger.warning("%s: is for %s, but %s computes in %s on this processor", path, wanted, network.engine, ran)
+    return replace(network, engine=f"{network.engine}, {ran}")
 
 
 def _engine_of(path: Path, engine: str, recipe: Recipe) -> str:

@@ -101,6 +101,16 @@ def test_the_engine_is_one_of_those_that_were_found_good(tmp_path):
             segment(tmp_path / "t2.nii.gz", tmp_path / "out", model=model, engine=other)
 
 
+def test_segment_says_in_which_precision_it_computes_and_warns_of_a_higher_one(tmp_path, caplog):
+    # a network in single precision that claims another one
+    model = write_model(tmp_path / "m.onnx", precision='"fp16"', engines='["onnxruntime"]')
+    bright_box(tmp_path / "t2.nii.gz")
+    with caplog.at_level("INFO"):
+        segment(tmp_path / "t2.nii.gz", tmp_path / "out", model=model)
+    assert re.search(r"m.onnx: is for fp16, but onnxruntime [\d.]+ computes in fp32 on this processor", caplog.text)
+    assert re.search(r"by_hand, onnxruntime [\d.]+, fp32", caplog.text)
+
+
 def test_half_of_two_masks_overlaps():
     a = np.zeros((4, 4, 1), bool)
     a[:2] = True
