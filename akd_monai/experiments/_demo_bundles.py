@@ -9,12 +9,14 @@ from typing import Any
 from akd_monai.bundle import change_bundle, write_bundle
 from akd_monai.experiments.settings import DemoSettings
 
-__all__ = ["ALONE", "DISTILLED", "SECOND", "TEACHER", "write_bundles"]
+__all__ = ["ALONE", "DISTILLED", "SECOND", "TEACHER", "UNLABELLED", "write_bundles"]
 
 TEACHER = "prostate_mri_unetplusplus"
 ALONE = "prostate_mri_enet"
 DISTILLED = "prostate_mri_enet_distilled"
 SECOND = "prostate_mri_enet_recipe"
+# by this recipe a student that has learned elsewhere follows a teacher that has learned here
+UNLABELLED = "unlabelled"
 
 
 def write_bundles(folder: Path, size: int, seed: int, settings: DemoSettings) -> dict[str, Path]:

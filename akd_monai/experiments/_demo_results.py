@@ -10,7 +10,7 @@ from typing import Any
 
 from akd_monai.data.cases import read_cases
 from akd_monai.experiments._bundle_results import add_profiles, images_of, system_of
-from akd_monai.experiments._demo_bundles import ALONE, DISTILLED, SECOND, TEACHER
+from akd_monai.experiments._demo_bundles import ALONE, DISTILLED, SECOND, TEACHER, UNLABELLED
 from akd_monai.experiments.results import Data, Results, Role
 from akd_monai.experiments.settings import DemoSettings
 from akd_monai.networks.profile.machine import machine_facts
@@ -42,6 +42,7 @@ class DemoRun:
         seed: key of every random number.
         size: side of the slices in pixels.
         settings: sizes and schedules.
+        labelled_cases: training cases of the target that keep their labels; None for all.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class DemoRun:
     seed: int
     size: int
     settings: DemoSettings
+    labelled_cases: int | None
 
     @property
     def recipe_name(self) -> str:
@@ -104,7 +106,7 @@ def collect_results(run: DemoRun, commands: Sequence[str], warnings: Sequence[st
         "systems": systems,
         "images": images,
         "commands": list(commands),
-        "warnings": list(warnings),
+        "warnings": [*warnings, *_unlike(run)],
         "mlflow": {"tracking_uri": run.tracking_uri, "experiment": "demo", "command": run.mlflow_command},
     }
 
@@ -115,9 +117,26 @@ def _data(synthetic: bool) -> Data:
     return {"kind": "real", "description": "cases of the given folder."}
 
 
+def _unlike(run: DemoRun) -> list[str]:
+    """Say what the second student had beyond the others."""
+    if run.settings.recipe != UNLABELLED:
+        return []
+    return [
+        f"The student by the recipe {UNLABELLED} began with weights that were pre-trained at the source sites, followed a "
+        "teacher that was adapted to the target site, and saw images without labels; the other students did not. Beside a "
+        "student that was pre-trained alike without a teacher the gain may be none."
+    ]
+
+
 def _used(run: DemoRun) -> dict[str, Any]:
     """Return the settings with what was chosen where nothing was given."""
-    used = {**run.settings.as_dict(), "sources": list(run.sources), "target": run.target, "size": run.size}
+    used = {
+        **run.settings.as_dict(),
+        "labelled_cases": run.labelled_cases,
+        "sources": list(run.sources),
+        "target": run.target,
+        "size": run.size,
+    }
     if not run.made:
         del used["cases_per_site"]
         del used["slices"]

@@ -13,6 +13,8 @@ __all__ = ["explanations"]
 
 # a gain in Dice that a reader would want to see; the number of cases follows from it
 _WANTED = 0.02
+# the task loss, also on images without labels, and the sum of all
+_OWN = ("task", "unlabelled", "total")
 
 
 def explanations(results: Results, comparisons: Sequence[Comparison]) -> list[str]:
@@ -59,7 +61,7 @@ def _terms(system: System) -> list[str]:
     above = []
     for name, value in first.items():
         term = name.removeprefix("loss/")
-        if name.startswith("loss/") and term not in ("task", "total") and value > task:
+        if name.startswith("loss/") and term not in _OWN and value > task:
             above.append(f"{term} {value:.2f}")
     if not above:
         return []

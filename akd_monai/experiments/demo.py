@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from akd_monai.bundle.recipe import recipe_path
-from akd_monai.data.cases import read_cases
+from akd_monai.data.cases import Case, read_cases
 from akd_monai.data.manifest import is_synthetic
 from akd_monai.data.splits import split_cases, split_summary
 from akd_monai.errors import InputError
 from akd_monai.experiments._comparison import compare
-from akd_monai.experiments._demo_bundles import ALONE, DISTILLED, SECOND, TEACHER, write_bundles
+from akd_monai.experiments._demo_bundles import UNLABELLED, write_bundles
 from akd_monai.experiments._demo_results import DemoRun, collect_results
+from akd_monai.experiments._demo_training import evaluate, train
 from akd_monai.experiments._explanation import explanations
 from akd_monai.experiments._steps import StepError, Steps, say
 from akd_monai.experiments._tables import findings
@@ -23,13 +26,15 @@ from akd_monai.experiments.report import write_report
 from akd_monai.experiments.results import Results
 from akd_monai.experiments.settings import DemoSettings
 from akd_monai.files import FolderLock, as_path, write_json
+from akd_monai.handlers._experiments import how_to_show
 from akd_monai.prostate.phantom.make import make_phantom
 
 __all__ = ["run_demo"]
 
+# id of the demo's experiment in its own database, after MLflow's default one
+_FIRST = "1"
 _SYNTHETIC_SIZE = 128
 _REAL_SIZE = 192
-_MONAI_RUN = ("-m", "monai.bundle", "run", "--config_file")
 
 
 def run_demo(dataset_dir: str | None = None, output_dir: str = "demo_output", seed: int = 0, **settings: Any) -> str:
@@ -69,8 +74,6 @@ def run_demo(dataset_dir: str | None = None, output_dir: str = "demo_output", se
 
 
 def _run(folder: Path, given: str | None, seed: int, settings: DemoSettings, steps: Steps) -> str:
-    # unknown before anything is trained
-    recipe = None if settings.recipe is None else recipe_path(settings.recipe)
     size = settings.size or (_SYNTHETIC_SIZE if given is None else _REAL_SIZE)
     data_dir = _synthetic_data(folder, size, seed, settings) if given is None else Path(given)
     sources, target = _choose_sites(data_dir, settings)
@@ -78,6 +81,7 @@ def _run(folder: Path, given: str | None, seed: int, settings: DemoSettings, ste
     # an impossible split is refused before anything is trained
     split_cases(cases, "test", seed=seed, fold=settings.fold, folds=settings.folds)
     say(f"Teacher: {', '.join(sources)}. Student: {target}, fold {settings.fold + 1} of {settings.folds} held out.")
+    settings, labelled = _with_labels(settings, cases, seed)
     run = DemoRun(
         folder=folder,
         data_dir=data_dir,
@@ -89,16 +93,38 @@ def _run(folder: Path, given: str | None, seed: int, settings: DemoSettings, ste
         seed=seed,
         size=size,
         settings=settings,
+        labelled_cases=labelled,
     )
-    _train(run, steps)
-    if recipe is not None:
-        _train_second(run, steps, recipe)
-    _evaluate(run, steps)
+    train(run, steps)
+    evaluate(run, steps)
     split = split_summary(cases, seed=seed, fold=settings.fold, folds=settings.folds)
     write_json(folder / "splits.json", split, indent=2)
     results = collect_results(run, steps.commands, split["warnings"])
     page = write_report(results, folder / "report")
-    return "\n".join(["", *_finding(results), "", f"Report:  open {page}", f"Runs:    {run.mlflow_command}"])
+    runs = how_to_show(run.tracking_uri, _FIRST)
+    return "\n".join(["", *_finding(results), "", f"Report:  open {page}", f"Runs:    {runs}"])
+
+
+def _with_labels(settings: DemoSettings, cases: Sequence[Case], seed: int) -> tuple[DemoSettings, int | None]:
+    """Return how many of the target's training cases keep their labels, and the settings that are possible with it.
+
+    A recipe for images without labels needs some: half of the training cases keep theirs, for every student alike. Where
+    there is a single training case, the second student is left out.
+    """
+    if settings.recipe is not None:
+        # refused before anything is trained
+        recipe_path(settings.recipe)
+    if settings.recipe != UNLABELLED:
+        return settings, settings.labelled_cases
+    training = len(split_cases(cases, "training", seed=seed, fold=settings.fold, folds=settings.folds))
+    labelled = settings.labelled_cases or max(1, training // 2)
+    if labelled >= training:
+        say(
+            f"No case is left without a label ({training} for training), so no second student by the recipe {UNLABELLED}."
+        )
+        return replace(settings, recipe=None), settings.labelled_cases
+    say(f"Labels: {labelled} of {training} training cases keep theirs, for every student alike.")
+    return settings, labelled
 
 
 def _finding(results: Results) -> list[str]:
@@ -137,43 +163,3 @@ def _choose_sites(data_dir: Path, settings: DemoSettings) -> tuple[tuple[str, ..
             f"has {present}; add a site, or choose with --sources and --target."
         )
     return sources, target
-
-
-def _common(run: DemoRun) -> list[str]:
-    tracking = ["--tracking", "configs/tracking.json", f"--tracking_uri={run.tracking_uri}"]
-    return [*tracking, f"--dataset_dir={run.data_dir}"]
-
-
-def _train(run: DemoRun, steps: Steps) -> None:
-    train = [*_MONAI_RUN, "configs/train.json", *_common(run)]
-    distill = [*_MONAI_RUN, "['configs/train.json','configs/distill.json']", *_common(run)]
-    weights = [f"--lambda_{name}={value}" for name, value in run.settings.lambdas().items()]
-    sites = f"--sites={list(run.sources)}"
-    steps.run(f"Teacher (UNet++) at {', '.join(run.sources)}", [*train, sites], run.bundles[TEACHER])
-    steps.run(f"Student (ENet) alone at {run.target}", [*train, *_part(run)], run.bundles[ALONE])
-    steps.run(
-        f"Student (ENet) distilled at {run.target}",
-        [*distill, f"--teacher_bundle=../{TEACHER}", *weights, *_part(run)],
-        run.bundles[DISTILLED],
-    )
-
-
-def _train_second(run: DemoRun, steps: Steps, recipe: Path) -> None:
-    """Distil a second student by a recipe; everything else is as for the first."""
-    configs = f"['configs/train.json','configs/distill.json','{recipe}']"
-    steps.run(
-        f"Student (ENet) distilled at {run.target} by the recipe {run.recipe_name}",
-        [*_MONAI_RUN, configs, *_common(run), f"--teacher_bundle=../{TEACHER}", *_part(run)],
-        run.bundles[SECOND],
-    )
-
-
-def _evaluate(run: DemoRun, steps: Steps) -> None:
-    configs = "['configs/train.json','configs/evaluate.json']"
-    command = [*_MONAI_RUN, configs, *_part(run), f"--dataset_dir={run.data_dir}"]
-    for name, bundle in run.bundles.items():
-        steps.run(f"Evaluation of {name} at {run.target}", command, bundle)
-
-
-def _part(run: DemoRun) -> list[str]:
-    return [f"--sites={[run.target]}", f"--folds={run.settings.folds}", f"--fold={run.settings.fold}"]

@@ -11,9 +11,6 @@ from akd_monai.errors import InputError, check_number, unknown_name
 
 __all__ = ["DemoSettings"]
 
-# by which recipe a second student of the demo is distilled, beside the paper's terms
-_SECOND_RECIPE = "careful"
-
 _WEIGHTS = ("lambda_logits", "lambda_gram", "lambda_affinity")
 _AT_LEAST_ONE = ("teacher_epochs", "epochs", "samples_per_epoch", "batch_size", "cases_per_site", "slices")
 
@@ -40,6 +37,8 @@ class DemoSettings:
         lambda_gram: weight of the Gram-kernel term.
         lambda_affinity: weight of the affinity term.
         recipe: recipe by which a second student is distilled, for comparison; null for none.
+        labelled_cases: training cases of the target that keep their labels; by default half of them with the recipe
+            unlabelled, which learns from the images of the others, and else all.
     """
 
     sources: tuple[str, ...] = ()
@@ -53,12 +52,13 @@ class DemoSettings:
     learning_rate: float = 0.01
     folds: int = 2
     fold: int = 0
-    cases_per_site: int = 10
+    cases_per_site: int = 12
     slices: int = 10
     lambda_logits: float = 0.2
     lambda_gram: float = 0.9
     lambda_affinity: float = 0.9
-    recipe: str | None = _SECOND_RECIPE
+    recipe: str | None = "unlabelled"
+    labelled_cases: int | None = None
 
     @classmethod
     def from_flags(cls, flags: Mapping[str, Any]) -> DemoSettings:
@@ -80,8 +80,9 @@ class DemoSettings:
         for name in ("sources", "features"):
             if name in values:
                 values[name] = _as_tuple(values[name])
-        if values.get("recipe") in ("null", "None"):
-            values["recipe"] = None
+        for name in ("recipe", "labelled_cases"):
+            if values.get(name) in ("null", "None"):
+                values[name] = None
         return cls(**values)
 
     def __post_init__(self) -> None:
@@ -96,6 +97,8 @@ class DemoSettings:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.labelled_cases is not None and self.labelled_cases < 1:
+            raise InputError(f"labelled_cases must be at least 1, or null for all, got {self.labelled_cases}.")
         if self.batch_size < 2:
             raise InputError("batch_size must be at least 2: the Gram matrix of one sample says nothing.")
         if self.samples_per_epoch < self.batch_size:
