@@ -160,6 +160,10 @@ def test_mistakes_are_one_line_each(teacher, data, tmp_path):
         compress_bundle(teacher, data, **known, widths=[0])
     with pytest.raises(InputError, match="jobs must be an integer of at least 1, got 0"):
         compress_bundle(teacher, data, **known, jobs=0)
+    with pytest.raises(InputError, match="this machine has no GPU 99"):
+        compress_bundle(teacher, data, **known, gpus=["99"], dry_run=True)
+    with pytest.raises(InputError, match="allow must be .*'seen', got 'sen'"):
+        compress_bundle(teacher, data, **known, allow=["sen"])
     with pytest.raises(InputError, match="'ckpt_dir' is set by compress itself"):
         compress_bundle(teacher, data, **known, ckpt_dir="elsewhere")
     with pytest.raises(UnknownNameError, match="unknown recipe 'carefull'"):

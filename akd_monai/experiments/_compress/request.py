@@ -10,7 +10,7 @@ from typing import Any
 
 from akd_monai.bundle import recipe_path
 from akd_monai.bundle._recipes import Recipe
-from akd_monai.errors import InputError
+from akd_monai.errors import InputError, check_choice
 
 __all__ = ["DEFAULT_RECIPE", "Request", "check_request"]
 
@@ -61,6 +61,7 @@ class Request:
 
 # an id of a recipe's needs that a training at the teacher's sites gives
 _INITIAL = "initial_weights"
+_CAUTIONS = ("seen",)
 _RESERVED = (
     "dataset_dir", "ckpt_dir", "output_dir", "seed", "sites", "fold", "folds", "part", "ckpt_path", "initial_weights",
     "teacher_bundle", "teacher_weights",
@@ -78,6 +79,8 @@ def check_request(request: Request, *, has_sources: bool) -> None:
         InputError: naming what is missing or in the way.
         UnknownNameError: for a recipe that does not exist.
     """
+    for name in request.allow:
+        check_choice("allow", name, _CAUTIONS)
     for name in request.settings:
         if name in _RESERVED:
             raise InputError(f"{name!r} is set by compress itself, for each of its trainings", remedy="leave it out")
