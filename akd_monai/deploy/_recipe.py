@@ -117,6 +117,9 @@ def recipe_of_metadata(entries: Mapping[str, str], where: str) -> Recipe:
         if content.pop("format") != FORMAT:
             raise InputError("is of another version of the format", where=where, remedy=_AGAIN, code="no-recipe")
         given = {name: content.pop(name) for name in _STEPS}
+        for name, value in {**given, "class_names": content["class_names"]}.items():
+            if name != "inferer" and not isinstance(value, list):
+                raise TypeError(f"{name} is no list")
         return Recipe(
             channels=int(content.pop("channels")),
             class_names=tuple(map(str, content.pop("class_names"))),

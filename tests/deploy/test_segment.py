@@ -221,10 +221,17 @@ def test_refusals_in_one_line(model, tmp_path, monkeypatch, options, message):
         segment("t2.nii.gz", "out", **options)
 
 
-@pytest.mark.parametrize("name", ["bundle", "channels", "preprocessing", "inferer"])
-def test_damaged_metadata(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "{") for name in ("bundle", "channels", "preprocessing", "inferer")),
+        # empty ones would be taken for "nothing to prepare"
+        *(("preprocessing", "{}"), ("preprocessing", '""'), ("postprocessing", "{}"), ("class_names", '"ab"')),
+    ],
+)
+def test_damaged_metadata(tmp_path, name, value):
     bright_box(tmp_path / "t2.nii.gz")
-    model = write_model(tmp_path / "m.onnx", **{name: "{"})
+    model = write_model(tmp_path / "m.onnx", **{name: value})
     with pytest.raises(InputError, match=r"m.onnx: has damaged metadata"):
         segment(tmp_path / "t2.nii.gz", tmp_path / "out", model=model)
 
