@@ -15,11 +15,12 @@ from deploy_tools import bright_box
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import BasicUNet
 
-from akd_monai.bundle import build_network, weights_sha256
+from akd_monai.bundle import build_network, evaluate_bundle, weights_sha256
 from akd_monai.data.geometry import turned_to
 from akd_monai.deploy import export as export_module
 from akd_monai.deploy import export_bundle, segment
 from akd_monai.errors import BundleError, InputError
+from akd_monai.prostate import make_phantom
 
 # drawn weights and noise give masks of single voxels, where a wrong grid shows everywhere and a tie by rounding once
 TIES = 1e-3
@@ -223,6 +224,24 @@ def test_the_exported_network_in_monais_own_inference(exported, tmp_path):
     assert found.keys() == expected.keys()
     for name, mask in found.items():
         np.testing.assert_array_equal(mask, expected[name])
+
+
+@pytest.mark.slow
+def test_evaluate_gives_the_same_table_with_the_exported_network(exported, tmp_path):
+    root, done = exported
+    data = make_phantom(tmp_path / "data", cases_per_site=3, sites=["RUNMC"], size=32, slices=4, seed=0, progress=False)
+    tables = []
+    network = {"_target_": "akd_monai.deploy.ExportedNetwork", "path": str(done.file), "engine": "onnxruntime"}
+    for name, override in (("torch", {}), ("onnx", {"network_def": network})):
+        found = evaluate_bundle(root, dataset_dir=str(data), output_dir=str(tmp_path / name), **override)
+        # but for where it was written
+        tables.append(str(found).replace(str(tmp_path / name), ""))
+    assert tables[0] == tables[1]
+    assert "mean_dice" in tables[0]
+    scores = [np.genfromtxt(tmp_path / name / "per_case.csv", delimiter=",", names=True) for name in ("torch", "onnx")]
+    assert len(scores[0].dtype.names) > 3
+    for name in scores[0].dtype.names:
+        np.testing.assert_allclose(scores[1][name], scores[0][name], rtol=1e-4)
 
 
 def test_refusals(tmp_path):
