@@ -215,7 +215,6 @@ def profile(  # noqa: D417 - the public function documents the others
         )
     from akd_monai.bundle import profile_bundles
 
-
     return profile_bundles(
         bundles,
         size=size,

@@ -67,7 +67,10 @@ def test_table_and_json_of_two_engines(tmp_path, capsys):
         (["m.onnx", "--end_to_end", "--size=16"], "--size is not for --end_to_end; leave one of them out."),
         (["m.onnx", "--volume=t2.nii.gz"], "--volume needs --end_to_end; add it."),
         (["m.onnx", "--end_to_end", "--repeats=0"], "repeats must be an integer of 1 or more, got 0."),
-        (["m.onnx", "--end_to_end", "--engines=tensorrt"], "engine must be one of 'auto', 'onnxruntime', 'openvino', 'torch'"),
+        (
+            ["m.onnx", "--end_to_end", "--engines=tensorrt"],
+            "engine must be one of 'auto', 'onnxruntime', 'openvino', 'torch'",
+        ),
         (
             ["empty", "--end_to_end"],
             "empty: has neither an exported network that an installed engine runs, nor weights",

@@ -162,7 +162,7 @@ def test_mistakes_are_one_line_each(teacher, data, tmp_path):
         compress_bundle(teacher, data, **known, jobs=0)
     with pytest.raises(InputError, match="this machine has no GPU 99"):
         compress_bundle(teacher, data, **known, gpus=["99"], dry_run=True)
-    with pytest.raises(InputError, match="allow must be .*'seen', got 'sen'"):
+    with pytest.raises(InputError, match=r"allow must be .*'seen', got 'sen'"):
         compress_bundle(teacher, data, **known, allow=["sen"])
     with pytest.raises(InputError, match="'ckpt_dir' is set by compress itself"):
         compress_bundle(teacher, data, **known, ckpt_dir="elsewhere")
