@@ -44,7 +44,7 @@ def described_failure(file: str, error: BaseException) -> Failure:
     words = one_line(error, _LONGEST_MESSAGE) if isinstance(error, InputError) else fault
     if not words:
         words = f"{type(error).__name__}: {one_line(error)}"
-    message = words if Path(file).name in words else f"{file}: {words}"
+    message = words if Path(file).name in words else f"{' '.join(file.splitlines())}: {words}"
     what = error.what if isinstance(error, InputError) else words
     return Failure(message, one_line(what, _LONGEST_REASON), bool(fault))
 
@@ -63,7 +63,9 @@ def failures_error(
     absolute = [os.path.abspath(file) for file in files]
     shared = os.path.commonpath([os.path.dirname(file) for file in absolute])
     shown = failed[:_MOST_NAMES]
-    listed = [f"{os.path.relpath(absolute[index], shared)} ({reasons.get(index, 'see above')})" for index in shown]
+    # a name may hold a line break
+    names = [" ".join(os.path.relpath(absolute[index], shared).splitlines()) for index in shown]
+    listed = [f"{name} ({reasons.get(index, 'see above')})" for name, index in zip(names, shown, strict=True)]
     more = f" and {len(failed) - _MOST_NAMES} more" if len(failed) > _MOST_NAMES else ""
     code = MACHINE_FAULT if set(failed) <= set(faults) else "failed-volumes"
     counted = f"{len(files) - len(failed)} of {len(files)} volumes segmented"

@@ -55,7 +55,8 @@ def chosen_series(found: Sequence[Series], wanted: str | None, modality: str) ->
     if wanted is not None and not wanted.isdigit():
         groups = [group for group in groups if wanted in {one.uid for one in group}]
         if not groups:
-            raise InputError(f"no series has the UID {wanted}; there are {_listed(found)}.", code="no-series")
+            what = f"no series has the number or UID {wanted!r}: {_listed(found)}"
+            raise InputError(what, remedy="give --series a number or a UID of these", code="no-series")
     choices = []
     for group in groups:
         images = [one for one in group if one.is_image]

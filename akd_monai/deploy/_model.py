@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _FILE = Path("models", "model.onnx")
 _WEIGHTS = Path("models", "model.pt")
+# an engine starts as many as it is told, and a machine with too many threads stands still
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ def open_model(
         InputError: if there is no such model, it was not exported, or exported from other weights.
     """
     check_choice("engine", engine, get_args(EngineName))
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise InputError(f"threads must be an integer of 1 or more, got {threads!r}.")
+    is_integer = isinstance(threads, int) and not isinstance(threads, bool)
+    if threads is not None and not (is_integer and 1 <= threads <= _MOST_THREADS):
+        raise InputError(f"threads must be an integer from 1 to {_MOST_THREADS}, got {threads!r}.")
     if model is None:
         raise InputError("no model was given", remedy=_offer(Path(bundles_dir)), code="no-model")
     path = as_path(model, "model")

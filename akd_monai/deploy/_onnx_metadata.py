@@ -35,6 +35,8 @@ def onnx_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         ) from error
     entries = {}
     try:
+        if not len(data):
+            raise ValueError("nothing is in the file")
         for number, value in _fields(data):
             if number == _METADATA:
                 pair = dict(_fields(value))

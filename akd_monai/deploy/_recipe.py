@@ -130,7 +130,9 @@ def recipe_of_metadata(entries: Mapping[str, str], where: str) -> Recipe:
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
-            raise
+            # what is found when all is put together does not know the file
+            known = error.where or where
+            raise InputError(error.what, where=known, remedy=error.remedy, code=error.code) from error
         what = f"has damaged metadata ({type(error).__name__}: {one_line(error)})"
         raise InputError(what, where=where, remedy=_AGAIN, code="no-recipe") from error
 

@@ -23,7 +23,7 @@ from akd_monai.deploy._pt2_file import open_pt2, write_pt2
 from akd_monai.deploy._recipe import PREFIX, Recipe, recipe_of_metadata
 from akd_monai.deploy._trial_volumes import write_trial_volumes
 from akd_monai.errors import BundleError, InputError
-from akd_monai.files import as_path, atomic_write, write_json
+from akd_monai.files import as_path, atomic_write, check_writable, write_json
 
 __all__ = ["Export", "export_bundle"]
 
@@ -101,7 +101,10 @@ def export_bundle(
         raise InputError(f"output_file must end in .onnx, got {str(target)!r}.")
     if not installed_engines():
         raise InputError("export needs an engine to prove its file", remedy="pip install onnxruntime", code="no-engine")
+    if volumes is not None:
+        require_volumes(input_volumes(volumes), volumes, flag="--volumes")
     recipe = recipe_of_bundle(bundle)
+    check_writable(target.parent)
     network = _network(bundle, weights, trust_bundle)
     facts = _facts(bundle, network, weights)
     with tempfile.TemporaryDirectory() as folder:

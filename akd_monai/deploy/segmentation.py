@@ -179,7 +179,9 @@ def _tried(source: Source, mask_path: Path, model: Model, wanted: _Wanted) -> Se
 
 def _below(path: Path, root: Path) -> str:
     """Return a path as it is called in a batch: relative to the folder that was given."""
-    return path.name if path == root or not path.is_relative_to(root) else path.relative_to(root).as_posix()
+    name = path.name if path == root or not path.is_relative_to(root) else path.relative_to(root).as_posix()
+    # a name may hold a line break
+    return " ".join(name.splitlines())
 
 
 def _stale(mask_path: Path) -> str:
@@ -200,7 +202,7 @@ def _segmented(source: Source, mask_path: Path, model: Model, wanted: _Wanted) -
     of_image = (*loaded.warnings, *_image_warnings(loaded.file), *filter(None, [plane]))
     warnings = (*of_image, *mask_warnings(mask), *written.warnings)
     for warning in warnings:
-        logger.warning("%s: %s", source.path, warning)
+        logger.warning("%s: %s", " ".join(str(source.path).splitlines()), warning)
     return SegmentedVolume(
         image=source.path,
         mask=written.mask,

@@ -26,6 +26,7 @@ from akd_monai.experiments._plan.places import check_present
 from akd_monai.experiments._run import run_waiting
 from akd_monai.experiments._steps import say
 from akd_monai.files import FolderLock, as_path
+from akd_monai.networks.nets._width import LEAST_WIDTH, MOST_WIDTH
 
 __all__ = ["Compressed", "CompressionPlan", "compress_bundle"]
 
@@ -146,6 +147,7 @@ def compress_bundle(
     _check(request, jobs)
     check_present(gpus)
     folder = as_path(output_dir, "output_dir").resolve()
+    _check_place(folder, request)
     teaching = read_teaching(request)
     check_request(request, has_sources=bool(teaching.sources))
     for caution in teaching.cautions:
@@ -166,12 +168,21 @@ def _check(request: Request, jobs: int) -> None:
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise InputError(f"jobs must be an integer of at least 1, got {jobs!r}.")
     for width in request.widths:
-        if isinstance(width, bool) or not isinstance(width, (int, float)) or not width > 0:
-            raise InputError(f"widths must be numbers above 0, got {width!r}.")
+        is_number = isinstance(width, (int, float)) and not isinstance(width, bool)
+        if not is_number or not LEAST_WIDTH <= width <= MOST_WIDTH:
+            raise InputError(f"widths must be numbers from {LEAST_WIDTH} to {MOST_WIDTH:.0f}, got {width!r}.")
     if not request.widths:
         raise InputError("widths is empty; leave it out, or give at least one.")
     recipe_of_bundle(request.teacher)
     load_network(request.teacher, weights=request.weights, trust_bundle=request.trusted)
+
+
+def _check_place(folder: Path, request: Request) -> None:
+    """Refuse to write into the teacher's bundle or among the data."""
+    for name, taken in (("teacher", request.teacher.resolve()), ("dataset_dir", request.dataset_dir)):
+        if folder.is_relative_to(taken):
+            what = f"output_dir {str(folder)!r} lies in the folder of {name}, to which nothing is written"
+            raise InputError(what, remedy="choose a folder of its own")
 
 
 def _planned(request: Request, teaching: Teaching, folder: Path) -> tuple[list[Planned], list[Cell]]:

@@ -75,7 +75,7 @@ def test_one_is_chosen_by_number_or_uid(model, tmp_path, apart):
     ("wanted", "message"),
     [
         (4, r"no series has the number 4: 3 't2 tra' \(MR, 6 slices, UID .*; 5 't2 tra repeated'"),
-        ("1.2.3", r"no series has the UID 1\.2\.3; there are 3 't2 tra'"),
+        ("1.2.3", r"no series has the number or UID '1\.2\.3': 3 't2 tra'.*give --series a number"),
     ],
 )
 def test_one_that_is_not_there(model, tmp_path, wanted, message):

@@ -248,6 +248,12 @@ def test_refusals(tmp_path):
     root = small_bundle("enet", tmp_path / "bundle")
     with pytest.raises(InputError, match=r"has no weights \(models/model.pt\)"):
         export_bundle(root)
+    # both are found out before the network is exported, and before weights are looked for
+    with pytest.raises(InputError, match="'.*nix'.* does not exist"):
+        export_bundle(root, volumes=tmp_path / "nix")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written to"):
+        export_bundle(root, output_file=tmp_path / "file" / "model.onnx")
     with pytest.raises(InputError, match=r"output_file must end in .onnx, got 'model.pt'"):
         export_bundle(root, output_file="model.pt")
     config = json.loads((root / "configs" / "inference.json").read_text())

@@ -174,6 +174,17 @@ def test_values_that_are_not_finite_make_no_mask(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_name_with_a_line_break_takes_no_second_line(model, tmp_path, caplog):
+    bright_box(tmp_path / "in" / "a\nb.nii.gz")
+    bright_box(tmp_path / "in" / "c.nii.gz")
+    (tmp_path / "in" / "c\nd.nii.gz").write_bytes(b"")
+    caplog.set_level("INFO")
+    with pytest.raises(InputError, match=r"^2 of 3 volumes segmented; failed: c d\.nii\.gz \([^\n]*$"):
+        segment(tmp_path / "in", tmp_path / "out", model=model)
+    assert caplog.messages
+    assert not [message for message in caplog.messages if "\n" in message]
+
+
 def bundle_of(model, root):
     (root / "configs").mkdir(parents=True)
     (root / "configs" / "metadata.json").write_text("{}")
@@ -202,10 +213,12 @@ def test_a_model_by_the_name_of_its_bundle(model, tmp_path):
         ({"model": "empty"}, "empty: has no models/model.onnx; run python -m akd_monai export"),
         ({"model": "none.onnx"}, r"none.onnx: cannot be opened \(No such file"),
         ({"model": "text.onnx"}, "text.onnx: is no ONNX file"),
+        ({"model": "empty.onnx"}, "empty.onnx: is no ONNX file"),
         ({"model": "bare.onnx"}, "bare.onnx: says nothing about how its input is prepared; make it by .* export"),
         ({"model": "later.onnx"}, "later.onnx: is of another version of the format"),
         ({"model": "my_net", "engine": "tensorrt"}, "engine must be one of 'auto', 'onnxruntime', 'openvino', 'torch'"),
-        ({"model": "my_net", "threads": 0}, "threads must be an integer of 1 or more, got 0"),
+        ({"model": "my_net", "threads": 0}, "threads must be an integer from 1 to 1024, got 0"),
+        ({"model": "my_net", "threads": 100_000}, "threads must be an integer from 1 to 1024, got 100000"),
         ({"model": "bare.onnx", "engine": "torch"}, "engine torch needs a bundle, not an ONNX file"),
     ],
 )
@@ -214,7 +227,9 @@ def test_refusals_in_one_line(model, tmp_path, monkeypatch, options, message):
     bundle_of(model, tmp_path / "bundles" / "my_net")
     (bundle_of(model, tmp_path / "bundles" / "empty") / "models" / "model.onnx").unlink()
     (tmp_path / "text.onnx").write_bytes(b"no model at all")
-    (tmp_path / "bare.onnx").write_bytes(b"")
+    # the version of the format, and nothing else
+    (tmp_path / "bare.onnx").write_bytes(b"\x08\x08")
+    (tmp_path / "empty.onnx").write_bytes(b"")
     write_model(tmp_path / "later.onnx", format="99")
     bright_box(tmp_path / "t2.nii.gz")
     with pytest.raises(InputError, match=message):

@@ -156,7 +156,13 @@ def test_mistakes_are_one_line_each(teacher, data, tmp_path):
     known = {"students": ["enet"], "output_dir": tmp_path / "out"}
     with pytest.raises(UnknownNameError, match=r"unknown student 'enett'\. Did you mean 'enet'"):
         compress_bundle(teacher, data, **{**known, "students": ["enett"]})
-    with pytest.raises(InputError, match="widths must be numbers above 0, got 0"):
+    with pytest.raises(InputError, match=r"output_dir '.*' lies in the folder of teacher, to which nothing is written"):
+        compress_bundle(teacher, data, **{**known, "output_dir": teacher / "light"})
+    with pytest.raises(InputError, match="lies in the folder of dataset_dir"):
+        compress_bundle(teacher, data, **{**known, "output_dir": data}, dry_run=True)
+    with pytest.raises(InputError, match=r"widths must be numbers from 0\.125 to 4, got 1000000"):
+        compress_bundle(teacher, data, **known, widths=[1_000_000], dry_run=True)
+    with pytest.raises(InputError, match=r"widths must be numbers from 0\.125 to 4, got 0"):
         compress_bundle(teacher, data, **known, widths=[0])
     with pytest.raises(InputError, match="jobs must be an integer of at least 1, got 0"):
         compress_bundle(teacher, data, **known, jobs=0)

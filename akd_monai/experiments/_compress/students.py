@@ -70,7 +70,7 @@ def named_students(request: Request, teaching: Teaching) -> list[Student]:
             students.append(Student(short if width == 1 else f"{short}-x{width:g}", source, kind, width))
     repeated = [one.name for one in students if sum(one.name == other.name for other in students) > 1]
     if repeated:
-        raise InputError(f"students and widths must differ, got {repeated[0]!r} twice")
+        raise InputError(f"students and widths must differ, got {repeated[0]!r} twice", remedy="name each once")
     return students
 
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from akd_monai.errors import InputError
 
-__all__ = ["scaled_widths"]
+__all__ = ["LEAST_WIDTH", "MOST_WIDTH", "scaled_widths"]
 
 _STEP = 4
-_LEAST = 0.125
-_MOST = 4.0
+LEAST_WIDTH = 0.125
+MOST_WIDTH = 4.0
 
 
 def scaled_widths(network: str, widths: Sequence[int], multiplier: float) -> list[int]:
@@ -39,8 +39,7 @@ def scaled_widths(network: str, widths: Sequence[int], multiplier: float) -> lis
         akd_monai.errors.InputError: ENet takes a width_multiplier from 0.125 to 4, got 0; 1 is the published width.
     """
     is_number = isinstance(multiplier, (int, float)) and not isinstance(multiplier, bool)
-    if not is_number or not _LEAST <= multiplier <= _MOST:
-        raise InputError(
-            f"{network} takes a width_multiplier from {_LEAST} to {_MOST:.0f}, got {multiplier!r}; 1 is the published width."
-        )
+    if not is_number or not LEAST_WIDTH <= multiplier <= MOST_WIDTH:
+        limits = f"from {LEAST_WIDTH} to {MOST_WIDTH:.0f}"
+        raise InputError(f"{network} takes a width_multiplier {limits}, got {multiplier!r}; 1 is the published width.")
     return [max(_STEP, _STEP * math.floor(width * multiplier / _STEP + 0.5)) for width in widths]
