@@ -249,7 +249,7 @@ def test_refusals(tmp_path):
     with pytest.raises(InputError, match=r"has no weights \(models/model.pt\)"):
         export_bundle(root)
     # both are found out before the network is exported, and before weights are looked for
-    with pytest.raises(InputError, match="'.*nix'.* does not exist"):
+    with pytest.raises(InputError, match=r"'.*nix'.* does not exist"):
         export_bundle(root, volumes=tmp_path / "nix")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written to"):
