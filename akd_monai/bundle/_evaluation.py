@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 
 from akd_monai.bundle._configs import config_path, load_config
 from akd_monai.bundle._student import find_run, has_id
+from akd_monai.bundle._trained_size import RECORD, warn_of_other_size
 from akd_monai.errors import InputError
 
 __all__ = ["check_weights", "evaluation_configs", "find_evaluator", "find_evaluator_run"]
@@ -93,6 +94,13 @@ def check_weights(parser: ConfigParser, evaluator: str) -> None:
                 where=str(path),
                 remedy="train the bundle first, or set the id of their folder",
             )
+        _compare_size(parser, Path(str(path)))
+
+
+def _compare_size(parser: ConfigParser, weights: Path) -> None:
+    if "spatial_size" in parser and "output_dir" in parser:
+        record = Path(str(parser.get_parsed_content("output_dir"))) / RECORD.name
+        warn_of_other_size(record, weights, parser.get_parsed_content("spatial_size"))
 
 
 def _loaders(parser: ConfigParser, handlers: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from torch import nn
 
 import akd_monai
 from akd_monai.bundle import bundle_path, load_network, read_metadata, weights_path, weights_sha256
+from akd_monai.bundle._trained_size import RECORD, warn_of_other_size
 from akd_monai.data import input_volumes, require_volumes
 from akd_monai.deploy._comparison import Comparison, compared, failed
 from akd_monai.deploy._engines import Network, installed_engines
@@ -21,6 +22,7 @@ from akd_monai.deploy._onnx_file import write_onnx
 from akd_monai.deploy._onnx_metadata import onnx_metadata
 from akd_monai.deploy._pt2_file import open_pt2, write_pt2
 from akd_monai.deploy._recipe import PREFIX, Recipe, recipe_of_metadata
+from akd_monai.deploy._spatial import Resize
 from akd_monai.deploy._trial_volumes import write_trial_volumes
 from akd_monai.errors import BundleError, InputError
 from akd_monai.files import as_path, atomic_write, check_writable, write_json
@@ -106,6 +108,7 @@ def export_bundle(
     recipe = recipe_of_bundle(bundle)
     check_writable(target.parent)
     network = _network(bundle, weights, trust_bundle)
+    _compare_size(bundle, weights, recipe)
     facts = _facts(bundle, network, weights)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.onnx"
@@ -133,6 +136,13 @@ def _network(bundle_dir: str | Path, weights: str | Path | None, trust_bundle: b
         what = "its weights are TorchScript, which PyTorch's ONNX exporter does not take"
         raise InputError(what, where=str(bundle_dir), remedy="give models/model.pt", code="not-exportable")
     return network
+
+
+def _compare_size(bundle_dir: str | Path, weights: str | Path | None, recipe: Recipe) -> None:
+    for step in recipe.preprocessing:
+        if isinstance(step, Resize):
+            size = [side for side in step.spatial_size if side > 0]
+            warn_of_other_size(Path(bundle_dir) / RECORD, Path(weights or weights_path(bundle_dir)), size)
 
 
 def _program(network: nn.Module, recipe: Recipe, folder: Path) -> Network:
