@@ -27,6 +27,8 @@ __all__ = ["Comparison", "compared", "failed"]
 _LOGITS = 1e-3
 # two classes within this share of each other's probability: rounding decides between them
 _TIE = 1e-3
+# a max pooling whose largest values are equal but for rounding passes on another place, and a few values around it change
+_FLIPPED = 5e-4
 _BATCHES = (1, 3)
 _ROUNDS = 3
 
@@ -39,6 +41,7 @@ class Comparison:
         engine: its name and version.
         largest_logit_difference: over random inputs, batches of one and of three.
         largest_logit: the largest absolute value among these, to which the difference is compared.
+        logits_beyond_rounding: the share of them that differ by more than rounding explains.
         volumes: how many masks were compared.
         synthetic: whether the volumes were made for this.
         voxels: of all masks together.
@@ -51,6 +54,7 @@ class Comparison:
     engine: str
     largest_logit_difference: float
     largest_logit: float
+    logits_beyond_rounding: float
     volumes: int
     synthetic: bool
     voxels: int
@@ -74,9 +78,9 @@ class Comparison:
 
 def failed(comparison: Comparison) -> Iterator[str]:
     """Yield why an export is refused."""
-    if not comparison.largest_logit_difference <= _LOGITS * max(1.0, comparison.largest_logit):
+    if not comparison.logits_beyond_rounding <= _FLIPPED:
         yield f"{comparison.engine}: logits differ by {comparison.largest_logit_difference:.1e}"
-    if not comparison.largest_margin <= _TIE:
+    if not comparison.largest_margin <= _TIE and comparison.differing_voxels > _FLIPPED * comparison.voxels:
         yield (
             f"{comparison.engine}: {comparison.differing_voxels} voxels of masks differ, by margins of up to "
             f"{comparison.largest_margin:.1e}"
@@ -110,13 +114,14 @@ def compared(
     masks = [reference.mask(path) for path in volumes]
     for opened, single in _opened(file, program):
         outputs = [opened.run(batch) for batch in batches]
-        differences = [float(np.abs(a - b).max()) for a, b in zip(outputs, wanted, strict=True)]
+        differences = [np.abs(a - b) for a, b in zip(outputs, wanted, strict=True)]
+        largest = max(float(np.abs(output).max()) for output in wanted)
         voxels, margins = _differing(volumes, masks, recipe, single)
         yield Comparison(
             engine=opened.engine,
-            # NaN must not pass
-            largest_logit_difference=float(np.max(differences)),
-            largest_logit=max(float(np.abs(output).max()) for output in wanted),
+            largest_logit_difference=float(np.max([difference.max() for difference in differences])),
+            largest_logit=largest,
+            logits_beyond_rounding=_beyond(differences, _LOGITS * max(1.0, largest)),
             volumes=len(volumes),
             synthetic=is_synthetic,
             voxels=voxels,
@@ -133,6 +138,14 @@ def _opened(file: Path, program: Network | None) -> Iterator[tuple[Network, Netw
         yield open_onnx(file, engine), open_onnx(file, engine, one_by_one=True)
     if program is not None:
         yield program, program
+
+
+def _beyond(differences: Sequence[NDArray[np.float32]], limit: float) -> float:
+    """Return the share of differences above a limit; it is 1 if one is NaN, which must not pass."""
+    if not all(np.isfinite(difference).all() for difference in differences):
+        return 1.0
+    counts = [int((difference > limit).sum()) for difference in differences]
+    return sum(counts) / sum(difference.size for difference in differences)
 
 
 def _inputs(recipe: Recipe, size: int) -> NDArray[np.float32]:

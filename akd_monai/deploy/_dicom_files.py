@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -43,6 +44,8 @@ _TAGS = [
     "SpecificCharacterSet",
 ]
 _LONGEST_DESCRIPTION = 64
+# what highdicom needs
+_PYDICOM = 3
 
 
 @dataclass(frozen=True)
@@ -258,3 +261,7 @@ def require_pydicom() -> None:
         if importlib.util.find_spec(package) is None:
             what = f"DICOM needs {package}, which is not installed"
             raise InputError(what, remedy="pip install 'akd_monai[segment]'", code="no-package")
+    version = importlib.metadata.version("pydicom")
+    if int(version.split(".")[0]) < _PYDICOM:
+        what = f"DICOM needs pydicom {_PYDICOM} or newer, and {version} is installed, as MONAI Label wants it"
+        raise InputError(what, remedy="give segment an environment of its own", code="no-package")

@@ -110,7 +110,9 @@ def test_teacher_has_no_overlay_and_no_folds(tmp_path):
 
 def test_the_same_options_give_a_bundle_of_the_project(tmp_path):
     target = "akd_monai.networks.nets.ENet"
-    new_bundle("new", target, bundles_dir=tmp_path, spatial_size=32, network_args={"dropout": 0.1})
+    new_bundle(
+        "new", target, bundles_dir=tmp_path, spatial_size=32, network_args={"dropout": 0.1, "width_multiplier": 1.0}
+    )
     old = small_bundle("enet", tmp_path / "old")
     for name in ("inference.json", "evaluate.json", "distill.json", "preprocessing.json", "tracking.json"):
         assert config(tmp_path / "new", name) == config(old, name)

@@ -41,6 +41,8 @@ def folder(tmp_path_factory):
         text=True,
         timeout=500,
         check=False,
+        # NVFlare kills groups of processes
+        start_new_session=True,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == f"Student: {root / 'student.pt'}"

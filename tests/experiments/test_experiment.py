@@ -13,8 +13,7 @@ import pytest
 from akd_monai.__main__ import main
 from akd_monai.errors import InputError
 from akd_monai.experiments import _pages as pages
-from akd_monai.experiments import experiment as module
-from akd_monai.experiments import experiment_cells, experiment_estimate, experiment_table, run_experiment
+from akd_monai.experiments import _run, experiment_cells, experiment_estimate, experiment_table, run_experiment
 from akd_monai.experiments._plan.matrix import read_matrix
 from akd_monai.files import write_json
 
@@ -58,8 +57,8 @@ def ran(monkeypatch):
             report(cell, 1.0)
         return {}
 
-    monkeypatch.setattr(module, "run_cells", run_cells)
-    monkeypatch.setattr(module, "warm_process", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(_run, "run_cells", run_cells)
+    monkeypatch.setattr(_run, "warm_process", lambda *_: contextlib.nullcontext())
     # results that hold no figure make no table
     monkeypatch.setattr(pages, "write_study_report", lambda folder: folder / "report" / "index.html")
     return names
@@ -148,8 +147,8 @@ def test_a_dry_run_writes_nothing(file, capsys):
 
 
 def test_a_failed_cell_ends_the_command_with_code_1(file, monkeypatch, capsys):
-    monkeypatch.setattr(module, "run_cells", lambda cells, *_, **__: {cells[0].name: RuntimeError("no memory")})
-    monkeypatch.setattr(module, "warm_process", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(_run, "run_cells", lambda cells, *_, **__: {cells[0].name: RuntimeError("no memory")})
+    monkeypatch.setattr(_run, "warm_process", lambda *_: contextlib.nullcontext())
     with pytest.raises(SystemExit) as ending:
         run_experiment(file)
     assert ending.value.code == 1

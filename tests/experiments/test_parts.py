@@ -14,8 +14,7 @@ from made_up_study import level, make_study
 
 from akd_monai.errors import InputError, UnknownNameError
 from akd_monai.experiments import _pages as pages
-from akd_monai.experiments import experiment as module
-from akd_monai.experiments import experiment_cells, experiment_estimate, experiment_table, run_experiment
+from akd_monai.experiments import _run, experiment_cells, experiment_estimate, experiment_table, run_experiment
 from akd_monai.experiments._pages import paper, write_parts_report
 from akd_monai.experiments._plan.cell import is_done
 from akd_monai.experiments._plan.parts import cells_of, open_experiment
@@ -64,8 +63,8 @@ def ran(monkeypatch):
             report(cell, 1.0)
         return {}
 
-    monkeypatch.setattr(module, "run_cells", run_cells)
-    monkeypatch.setattr(module, "warm_process", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(_run, "run_cells", run_cells)
+    monkeypatch.setattr(_run, "warm_process", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(pages, "write_study_report", lambda folder: folder / "report" / "index.html")
     return names
 

@@ -111,7 +111,10 @@ def test_pins_are_those_of_the_project_where_both_have_one():
     ours = dict(PINNED.findall((Path(__file__).parents[2] / "constraints.txt").read_text()))
     label = dict(PINNED.findall(REQUIREMENTS.read_text()))
     assert "monailabel" in label
-    assert {name: ours[name] for name in label if name in ours} == {n: v for n, v in label.items() if n in ours}
+    shared = ours.keys() & label.keys()
+    # MONAI Label's DICOM SEG package needs pydicom 2, highdicom 3: segment says so where it finds the former
+    assert {name for name in shared if ours[name] != label[name]} == {"pydicom"}
+    assert (label["pydicom"][0], ours["pydicom"][0]) == ("2", "3")
     assert not {"torch", "torchvision", "monai", "numpy"} & label.keys()
 
 
