@@ -23,7 +23,7 @@ from akd_monai.deploy._model import open_model
 from akd_monai.deploy._pipeline import predict
 from akd_monai.errors import InputError
 
-__all__ = ["Stages", "main", "measured_stages", "stages_in_fresh_process"]
+__all__ = ["Stages", "main", "measured_stages", "process_environment", "stages_in_fresh_process"]
 
 _MB = 1e6
 _PROGRAM = "from akd_monai.deploy._stages import main; main()"
@@ -163,7 +163,7 @@ def stages_in_fresh_process(model: str | os.PathLike[str], volume: Any, mask: An
         InputError: with what the process said, where it ended with an error of the user's.
     """
     given = {"model": os.fspath(model), "volume": os.fspath(volume), "mask": os.fspath(mask), **options}
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.get("threads") or 1), "PYTHONPATH": _search_path()}
+    environment = process_environment(options.get("threads") or 1)
     command = [sys.executable, "-c", _PROGRAM, json.dumps(given)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -174,9 +174,11 @@ def stages_in_fresh_process(model: str | os.PathLike[str], volume: Any, mask: An
     return Stages(**found)
 
 
-def _search_path() -> str:
-    # of a package that is not installed but lies in the folder where Python was started
-    return os.pathsep.join(filter(None, sys.path))
+def process_environment(threads: int) -> dict[str, str]:
+    """Return the environment of a process of its own, in which libraries use so many threads."""
+    # the package may not be installed but lie in the folder where Python was started
+    search_path = os.pathsep.join(filter(None, sys.path))
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": search_path}
 
 
 def main() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import statistics
 import tempfile
 import time
@@ -22,10 +23,13 @@ from akd_monai.deploy._lower_precision import write_lower
 from akd_monai.deploy._model import open_model
 from akd_monai.deploy._pipeline import predict
 from akd_monai.deploy._recipe import Recipe
+from akd_monai.deploy._trial_process import opens_in_fresh_process
 from akd_monai.errors import BundleError, InputError, check_choice
 from akd_monai.files import as_path, atomic_write, write_json
 
 __all__ = ["ReducedExport", "Trial", "export_reduced"]
+
+logger = logging.getLogger(__name__)
 
 LowerPrecision = Literal["int8", "bf16", "fp16"]
 # Dice of the masks with those in single precision
@@ -129,7 +133,7 @@ def export_reduced(
         trials = tuple(_trials(source, draft, precision, exported.recipe, held_out))
         gains = [trial.engine.split(" ")[0] for trial in trials if trial.is_gain]
         if not gains:
-            found = "; ".join(map(str, trials))
+            found = "; ".join(map(str, trials)) or "no engine that is installed opens it"
             wanted = f"at least {_LEAST_DICE} and less time are wanted"
             raise BundleError(f"{precision} of bundle {str(bundle)!r} was not written: {found}; {wanted}.")
         _add_metadata(draft, precision=precision, engines=gains)
@@ -155,6 +159,9 @@ def _trials(
     source: Path, draft: Path, precision: LowerPrecision, recipe: Recipe, cases: Sequence[Path]
 ) -> Iterator[Trial]:
     for engine in installed_engines():
+        if not opens_in_fresh_process(draft, engine, precision):
+            logger.warning("%s crashes when it opens this network in %s, and is not tried.", engine, precision)
+            continue
         plain = open_onnx(source, engine, 1, one_by_one=True)
         lower = open_onnx(draft, engine, 1, one_by_one=True, precision=precision)
         scores = [_dice(path, recipe, plain, lower) for path in cases]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from deploy_tools import AS_IT_IS, bright_box, write_model
 
-from akd_monai.deploy import export_reduced, segment
+from akd_monai.deploy import _trial_process, export_reduced, segment
 from akd_monai.deploy import reduced as reduced_module
-from akd_monai.deploy._engines import Network, open_onnx
+from akd_monai.deploy._engines import Network, installed_engines, open_onnx
 from akd_monai.errors import BundleError, InputError
 
 
@@ -62,6 +62,21 @@ def test_without_gain_both_figures_are_told_and_nothing_is_written(bundle, cases
         export_reduced(bundle, "int8", dataset_dir=cases)
     assert "at least 0.995 and less time are wanted" in str(caught.value)
     assert [path.name for path in (bundle / "models").iterdir()] == ["model.onnx"]
+
+
+def test_an_engine_that_crashes_is_named_and_not_tried(bundle, cases, monkeypatch, caplog):
+    """As OpenVINO does with some quantised networks: the trial is lost, and this process is not."""
+    with_times(monkeypatch, 10.0, 4.0)
+    kill = "import os; os.kill(os.getpid(), 11)"
+    monkeypatch.setattr(_trial_process, "_PROGRAM", kill)
+    with pytest.raises(BundleError, match=r"int8 of bundle .* was not written: no engine that is installed opens it; "):
+        export_reduced(bundle, "int8", dataset_dir=cases, calibration_cases=2)
+    wanted = [f"{name} crashes when it opens this network in int8, and is not tried." for name in installed_engines()]
+    assert [message for message in caplog.messages if "crashes" in message] == wanted
+    assert not (bundle / "models" / "model-int8.onnx").exists()
+    # an error that is raised is no crash
+    monkeypatch.setattr(_trial_process, "_PROGRAM", "raise ValueError")
+    assert _trial_process.opens_in_fresh_process(cases, "onnxruntime", "int8")
 
 
 def test_masks_that_differ_are_refused(bundle, cases, monkeypatch):
