@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import warnings
 from typing import Any
 
 from akd_monai import _last_line, _moved
@@ -39,6 +40,7 @@ _last_line.wait_for_pools()
 # where pydicom is installed, each LoadImage of MONAI says that a decoder for GPUs is missing, which is for another reader
 if os.environ.get("MONAI_DICOM_READER", "").strip().lower() != "nvimgcodec":
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader: ")
 
 
 def __getattr__(name: str) -> Any:
