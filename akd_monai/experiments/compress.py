@@ -178,11 +178,13 @@ def _check(request: Request, jobs: int) -> None:
 
 
 def _check_place(folder: Path, request: Request) -> None:
-    """Refuse to write into the teacher's bundle or among the data."""
-    for name, taken in (("teacher", request.teacher.resolve()), ("dataset_dir", request.dataset_dir)):
-        if folder.is_relative_to(taken):
-            what = f"output_dir {str(folder)!r} lies in the folder of {name}, to which nothing is written"
-            raise InputError(what, remedy="choose a folder of its own")
+    """Refuse to write into the teacher's bundle, or all over the data."""
+    taken = "teacher" if folder.is_relative_to(request.teacher.resolve()) else ""
+    if folder == request.dataset_dir:
+        taken = "dataset_dir"
+    if taken:
+        what = f"output_dir {str(folder)!r} lies in the folder of {taken}, to which nothing is written"
+        raise InputError(what, remedy="choose a folder of its own")
 
 
 def _planned(request: Request, teaching: Teaching, folder: Path) -> tuple[list[Planned], list[Cell]]:
