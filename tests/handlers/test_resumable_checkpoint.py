@@ -7,7 +7,7 @@ import threading
 
 import pytest
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from monai.engines import IterationEvents, SupervisedTrainer
 from monai.handlers import CheckpointLoader
 from torch import nn
@@ -16,6 +16,7 @@ from toy_run import build, network
 from akd_monai.errors import InputError, NonFiniteError
 from akd_monai.files import sha256_of
 from akd_monai.handlers import ResumableCheckpoint
+from akd_monai.handlers._events import attached_handlers
 
 
 def stop_after(epochs):
@@ -376,7 +377,7 @@ def test_schedulers_of_pytorch_can_be_saved_and_restored(tmp_path, scheduler):
     def make(epochs):
         trainer = build(tmp_path, epochs=epochs)
         schedule = scheduler(trainer.optimizer)
-        handler = next(h for h in _handlers(trainer) if type(h).__name__ == "LrScheduleHandler")
+        handler = next(h for h in attached_handlers(trainer) if type(h).__name__ == "LrScheduleHandler")
         handler.lr_scheduler = schedule
         if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             handler.step_transform = lambda engine: 1.0
@@ -388,12 +389,6 @@ def test_schedulers_of_pytorch_can_be_saved_and_restored(tmp_path, scheduler):
     second.run()
     assert resumed.last_epoch == schedule.last_epoch > 1
     assert second.optimizer.param_groups[0]["lr"] == first.optimizer.param_groups[0]["lr"]
-
-
-def _handlers(engine: Engine):
-    from akd_monai.handlers._events import attached_handlers
-
-    return attached_handlers(engine)
 
 
 def test_half_an_epoch_is_refused(tmp_path):
