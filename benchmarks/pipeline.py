@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,11 +122,8 @@ def loader_of(dataset: SliceDataset, batch: int) -> Batches:
 
 def run(settings: Settings) -> Result:
     """Measure every way."""
-    folder = Path(tempfile.mkdtemp(prefix="akd_benchmark_"))
-    try:
-        return _run(settings, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="akd_benchmark_", ignore_cleanup_errors=True) as folder:
+        return _run(settings, Path(folder))
 
 
 def _run(settings: Settings, folder: Path) -> Result:

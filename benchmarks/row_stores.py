@@ -270,11 +270,8 @@ def _append_beside(
 
 def run(settings: Settings) -> Result:
     """Measure every store."""
-    folder = Path(tempfile.mkdtemp(prefix="akd_benchmark_"))
-    try:
-        return _run(settings, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="akd_benchmark_", ignore_cleanup_errors=True) as folder:
+        return _run(settings, Path(folder))
 
 
 def _run(settings: Settings, folder: Path) -> Result:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -82,11 +81,8 @@ class Commands:
 
 def run(settings: Settings) -> Result:
     """Measure every row."""
-    folder = Path(tempfile.mkdtemp(prefix="akd_benchmark_"))
-    try:
-        return _run(settings, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="akd_benchmark_", ignore_cleanup_errors=True) as folder:
+        return _run(settings, Path(folder))
 
 
 def _run(settings: Settings, folder: Path) -> Result:

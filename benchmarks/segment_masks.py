@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,8 @@ AXES = ("RL", "AP", "SI")
 
 def run(settings: Settings) -> Result:
     """Compare all bundles in all engines."""
-    folder = Path(tempfile.mkdtemp(prefix="akd_benchmark_"))
-    try:
-        return _run(settings, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="akd_benchmark_", ignore_cleanup_errors=True) as folder:
+        return _run(settings, Path(folder))
 
 
 def _run(settings: Settings, folder: Path) -> Result:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -156,11 +155,8 @@ class TrainerStep:
 
 def run(settings: Settings) -> Result:
     """Measure every student with every teacher."""
-    folder = Path(tempfile.mkdtemp(prefix="akd_benchmark_"))
-    try:
-        return _run(settings, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="akd_benchmark_", ignore_cleanup_errors=True) as folder:
+        return _run(settings, Path(folder))
 
 
 def _run(settings: Settings, folder: Path) -> Result:
