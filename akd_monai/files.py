@@ -171,7 +171,8 @@ def as_path(value: object, name: str) -> Path:
     """Return ``value`` as a path.
 
     Raises:
-        InputError: for a number or anything else that is no path, as a command line may hand over.
+        InputError: for a number or anything else that is no path, as a command line may hand over; ``True`` is a flag
+            without a value.
 
     Example:
         >>> as_path(5, "input_dir")
@@ -179,6 +180,8 @@ def as_path(value: object, name: str) -> Path:
         ...
         akd_monai.errors.InputError: input_dir must be a path, got 5.
     """
+    if value is True:
+        raise InputError(f"{name} has no value", remedy="give a path; one that begins with a hyphen as ./-name")
     if not isinstance(value, (str, os.PathLike)):
         raise InputError(f"{name} must be a path, got {value!r}.")
     return Path(value).expanduser()

@@ -308,9 +308,12 @@ def test_json_that_cannot_be_opened_or_holds_another_type(tmp_path):
 def test_paths_of_a_command_line(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert as_path("~/a", "input_dir") == tmp_path / "a"
-    for value in (5, None, True, ["a"]):
+    for value in (5, None, False, ["a"]):
         with pytest.raises(InputError, match=r"^input_dir must be a path, got "):
             as_path(value, "input_dir")
+    # `-i -x.nii.gz`: Fire takes the name for another flag
+    with pytest.raises(InputError, match=r"^input_dir has no value; give a path; .* as \./-name\.$"):
+        as_path(True, "input_dir")
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

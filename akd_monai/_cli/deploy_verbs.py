@@ -86,7 +86,7 @@ def segment(  # noqa: D417 - the public function documents the others
     preview: bool = False,
     quiet: bool = False,
     trust_bundle: bool = False,
-) -> str:
+) -> str | None:
     """Write masks of volumes or DICOM series with an exported network, without PyTorch. Not for clinical use.
 
     Exit code 2 when an image could not be segmented; the others are done.
@@ -115,7 +115,7 @@ def segment(  # noqa: D417 - the public function documents the others
         preview=preview,
         trust_bundle=trust_bundle,
     )
-    return "" if quiet else f"Masks: {len(done)} in {output_dir}"
+    return None if quiet else f"Masks: {len(done)} in {output_dir}"
 
 
 def _import_nibabel_alone() -> None:

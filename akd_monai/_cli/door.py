@@ -25,7 +25,7 @@ class Door:
         lists: arguments that take several values, separated by commas or blanks.
     """
 
-    run: Callable[..., str]
+    run: Callable[..., str | None]
     target: str
     settings: str | None
     old_words: Mapping[str, str]
@@ -43,10 +43,10 @@ def verb(
     old_words: Mapping[str, str] | None = None,
     letters: Mapping[str, str] | None = None,
     lists: tuple[str, ...] = (),
-) -> Callable[[Callable[..., str]], Callable[..., str]]:
+) -> Callable[[Callable[..., str | None]], Callable[..., str | None]]:
     """Register the decorated function as the verb of its name."""
 
-    def register(run: Callable[..., str]) -> Callable[..., str]:
+    def register(run: Callable[..., str | None]) -> Callable[..., str | None]:
         VERBS[run.__name__] = Door(run, target, settings, dict(old_words or {}), dict(letters or {}), lists)
         return run
 

@@ -11,7 +11,7 @@ from monai.bundle import ConfigParser
 
 from akd_monai.bundle._configs import config_path, load_config
 from akd_monai.bundle._student import find_run, has_id
-from akd_monai.bundle._trained_size import RECORD, warn_of_other_size
+from akd_monai.data._trained_size import RECORD, warn_of_other_size
 from akd_monai.errors import InputError
 
 __all__ = ["check_weights", "evaluation_configs", "find_evaluator", "find_evaluator_run"]

@@ -170,7 +170,17 @@ def find_series(root: Path, output_dir: str | os.PathLike[str] | None) -> Found:
 def _may_be_slice(path: Path) -> bool:
     suffix = path.suffix.lower()
     is_bare = not re.search("[a-z]", suffix)
-    return suffix in _SUFFIXES or (is_bare and path.stat().st_size < _START)
+    return suffix in _SUFFIXES or (is_bare and _is_cut_or_zeros(path))
+
+
+def _is_cut_or_zeros(path: Path) -> bool:
+    """Return whether a file is too short for DICOM, or was copied as zeros."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_START)
+    except OSError:
+        return False
+    return len(head) < _START or not any(head)
 
 
 def _header(path: Path) -> tuple[Any, str]:

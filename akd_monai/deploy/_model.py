@@ -92,8 +92,10 @@ def _bundle(path: Path, bundles_dir: Path) -> Path:
             return folder
     known = _bundles(bundles_dir)
     what = f"model {str(path)!r} is no ONNX file, no bundle's folder and no bundle in {str(bundles_dir)!r}"
-    hint = near_matches(str(path), known).strip()
-    raise InputError(what, remedy=hint.rstrip("?") + "?" if hint else _offer(bundles_dir), code="no-model")
+    hint = near_matches(str(path), known)
+    if hint:
+        raise InputError(f"{what}.{hint}", code="no-model")
+    raise InputError(what, remedy=_offer(bundles_dir), code="no-model")
 
 
 def _bundles(folder: Path) -> list[str]:

@@ -70,7 +70,7 @@ def earlier_files(mask: Path) -> list[Path]:
     Args:
         mask: path of the NIfTI mask.
     """
-    return [path for path in (mask, _beside(mask, _SEG)) if path.exists()]
+    return [path for path in (mask, _beside(mask, _SEG)) if path.is_file()]
 
 
 def write_outputs(
@@ -84,7 +84,7 @@ def write_outputs(
     nifti: bool,
     preview: bool,
 ) -> Written:
-    """Write what was asked for.
+    """Write what was asked for: if one file cannot be written, none of this image is left.
 
     Args:
         mask_path: path of the NIfTI mask; the names of the others are made from it.
@@ -106,8 +106,16 @@ def write_outputs(
             seg = write_segmentation(seg_path, mask, loaded.headers, model, codes)
         else:
             warnings.extend(_without_seg(seg_path))
-    written = write_mask(mask_path, nifti_like(mask, affine, source.path)) if nifti else None
-    picture = write_preview(_beside(mask_path, _PREVIEW), image, mask, affine) if preview else None
+    written = picture = None
+    try:
+        if nifti:
+            written = write_mask(mask_path, nifti_like(mask, affine, source.path))
+        if preview:
+            picture = write_preview(_beside(mask_path, _PREVIEW), image, mask, affine)
+    except BaseException:
+        for path in filter(None, (seg, written)):
+            path.unlink(missing_ok=True)
+        raise
     warnings.extend(_left(mask_path, {seg, written, picture}))
     return Written(written, seg, picture, tuple(warnings))
 

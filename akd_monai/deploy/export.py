@@ -13,7 +13,7 @@ from torch import nn
 
 import akd_monai
 from akd_monai.bundle import bundle_path, load_network, read_metadata, weights_path, weights_sha256
-from akd_monai.bundle._trained_size import RECORD, warn_of_other_size
+from akd_monai.data._trained_size import RECORD, warn_of_other_size
 from akd_monai.data import input_volumes, require_volumes
 from akd_monai.deploy._comparison import Comparison, compared, failed
 from akd_monai.deploy._engines import Network, installed_engines

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from akd_monai.experiments._compress.cells import Planned, bundle_of, plan_cells
 from akd_monai.experiments._compress.found import read_found
 from akd_monai.experiments._compress.page import write_page
 from akd_monai.experiments._compress.request import DEFAULT_RECIPE, Request, check_request
-from akd_monai.experiments._compress.students import TEACHER, named_students, put_students, put_teacher
+from akd_monai.experiments._compress.students import TEACHER, Student, named_students, put_students, put_teacher
 from akd_monai.experiments._compress.teaching import Teaching, read_teaching
 from akd_monai.experiments._compress.words import chosen_row, exchange_sentence
 from akd_monai.experiments._plan.cell import Cell, check_environment, is_done
@@ -153,7 +154,9 @@ def compress_bundle(
     for caution in teaching.cautions:
         say(caution)
     if dry_run:
-        _, cells = plan_cells(request, teaching, named_students(request, teaching), folder)
+        with tempfile.TemporaryDirectory() as place:
+            students = _written_students(request, teaching, Path(place))
+        _, cells = plan_cells(request, teaching, students, folder)
         return CompressionPlan(tuple((cell.name, is_done(cell)) for cell in cells))
     with FolderLock(folder, remedy="wait until that compression ends, or choose another output_dir"):
         rows, cells = _planned(request, teaching, folder)
@@ -189,14 +192,20 @@ def _check_place(folder: Path, request: Request) -> None:
 
 def _planned(request: Request, teaching: Teaching, folder: Path) -> tuple[list[Planned], list[Cell]]:
     """Write the bundles, and return rows and cells."""
-    students = named_students(request, teaching)
     put_teacher(request, teaching, folder / "bundles" / TEACHER)
-    for student in students:
-        for bundle in dict.fromkeys(bundle_of(folder, teaching, student, how) for how in rows_of(teaching)):
-            put_students(request, teaching, student, bundle)
+    students = _written_students(request, teaching, folder)
     rows, cells = plan_cells(request, teaching, students, folder)
     check_environment(cells)
     return rows, cells
+
+
+def _written_students(request: Request, teaching: Teaching, folder: Path) -> list[Student]:
+    """Write the bundles of all students, which checks their settings."""
+    students = named_students(request, teaching)
+    for student in students:
+        for bundle in dict.fromkeys(bundle_of(folder, teaching, student, how) for how in rows_of(teaching)):
+            put_students(request, teaching, student, bundle)
+    return students
 
 
 def _run(cells: Sequence[Cell], folder: Path, gpus: Sequence[str], jobs: int) -> None:

@@ -80,8 +80,13 @@ class Spool:
             logger.warning("%s cannot be written (%s): the entries stay in memory only", self.path, error)
 
 
-def read_spool(path: Path) -> list[dict[str, Any]]:
-    """Return the entries of a file with what they say of their run; a line that cannot be read is skipped."""
+def read_spool(path: Path, unread: list[int] | None = None) -> list[dict[str, Any]]:
+    """Return the entries of a file with what they say of their run; a line that cannot be read is skipped.
+
+    Args:
+        path: the file, which need not exist.
+        unread: gets the numbers of lines that were skipped.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError):
@@ -99,6 +104,8 @@ def read_spool(path: Path) -> list[dict[str, Any]]:
             entries.append(entry)
         else:
             logger.warning("line %d of %s cannot be read and is not sent", number, path)
+            if unread is not None:
+                unread.append(number)
     return entries
 
 

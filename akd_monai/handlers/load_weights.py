@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import nn
 
+from akd_monai.data._trained_size import RECORD, warn_of_other_size
 from akd_monai.errors import InputError
 from akd_monai.networks import load_weights
 
@@ -29,6 +31,8 @@ class LoadWeights:
     Args:
         network: network that receives the weights.
         path: file written by ``torch.save(network.state_dict(), path)``; read with ``weights_only=True``.
+        spatial_size: height and width to which slices are resized. There is a warning if ``eval/training.json`` of the
+            weights' bundle says that they have learned from another size.
 
     Raises:
         InputError: at the start of the run, when the file is missing or does not fit.
@@ -43,9 +47,10 @@ class LoadWeights:
         akd_monai.errors.InputError: weights 'models/no-such-file.pt' do not exist...
     """
 
-    def __init__(self, network: nn.Module, path: str | Path) -> None:
+    def __init__(self, network: nn.Module, path: str | Path, spatial_size: Sequence[int] | None = None) -> None:
         self.network = network
         self.path = Path(path)
+        self.spatial_size = spatial_size
 
     def attach(self, engine: Engine) -> None:
         """Load at ``Events.STARTED`` of ``engine``."""
@@ -64,4 +69,6 @@ class LoadWeights:
             network.check_weights(self.path)
         else:
             load_weights(self.network, self.path)
+        if self.spatial_size is not None:
+            warn_of_other_size(self.path.parent.parent / RECORD, self.path, self.spatial_size)
         logger.info("Weights: %s", self.path)

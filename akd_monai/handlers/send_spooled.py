@@ -36,7 +36,8 @@ def send_spooled(output_dir: str | Path, tracking_uri: str | None = None) -> int
             to send it.
 
     Raises:
-        InputError: if the folder does not exist, is in use by a run, or MLflow cannot be reached.
+        InputError: if the folder does not exist, is in use by a run, or MLflow cannot be reached; and, when all else was
+            sent, for lines of the file that cannot be read.
 
     Example:
         >>> import tempfile
@@ -49,8 +50,14 @@ def send_spooled(output_dir: str | Path, tracking_uri: str | None = None) -> int
         raise InputError(f"output_dir {str(folder)!r} does not exist; give the folder of a run.")
     path = folder / SPOOL
     with FolderLock(folder, remedy="wait until that run ends, which sends them itself"):
-        runs = {entry.get("run", entry.get("run_name")): entry for entry in read_spool(path)}
-        return sum(_send(path, destination, tracking_uri) for destination in runs.values())
+        unread: list[int] = []
+        runs = {entry.get("run", entry.get("run_name")): entry for entry in read_spool(path, unread)}
+        count = sum(_send(path, destination, tracking_uri) for destination in runs.values())
+    if unread:
+        lines = ", ".join(map(str, unread))
+        what = f"{count} entries were sent, but not line {lines}, which cannot be read"
+        raise InputError(what, where=str(path), remedy="delete it; what a training logs stands in its history.jsonl as well")
+    return count
 
 
 def _send(path: Path, destination: Mapping[str, Any], tracking_uri: str | None) -> int:

@@ -135,6 +135,10 @@ def empty(folder, paths):
     paths[5].write_bytes(b"")
 
 
+def zeros(folder, paths):
+    paths[0].write_bytes(bytes(5000))
+
+
 def garbage(folder, paths):
     paths[5].unlink()
     (folder / "last.dcm").write_bytes(b"<html>not found</html>" * 20)
@@ -203,6 +207,7 @@ SPOILT = [
     (truncated, r"T2/IM\d+: is truncated or damaged: one of its elements states 960 bytes, 860 are left; copy the"),
     (cut_in_the_header, r"T2: IM\d+ .*, so that a slice may be missing; copy it again, or move it elsewhere"),
     (empty, r"T2: IM\d+ is no DICOM file by its content, so that a slice may be missing"),
+    (zeros, r"T2: IM\d+ is no DICOM file by its content, so that a slice may be missing"),
     (garbage, r"T2: last\.dcm is no DICOM file by its content, so that a slice may be missing"),
     (colours, r"T2/IM\d+: holds colours, not grey values; give the original slices, no screenshots"),
     (inverted, r"T2/IM\d+: holds inverted grey values \(MONOCHROME1\)"),

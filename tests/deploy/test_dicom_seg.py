@@ -262,3 +262,12 @@ def test_files_of_an_earlier_run_are_named(model, tmp_path):
         "T2_pred.seg.dcm",
         "T2_preview.png",
     ]
+
+
+def test_where_the_mask_cannot_be_written_no_segmentation_is_left(model, tmp_path, caplog):
+    write_series(tmp_path / "T2", VOLUME)
+    (tmp_path / "out" / "T2_pred.nii.gz").mkdir(parents=True)
+    with pytest.raises(InputError, match="0 of 1 volumes segmented"):
+        segment(tmp_path / "T2", tmp_path / "out", model=model, output_type=["nifti", "dicom_seg"])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["T2_pred.nii.gz"]
+    assert "earlier run" not in caplog.text

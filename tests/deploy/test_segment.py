@@ -209,7 +209,7 @@ def test_a_model_by_the_name_of_its_bundle(model, tmp_path):
     ("options", "message"),
     [
         ({"model": None}, "no model was given; give --model, one of my_net"),
-        ({"model": "my_nets"}, "no bundle's folder and no bundle in .*; Did you mean 'my_net'?"),
+        ({"model": "my_nets"}, r"no bundle's folder and no bundle in .*'\. Did you mean 'my_net'\?$"),
         ({"model": "empty"}, "empty: has no models/model.onnx; run python -m akd_monai export"),
         ({"model": "none.onnx"}, r"none.onnx: cannot be opened \(No such file"),
         ({"model": "text.onnx"}, "text.onnx: is no ONNX file"),

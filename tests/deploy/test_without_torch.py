@@ -60,6 +60,9 @@ def test_a_bad_volume_ends_with_code_2_and_quiet_tells_only_that(tmp_path):
     first, last = done.stderr.splitlines()
     assert first.startswith("2/2 not segmented: ")
     assert last == "akd_monai: 1 of 2 volumes segmented; failed: b.nii.gz (the file has 0 bytes)."
+    (tmp_path / "in" / "b.nii.gz").unlink()
+    done = run("segment", "-i", tmp_path / "in", "-o", tmp_path / "out", "--model", model, "--quiet")
+    assert done.stdout == ""
 
 
 def test_a_series_and_its_segmentation_need_no_more_than_pydicom_and_highdicom(tmp_path):

@@ -254,4 +254,6 @@ def test_a_dry_run_names_the_cells_and_writes_nothing(teacher, data, tmp_path):
     assert len(lines) == 2 + 2 * 3 + 1
     assert lines[0] == "to do test/teacher/teacher"
     assert lines[-1] == "to do measure/teacher+enet"
+    with pytest.raises(InputError, match="epohcs"):
+        compress_bundle(teacher, data, students=["enet"], output_dir=tmp_path / "out", dry_run=True, epohcs=3)
     assert not (tmp_path / "out").exists()

@@ -92,6 +92,20 @@ def test_a_killed_sender_leaves_no_value_twice(tmp_path, store, monkeypatch):
     assert run.info.status == "FINISHED"
 
 
+def test_a_damaged_line_is_told_by_the_exit_code(tmp_path, store, monkeypatch, capsys):
+    untracked(tmp_path, store, monkeypatch, epochs=1)
+    spool = tmp_path / SPOOL_FILENAME
+    count = len(spool.read_text().splitlines())
+    spool.write_text(spool.read_text() + '{"run": "a')
+    with pytest.raises(SystemExit) as stopped:
+        main(["send", f"--output_dir={tmp_path}"])
+    assert stopped.value.code == 2
+    expected = f"{count} entries were sent, but not line {count + 1}, which cannot be read"
+    assert expected in capsys.readouterr().err.splitlines()[-1]
+    (run,) = runs_of(store)
+    assert run.info.status == "FINISHED"
+
+
 @pytest.mark.fault(
     "Tracking",
     "Ctrl-C during `send`",
