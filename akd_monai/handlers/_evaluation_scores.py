@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 import pandas as pd
@@ -38,12 +39,16 @@ def evaluation_scores(evaluator: Engine, part: str, table: pd.DataFrame | None) 
 
     From a table of cases: ``test_cases``, ``test_dice``, ``test_hd95_mm``, ``test_asd_mm``,
     ``test_ece``; the same with the name of each site after it; of each class, and of each class of each site, where
-    there are several; ``test_undefined_dice`` and so on. Without a table every metric of the evaluator as ``test_<name>``.
+    there are several; ``test_undefined_dice`` and so on. Names that would be alike are numbered from the second on. Without
+    a table every metric of the evaluator as ``test_<name>``.
     """
     if table is None:
         return {f"{part}_{name}": value for name, value in epoch_metrics(evaluator, []).items()}
     scores: dict[str, float] = {f"{part}_cases": float(len(table.drop_duplicates(["site", "case_id"])))}
-    for after, rows in _groups(table):
+    seen: Counter[str] = Counter()
+    for known, rows in _groups(table):
+        seen[known] += 1
+        after = known if seen[known] == 1 else f"{known}_{seen[known]}"
         for metric in _AVERAGED:
             if metric in rows:
                 # pandas leaves NaN out of a mean, and gives NaN for a mean of nothing

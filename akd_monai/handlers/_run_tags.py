@@ -31,7 +31,8 @@ def version_tags(folder: Path | None = None) -> dict[str, str]:
     """Return ``version.<package>`` of what decides a result, and the commit of a folder that is under git.
 
     ``version.akd_monai.commit`` is there where this package runs from a checkout, ``git.commit`` where the folder is in
-    one, and ``git.changed`` is the number of tracked files that differ from it, where there are any.
+    one, and ``git.changed`` is the number of tracked files that differ from it, where there are any, or ``"unknown"`` where
+    git does not say.
 
     Args:
         folder: the working folder by default.
@@ -40,16 +41,17 @@ def version_tags(folder: Path | None = None) -> dict[str, str]:
     tags = {f"version.{short}": str(facts[name]) for name, short in _VERSIONS.items()}
     package = Path(akd_monai.__file__).parent
     # an installed package may lie in a folder that is under git for other reasons
-    if _git(package, "ls-files", "__init__.py"):
-        tags["version.akd_monai.commit"] = _git(package, "rev-parse", "HEAD")
+    own = _git(package, "rev-parse", "HEAD") if _git(package, "ls-files", "__init__.py") else None
+    if own:
+        tags["version.akd_monai.commit"] = own
     where = Path.cwd() if folder is None else folder
     commit = _git(where, "rev-parse", "HEAD")
     if not commit:
         return tags
     tags[_COMMIT] = commit
     changed = _git(where, "status", "--porcelain", "--untracked-files=no")
-    if changed:
-        tags["git.changed"] = str(len(changed.splitlines()))
+    if changed != "":
+        tags["git.changed"] = "unknown" if changed is None else str(len(changed.splitlines()))
     return tags
 
 
@@ -61,8 +63,8 @@ def data_tags(trainer: Any) -> dict[str, str]:
     return {} if facts["cases"] is None else {"data_fingerprint": str(facts["cases"])}
 
 
-def _git(folder: Path, *command: str) -> str:
-    """Return what git says, nothing where there is no git, no repository or no commit."""
+def _git(folder: Path, *command: str) -> str | None:
+    """Return what git says, None where there is no git, no repository or no commit, or where it takes too long."""
     # reading must not wait for, or hold up, a commit of the user
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
@@ -75,5 +77,5 @@ def _git(folder: Path, *command: str) -> str:
             env=environment,
         )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return ""
+        return None
     return done.stdout.strip()

@@ -122,6 +122,9 @@ def test_the_commit_of_the_working_folder_and_what_differs_from_it(tmp_path):
     (tmp_path / "train.json").write_text("[]")
     (tmp_path / "untracked.json").write_text("{}")
     assert version_tags(tmp_path)["git.changed"] == "1"
+    # a git that fails has not said that nothing differs
+    (tmp_path / ".git" / "index").write_bytes(b"damaged")
+    assert version_tags(tmp_path)["git.changed"] == "unknown"
 
 
 def table():
@@ -161,6 +164,17 @@ def test_scores_are_means_over_all_rows_by_site_by_class_and_by_both():
             "test_undefined_dice": 1,
         }
     )
+
+
+def test_no_mean_replaces_another_of_a_like_name():
+    rows = [("A-1", "a", "腺", 0.2), ("A 1", "b", "腺", 0.4), ("A 1", "b", "区", 0.9)]
+    frame = pd.DataFrame(rows, columns=["site", "case_id", "class", "dice"])
+    scores = evaluation_scores(Engine(lambda engine, batch: None), "test", frame)
+    assert {name: scores[name] for name in ("test_dice_A_1", "test_dice_A_1_2")} == pytest.approx(
+        {"test_dice_A_1": 0.2, "test_dice_A_1_2": (0.4 + 0.9) / 2}
+    )
+    # classes whose names have no letter that MLflow takes without quotes
+    assert (scores["test_dice_"], scores["test_dice__2"]) == pytest.approx(((0.2 + 0.4) / 2, 0.9))
 
 
 def test_an_evaluator_without_a_table_gives_its_own_metrics():
