@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class Spool:
     """Entries in the order in which they are to be sent, which survive the process once :meth:`keep` was called.
 
-    Entries of other runs in the file stay there.
+    Entries of other runs in the file stay there, and so do lines that cannot be read.
 
     Args:
         path: file with one JSON entry a line; it exists only while something waits.
@@ -68,9 +68,13 @@ class Spool:
         found = entry.get("run", entry.get("run_name"))
         return found in (self.destination["run"], None if "run" in entry else self.destination.get("run_name"))
 
+    def _is_own_line(self, line: str) -> bool:
+        entry = _entry(line)
+        return entry is not None and self._is_own(entry)
+
     def _write(self, own: list[dict[str, Any]]) -> None:
-        others = [entry for entry in read_spool(self.path) if not self._is_own(entry)]
-        lines = [json.dumps(entry) for entry in (*others, *own)]
+        others = [line for line in _lines(self.path) if not self._is_own_line(line)]
+        lines = [*others, *map(json.dumps, own)]
         try:
             if lines:
                 atomic_write(self.path, "".join(f"{line}\n" for line in lines))
@@ -87,26 +91,37 @@ def read_spool(path: Path, unread: list[int] | None = None) -> list[dict[str, An
         path: the file, which need not exist.
         unread: gets the numbers of lines that were skipped.
     """
+    entries = []
+    for number, line in enumerate(_lines(path), start=1):
+        entry = _entry(line)
+        if entry is not None:
+            entries.append(entry)
+            continue
+        logger.warning("line %d of %s cannot be read and is not sent", number, path)
+        if unread is not None:
+            unread.append(number)
+    return entries
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # entries are ASCII: a damaged byte costs its own line, as an escape that JSON does not have
+        return path.read_text(encoding="ascii", errors="backslashreplace").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         logger.warning("%s cannot be read (%s): what waits there is not sent", path, error)
         return []
-    entries = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if isinstance(entry, dict) and ("run" in entry or "run_name" in entry) and "time" in entry:
-            entries.append(entry)
-        else:
-            logger.warning("line %d of %s cannot be read and is not sent", number, path)
-            if unread is not None:
-                unread.append(number)
-    return entries
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """Return what a line holds, None if that is no entry."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    is_entry = isinstance(entry, dict) and ("run" in entry or "run_name" in entry) and "time" in entry
+    return entry if is_entry else None
 
 
 def _without_destination(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,9 +54,10 @@ def send_spooled(output_dir: str | Path, tracking_uri: str | None = None) -> int
         runs = {entry.get("run", entry.get("run_name")): entry for entry in read_spool(path, unread)}
         count = sum(_send(path, destination, tracking_uri) for destination in runs.values())
     if unread:
-        lines = ", ".join(map(str, unread))
-        what = f"{count} entries were sent, but not line {lines}, which cannot be read"
-        raise InputError(what, where=str(path), remedy="delete it; what a training logs stands in its history.jsonl as well")
+        kept = "1 line that cannot be read" if len(unread) == 1 else f"{len(unread)} lines that cannot be read"
+        what = f"{count} entries were sent; the file keeps {kept}"
+        remedy = "delete the file; what a training logs stands in its history.jsonl as well"
+        raise InputError(what, where=str(path), remedy=remedy)
     return count
 
 

@@ -96,7 +96,7 @@ def test_a_spool_of_version_0_1_is_sent_to_the_run_of_its_name(tmp_path, store):
     client = MlflowClient(store)
     run = client.create_run(client.create_experiment("akd_monai"), run_name=name)
     line = {"run_name": name, "time": 1000, "metrics": {"loss/task": 0.5}, "step": 3}
-    (tmp_path / SPOOL_FILENAME).write_text(json.dumps(line) + "\nno json\n")
+    (tmp_path / SPOOL_FILENAME).write_text(json.dumps(line) + "\n")
     assert send_spooled(tmp_path, store) == 1
     assert [entry.info.run_id for entry in runs_of(store)] == [run.info.run_id]
     assert steps(store, run) == [3]

@@ -92,18 +92,25 @@ def test_a_killed_sender_leaves_no_value_twice(tmp_path, store, monkeypatch):
     assert run.info.status == "FINISHED"
 
 
-def test_a_damaged_line_is_told_by_the_exit_code(tmp_path, store, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [(b'{"run": "a', '{"run": "a\n'), (b'{"run": "\xff", "time": 1}\n', '{"run": "\\xff", "time": 1}\n')],
+    ids=["half a line", "a byte"],
+)
+def test_a_damaged_line_is_told_by_the_exit_code(tmp_path, store, monkeypatch, capsys, line, kept):
     untracked(tmp_path, store, monkeypatch, epochs=1)
     spool = tmp_path / SPOOL_FILENAME
     count = len(spool.read_text().splitlines())
-    spool.write_text(spool.read_text() + '{"run": "a')
+    spool.write_bytes(spool.read_bytes() + line)
     with pytest.raises(SystemExit) as stopped:
         main(["send", f"--output_dir={tmp_path}"])
     assert stopped.value.code == 2
-    expected = f"{count} entries were sent, but not line {count + 1}, which cannot be read"
+    expected = f"{count} entries were sent; the file keeps 1 line that cannot be read; delete the file"
     assert expected in capsys.readouterr().err.splitlines()[-1]
     (run,) = runs_of(store)
     assert run.info.status == "FINISHED"
+    # what nobody has read is not thrown away
+    assert spool.read_text() == kept
 
 
 @pytest.mark.fault(
