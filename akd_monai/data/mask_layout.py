@@ -41,7 +41,7 @@ class MaskLayout(MaskPlaces, FolderLayoutBase):
     """
 
     def check(self) -> None:
-        """Do what :meth:`MaskPlaces.check` does, and say where masks of an earlier run are.
+        """Check that every mask can be written, and say where masks of an earlier run are.
 
         Each is replaced when its volume is done; where that fails, it stays.
         """
