@@ -46,13 +46,13 @@ def results_page(results: Sequence[Result], command: str, minutes: float) -> str
         "Two 3D bundles in the style of the Model Zoo, written without this package, are trained on **synthetic** volumes "
         "of one site. Each teaches a light student, written by `new_bundle --like`, at a second site with weaker "
         "contrast, a stronger bias field and more noise, where four volumes are labelled for training and two for the "
-        "choice of the epoch. Twelve more volumes of that site are the test. Intervals are standard deviations over cases.\n"
+        "choice of the epoch. Twelve more volumes of that site are the test. ± is the standard deviation over cases.\n"
     )
     run = f"Written by `{command}` in {minutes:.0f} minutes of processor time: {facts['cpu']}, one thread.\n"
     limits = (
-        "The layers of the teachers are not named, so that the Gram term is off. Training on unlabelled volumes alone does "
-        "not exist yet. Shapes are no anatomy, and two seeds are few: the tables show that the transfer runs and learns for "
-        "both kinds of output, not what distillation gains on patients.\n"
+        "The layers of the teachers are not named, so that the Gram term is off. No control was run. Shapes are no anatomy, "
+        "and two seeds are few: the tables show that the transfer runs and learns for both kinds of output, not what "
+        "distillation gains on patients.\n"
     )
     prose = [textwrap.fill(text, 120) + "\n" for text in (about, limits, run)]
     return "\n".join(["# Two transfers between foreign 3D bundles\n", prose[0], *tables, *prose[1:]])
@@ -63,7 +63,7 @@ def _section(results: Sequence[Result], task: str) -> str:
     header = ["", "parameters", "seed", *classes, "mean", "minus alone"]
     alone = {result.seed: result for result in results if result.row == ALONE}
     rows = [_row(result, alone.get(result.seed)) for result in results]
-    kind = "sigmoid, overlapping channels" if TASKS[task]["include_background"] else "soft-max"
+    kind = "sigmoid, overlapping channels" if TASKS[task]["include_background"] else "softmax"
     distilled = [result for result in results if result.seed is not None and result.row != ALONE]
     above = sum(_mean(result) > _mean(alone[result.seed]) for result in distilled)
     said = f"In {above} of {len(distilled)} runs the distilled student is above the one trained alone with its seed."
