@@ -88,7 +88,7 @@ def picture_report(page: Path, path: Path) -> None:
     browser = next((found for found in map(shutil.which, BROWSERS) if found), None)
     if browser is None:
         sys.exit(f"no browser: install one of {', '.join(BROWSERS)}, or leave the report out")
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1000,900"]
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1000,810"]
     command = [browser, *flags, f"--screenshot={path}", page.resolve().as_uri()]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
