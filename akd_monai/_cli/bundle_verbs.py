@@ -331,7 +331,7 @@ def new_bundle(
     like: str | None = None,
     trust_bundle: bool = False,
 ) -> str:
-    """Write a complete bundle for a network of your own, or a light student of a bundle of anyone.
+    """Write a complete bundle for a network of your own, or a light student of any bundle.
 
     Example: python -m akd_monai new_bundle --name my_net --network my_pkg.MyNet --high encoder
 
