@@ -93,7 +93,8 @@ def compress_bundle(
 
     Students learn at the sites of which the teacher has seen nothing, by its ``eval/training.json``; where there are none,
     at its own, with its split. Bundles of others, in 2D or 3D, keep their own data handling: students are written by
-    :func:`~akd_monai.bundle.new_bundle` with ``like``, and learn alone and by distillation.
+    :func:`~akd_monai.bundle.new_bundle` with ``like``, and learn alone and by distillation; ``sites``, ``folds``, ``fold`` and
+    ``seed`` would have no effect and are refused there.
 
     Args:
         teacher: folder of the large bundle, with weights.
@@ -155,15 +156,22 @@ def compress_bundle(
         say(caution)
     if dry_run:
         with tempfile.TemporaryDirectory() as place:
-            students = _written_students(request, teaching, Path(place))
-        _, cells = plan_cells(request, teaching, students, folder)
+            named = _written_students(request, teaching, Path(place))
+        _, cells = plan_cells(request, teaching, named, folder)
         return CompressionPlan(tuple((cell.name, is_done(cell)) for cell in cells))
     with FolderLock(folder, remedy="wait until that compression ends, or choose another output_dir"):
         rows, cells = _planned(request, teaching, folder)
         _run(cells, folder, gpus, jobs)
         found = read_found(rows, cells[-1], trusted=trust_bundle)
-        page = write_page(found, request, teaching, folder, f"python -m akd_monai {shlex.join(sys.argv[1:])}")
+        page = write_page(found, request, teaching, folder, _command(request, folder))
     return Compressed(page, chosen_row(found).onnx, exchange_sentence(found))
+
+
+def _command(request: Request, folder: Path) -> str:
+    if sys.argv[1:2] == ["compress"]:
+        return f"python -m akd_monai {shlex.join(sys.argv[1:])}"
+    # the arguments of this process are those of a notebook or a script
+    return f"compress_bundle({str(request.teacher)!r}, {str(request.dataset_dir)!r}, output_dir={str(folder)!r}, ...)"
 
 
 def _check(request: Request, jobs: int) -> None:

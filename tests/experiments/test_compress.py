@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from akd_monai.experiments._compress.request import DEFAULT_RECIPE, Request, che
 from akd_monai.experiments._compress.students import named_students
 from akd_monai.experiments._compress.teaching import read_teaching
 from akd_monai.experiments._compress.words import chosen_row, distillation_sentences, exchange_sentence
+from akd_monai.experiments.compress import _command
 from akd_monai.files import sha256_of
 from akd_monai.networks.nets import UNetPlusPlus
 
@@ -156,6 +158,9 @@ def test_mistakes_are_one_line_each(teacher, data, tmp_path):
     known = {"students": ["enet"], "output_dir": tmp_path / "out"}
     with pytest.raises(UnknownNameError, match=r"unknown student 'enett'\. Did you mean 'enet'"):
         compress_bundle(teacher, data, **{**known, "students": ["enett"]})
+    own = shutil.copytree(teacher, tmp_path / "others" / "teacher")
+    with pytest.raises(InputError, match="a student cannot be called 'teacher'; rename its folder"):
+        compress_bundle(teacher, data, **{**known, "students": [str(own)]})
     with pytest.raises(InputError, match=r"output_dir '.*' lies in the folder of teacher, to which nothing is written"):
         compress_bundle(teacher, data, **{**known, "output_dir": teacher / "light"})
     with pytest.raises(InputError, match="lies in the folder of dataset_dir"):
@@ -198,7 +203,7 @@ def row(how, values, validation=0.5, network="enet", seconds=0.5):
 
 
 def found(*rows):
-    return Found((replace(TEACHER, cases=rows[0].cases), *rows), {})
+    return Found((replace(TEACHER, cases=dict.fromkeys(rows[0].cases, TEACHER.dice)), *rows), {})
 
 
 def test_the_control_of_a_distilled_student_has_its_start():
@@ -245,6 +250,42 @@ def test_few_cases_make_no_claim():
     (said,) = distillation_sentences(found(row("alone", [0.5] * 5), row("distilled", [0.9] * 5)))
     assert (said["kind"], said["headline"]) == ("few", "enet: too few cases to tell")
     assert math.isclose(float(said["sentence"].split()[0]), 0.4)
+
+
+def test_a_gain_is_that_of_the_cases_in_which_both_have_a_dice():
+    # the Dice of two empty masks is undefined: the mean of the first is 0.8, of 1 case, that of the second 0.3, of 2
+    empty = replace(row("alone", [0.8]), cases={"c0": 0.8, "c1": math.nan})
+    other = row("distilled", [0.6, 0.0])
+    assert other.gain(empty) == pytest.approx(-0.2)
+    (said,) = distillation_sentences(found(empty, other))
+    assert said["sentence"].startswith("−0.200 Dice against enet, alone")
+    assert replace(other, cases={}).gain(empty) == pytest.approx(0.3 - 0.8)
+
+
+def test_means_alone_show_no_difference():
+    rows = (replace(row(how, [0.5] * 9), cases={}) for how in ("alone", "distilled"))
+    (said,) = distillation_sentences(found(*rows))
+    assert (said["kind"], said["headline"]) == ("few", "enet: no difference can be shown from means alone")
+
+
+def test_many_students_are_measured_in_a_folder_whose_name_a_file_system_takes(teacher, data, tmp_path):
+    widths = tuple(0.25 + 0.25 * number for number in range(12))
+    _, cells = planned(teacher, data, tmp_path / "out", widths=widths)
+    assert cells[-1].name.startswith("measure/37-networks-")
+    Path(cells[-1].folder).mkdir(parents=True)
+    _, fewer = planned(teacher, data, tmp_path / "out", widths=(*widths[1:], 3.5))
+    assert fewer[-1].name != cells[-1].name
+
+
+def test_the_page_of_a_call_from_python_names_no_arguments_of_the_process(teacher, data, tmp_path, monkeypatch):
+    request = request_for(teacher, data)
+    monkeypatch.setattr("sys.argv", ["ipykernel", "-f", "kernel.json"])
+    assert (
+        _command(request, tmp_path)
+        == f"compress_bundle({str(teacher)!r}, {str(data)!r}, output_dir={str(tmp_path)!r}, ...)"
+    )
+    monkeypatch.setattr("sys.argv", ["__main__.py", "compress", "big", "--seed", "3"])
+    assert _command(request, tmp_path) == "python -m akd_monai compress big --seed 3"
 
 
 def test_a_dry_run_names_the_cells_and_writes_nothing(teacher, data, tmp_path):

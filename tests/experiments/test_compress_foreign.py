@@ -90,6 +90,12 @@ def test_widths_are_of_networks_that_have_them(teacher, tmp_path):
         compress_bundle(teacher, tmp_path, students=["UNet"], widths=[0.5], output_dir=tmp_path / "out")
 
 
+@pytest.mark.parametrize("given", [{"sites": ("HK",)}, {"folds": 2}, {"fold": 0}, {"seed": 3}], ids=str)
+def test_a_split_of_which_its_configs_know_nothing_is_refused(teacher, tmp_path, given):
+    with pytest.raises(InputError, match=rf"{next(iter(given))} would have no effect: .*; leave that out"):
+        read_teaching(request_for(teacher, tmp_path, **given))
+
+
 def test_a_teacher_that_cannot_be_exported_is_refused_before_anything_is_written(tmp_path):
     gamma = [{"_target_": "LoadImaged", "keys": "image"}, {"_target_": "AdjustContrastd", "keys": "image", "gamma": 2}]
     teacher = zoo_teacher(tmp_path / "zoo", preprocessing={"_target_": "Compose", "transforms": gamma})

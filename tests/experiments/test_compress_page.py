@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from akd_monai.deploy._stages import Stages
+from akd_monai.errors import InputError
 from akd_monai.experiments import compress
 from akd_monai.experiments._compress import timing
 from akd_monai.experiments._compress.found import Found, FoundRow
@@ -135,3 +136,11 @@ def test_a_cell_that_is_done_is_not_run_again(monkeypatch, tmp_path):
 def test_the_metric_that_stands_for_dice():
     assert dice_of({"val_loss": 0.4, "val_mean_dice": 0.9}) == ("val_mean_dice", 0.9)
     assert dice_of({"score": 0.5}) == ("score", 0.5)
+    # of these less is better, and the worst student would be recommended
+    assert dice_of({"val_dice_loss": 0.1, "val_hausdorff": 9.0, "iou": 0.7}) == ("iou", 0.7)
+    with pytest.raises(
+        InputError, match="no metric of which more is better, only val_loss; add a Dice to the handlers"
+    ):
+        dice_of({"val_loss": 0.4})
+    with pytest.raises(InputError, match="only none that is a number"):
+        dice_of({})

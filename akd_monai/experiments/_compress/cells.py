@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,9 @@ _DISTILL = ("-m", "akd_monai", "distill", "--teacher=../teacher", "--student=.")
 _TRAIN = ("-m", "monai.bundle", "run", "--config_file", "configs/train.json")
 _OFF = tuple(f"--lambda_{term}=0" for term in ("logits", "gram", "affinity"))
 _MODEL = Path("models", "model.pt")
+# file systems take 255 bytes
+_LONGEST = 200
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class _Plan:
         """Return the cell that measures every network in one process when nothing else is left to run."""
         timed = [row for row in rows if row.how in (TEACHER, ALONE)]
         # a student more, and all of them are measured again, in one run
-        name = f"measure/{'+'.join(row.network for row in timed)}"
+        name = f"measure/{_joined([row.network for row in timed])}"
         folder = self._folder / "cells" / name
         models = [f"--model={row.network}={os.path.relpath(row.onnx, folder)}" for row in timed]
         volume = [f"--volume={image}" for image in self._teaching.test_images[:1]]
@@ -181,6 +185,14 @@ class _Plan:
             needs=tuple(needs),
             settings=self._recipe if row.method == DISTILLED else self._settings,
         )
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Return names in one that a folder may have."""
+    joined = "+".join(names)
+    if len(joined) <= _LONGEST:
+        return joined
+    return f"{len(names)}-networks-{hashlib.sha256(joined.encode()).hexdigest()[:_DIGITS]}"
 
 
 def _flags(values: Mapping[str, Any]) -> list[str]:

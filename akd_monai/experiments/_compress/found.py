@@ -64,6 +64,11 @@ class FoundRow:
         """Return the paired difference to another row on the same cases; ``None`` where only means are known."""
         return paired_difference(self.cases, other.cases) if self.cases and other.cases else None
 
+    def gain(self, other: FoundRow) -> float:
+        """Return by how much its Dice is higher than another's: over cases in which both have one, else of their means."""
+        paired = self.minus(other)
+        return self.dice - other.dice if paired is None else paired.mean
+
 
 @dataclass(frozen=True)
 class Found:

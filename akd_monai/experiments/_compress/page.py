@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from akd_monai._home import map_strings, without_home
-from akd_monai.data.manifest import Manifest
+from akd_monai.data.manifest import is_synthetic
 from akd_monai.experiments._compress.found import Found, FoundRow, control_of
 from akd_monai.experiments._compress.request import Request
 from akd_monai.experiments._compress.students import TEACHER
@@ -97,8 +97,8 @@ def _cells(row: FoundRow, found: Found, front: set[str]) -> list[str]:
         row.label,
         number(row.dice, _DIGITS),
         "" if summary is None else interval(summary.low, summary.high, _DIGITS),
-        "" if row.how == TEACHER else number(row.dice - found.teacher.dice, _DIGITS, signed=True),
-        "" if control is None else number(row.dice - control.dice, _DIGITS, signed=True),
+        "" if row.how == TEACHER else number(row.gain(found.teacher), _DIGITS, signed=True),
+        "" if control is None else number(row.gain(control), _DIGITS, signed=True),
         f"{row.parameters:,}",
         number(row.megabytes, 2),
         number(row.cpu_seconds, 3),
@@ -120,11 +120,11 @@ def _record(row: FoundRow, found: Found, front: set[str], folder: Path) -> dict[
         "cases": None if summary is None else summary.n,
         "low": None if summary is None else summary.low,
         "high": None if summary is None else summary.high,
-        "minus_teacher": row.dice - found.teacher.dice,
+        "minus_teacher": row.gain(found.teacher),
         "minus_teacher_low": None if teacher is None else teacher.low,
         "minus_teacher_high": None if teacher is None else teacher.high,
         "control": None if control is None else control.label,
-        "minus_control": None if control is None else row.dice - control.dice,
+        "minus_control": None if control is None else row.gain(control),
         "minus_control_low": None if against is None else against.low,
         "minus_control_high": None if against is None else against.high,
         "validation": row.validation,
@@ -140,13 +140,15 @@ def _record(row: FoundRow, found: Found, front: set[str], folder: Path) -> dict[
 def _kind(request: Request, teaching: Teaching) -> str:
     if not teaching.has_sites:
         return ""
-    return "synthetic" if Manifest(request.dataset_dir).extra.get("synthetic") else "real"
+    return "synthetic" if is_synthetic(request.dataset_dir) else "real"
 
 
 def _facts(found: Found, request: Request, teaching: Teaching) -> list[tuple[str, str]]:
     split = teaching.split
     cases = len(found.teacher.cases)
-    facts = [("Recipe", request.recipe), ("Seed", str(request.seed))]
+    facts = [("Recipe", request.recipe)]
+    if teaching.has_sites:
+        facts.append(("Seed", str(request.seed)))
     if cases:
         facts.append(("Held-out cases", str(cases)))
     if split:

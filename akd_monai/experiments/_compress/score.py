@@ -16,6 +16,7 @@ from akd_monai.files import write_json
 __all__ = ["dice_of", "score"]
 
 _CASES = "per_case.csv"
+_LOWER_IS_BETTER = ("loss", "error", "distance", "hausdorff", "hd95", "asd")
 
 
 def score(bundle: str, output_file: str, **override: Any) -> None:
@@ -31,6 +32,9 @@ def score(bundle: str, output_file: str, **override: Any) -> None:
     """
     found = evaluate_bundle(bundle, **override)
     cases = _by_case(found.table) if found.table is not None and found.table.name == _CASES else {}
+    if not cases:
+        # the first test ends with the reason, and not the report of all of them
+        dice_of(found.metrics)
     write_json(output_file, {"metrics": found.metrics, "cases": cases})
 
 
@@ -46,6 +50,8 @@ def _by_case(table: Path) -> dict[str, float | None]:
 def dice_of(metrics: dict[str, float]) -> tuple[str, float]:
     """Return the metric that stands for Dice: the first whose name says so, else the first there is.
 
+    Losses and distances, of which less is better, are none.
+
     Raises:
         InputError: if there is none.
 
@@ -53,9 +59,11 @@ def dice_of(metrics: dict[str, float]) -> tuple[str, float]:
         >>> dice_of({"val_loss": 0.4, "val_mean_dice": 0.9}), dice_of({"score": 0.5})
         (('val_mean_dice', 0.9), ('score', 0.5))
     """
-    named = [name for name in metrics if "dice" in name.lower()] or list(metrics)
+    known = [name for name in metrics if not any(word in name.lower() for word in _LOWER_IS_BETTER)]
+    named = [name for name in known if "dice" in name.lower()] or known
     if not named:
-        raise InputError("the evaluation has no metric that is a number", where="compress", remedy="see its log")
+        what = f"the evaluation has no metric of which more is better, only {', '.join(metrics) or 'none that is a number'}"
+        raise InputError(what, where="compress", remedy="add a Dice to the handlers of its configs/evaluate.json")
     return named[0], metrics[named[0]]
 
 

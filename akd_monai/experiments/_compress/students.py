@@ -54,7 +54,8 @@ def named_students(request: Request, teaching: Teaching) -> list[Student]:
     """Return the students that are asked for, each with the ways in which its bundle is made.
 
     Raises:
-        InputError: for a width of a network that has none, or a student that takes another kind of image.
+        InputError: for a width of a network that has none, a student that takes another kind of image, or a name that
+            comes twice or is the teacher's.
         UnknownNameError: for a student that is neither a network nor a bundle's folder.
     """
     dims = read_teacher(request.teacher).spatial_dims
@@ -63,6 +64,8 @@ def named_students(request: Request, teaching: Teaching) -> list[Student]:
     for name in names:
         source, kind = _source(request, teaching, name)
         short = Path(name).resolve().name if kind == "folder" else name.lower()
+        if short == TEACHER:
+            raise InputError(f"a student cannot be called {TEACHER!r}", where=name, remedy="rename its folder")
         for width in request.widths:
             if width != 1 and kind == "like" and source not in _SLICES.values():
                 remedy = f"take {', '.join(_SLICES)}, or leave --widths out"

@@ -51,10 +51,12 @@ def read_teaching(request: Request) -> Teaching:
     """Find out how the teacher's students can learn.
 
     Raises:
-        InputError: if there are no data, too few cases, or the teacher has learned from test cases.
+        InputError: if there are no data, too few cases, or the teacher has learned from test cases; for a split or a seed
+            of which a teacher without sites would make nothing.
     """
     configs = _with_sites(request.teacher)
     if configs is None:
+        _refuse_split(request)
         caution = (
             "The teacher’s own configs say which cases are evaluated; whether it has learned from them is not known."
         )
@@ -82,6 +84,17 @@ def _with_sites(teacher: Path) -> Configs | None:
     except InputError:
         # a bundle that reads its data in its own way
         return None
+
+
+def _refuse_split(request: Request) -> None:
+    given = [name for name in ("sites", "folds", "fold") if getattr(request, name) is not None]
+    given += ["seed"] if request.seed else []
+    if given:
+        raise InputError(
+            f"{' and '.join(given)} would have no effect: the teacher's own configs say what its students learn from",
+            where=f"bundle {str(request.teacher)!r}",
+            remedy="leave that out, and set it in these configs",
+        )
 
 
 def _record(request: Request) -> tuple[Mapping[str, Any], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from akd_monai.experiments._comparison import MIN_PAIRS
 from akd_monai.experiments._compress.found import Found, FoundRow, control_of
 from akd_monai.experiments._tables import interval, number
 from akd_monai.experiments.statistics import PairedDifference
@@ -12,7 +13,6 @@ from akd_monai.experiments.statistics import PairedDifference
 __all__ = ["choice_rule", "chosen_row", "distillation_sentences", "exchange_sentence"]
 
 _DIGITS = 3
-_FEW = 6
 
 
 def chosen_row(found: Found) -> FoundRow:
@@ -48,7 +48,7 @@ def exchange_sentence(found: Found) -> str:
         f"{number(row.megabytes, 1)} MB instead of {number(teacher.megabytes, 1)} MB "
         f"({_times(teacher.megabytes, row.megabytes)})"
     )
-    difference = row.dice - teacher.dice
+    difference = row.gain(teacher)
     verb = "loses" if difference < 0 else "gains"
     cases = row.minus(teacher)
     return f"{gained}, and {verb} {number(abs(difference), _DIGITS)} {row.metric} against it{_interval(cases)}."
@@ -78,17 +78,19 @@ def distillation_sentences(found: Found) -> list[dict[str, str]]:
 
 def _compared(row: FoundRow, control: FoundRow, rows: Sequence[FoundRow]) -> dict[str, str]:
     difference = row.minus(control)
-    change = row.dice - control.dice
+    change = row.gain(control)
     said = f"{number(change, _DIGITS, signed=True)} {row.metric} against {control.label}{_interval(difference)}"
     alone = next(one for one in rows if one.network == row.network and one.how == "alone")
     if alone is not control:
-        said += f"; {number(row.dice - alone.dice, _DIGITS, signed=True)} against {alone.label}"
+        said += f"; {number(row.gain(alone), _DIGITS, signed=True)} against {alone.label}"
     kind, headline = _outcome(difference, row.network)
     return {"kind": kind, "headline": headline, "sentence": f"{said}."}
 
 
 def _outcome(difference: PairedDifference | None, network: str) -> tuple[str, str]:
-    if difference is None or difference.n < _FEW or difference.low is None or difference.high is None:
+    if difference is None:
+        return "few", f"{network}: no difference can be shown from means alone"
+    if difference.n < MIN_PAIRS or difference.low is None or difference.high is None:
         return "few", f"{network}: too few cases to tell"
     if difference.low > 0:
         return "helped", f"{network}: distillation helped on these cases"
