@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole training step: plain, beside a teacher, and from a teacher cache."""
+"""A complete training step: plain, beside a teacher, and from a teacher cache."""
 
 from __future__ import annotations
 

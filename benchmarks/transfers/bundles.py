@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two 3D bundles in the style of the Model Zoo, which know nothing of ``akd_monai``: one soft-max, one sigmoid."""
+"""Two 3D bundles in the style of the Model Zoo, which know nothing of ``akd_monai``: one softmax, one sigmoid."""
 
 from __future__ import annotations
 
