@@ -11,12 +11,15 @@ from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from akd_monai.bundle._configs import config_path, load_config
 from akd_monai.bundle._student import find_handlers
-from akd_monai.errors import InputError
+from akd_monai.errors import InputError, unknown_name
 
 __all__ = ["add_tracking_ids", "tracking_settings"]
 
 _MLFLOW = "mlflow"
 _OWN_FOLDER = "distillation_dir"
+# of MONAI's tracking settings
+_PARTS = ("configs", "handlers_id")
+_REMEDY = "give 'mlflow' or a file with tracking settings of MONAI"
 
 
 def tracking_settings(
@@ -32,14 +35,19 @@ def tracking_settings(
         trainer: id of its trainer.
 
     Raises:
-        InputError: for a file that is broken, or holds no settings.
+        InputError: for a file that is broken, settings that are none, or a name that MONAI does not know.
     """
     if not isinstance(tracking, str):
-        return tracking
+        return _checked(tracking, "tracking")
     if tracking == _MLFLOW:
         own = config_path(bundle_dir, "tracking")
         return _generic(parser, trainer) if own is None else _read(own)
-    return DEFAULT_EXP_MGMT_SETTINGS.get(tracking) or _read(Path(tracking))
+    if tracking in DEFAULT_EXP_MGMT_SETTINGS:
+        settings: dict[str, Any] = DEFAULT_EXP_MGMT_SETTINGS[tracking]
+        return settings
+    if Path(tracking).suffix or Path(tracking).exists():
+        return _read(Path(tracking))
+    raise unknown_name("tracking", tracking, DEFAULT_EXP_MGMT_SETTINGS, remedy=f"Or {_REMEDY}")
 
 
 def add_tracking_ids(parser: ConfigParser, settings: dict[str, Any]) -> None:
@@ -74,9 +82,14 @@ def _generic(parser: ConfigParser, trainer: str) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    settings = load_config(path)
-    missing = {"handlers_id", "configs"} - settings.keys()
+    return _checked(load_config(path), str(path))
+
+
+def _checked(settings: Any, where: str) -> dict[str, Any]:
+    if not isinstance(settings, dict):
+        raise InputError(f"must hold tracking settings, got {settings!r}", where=where, remedy=_REMEDY)
+    missing = [name for name in _PARTS if not isinstance(settings.get(name), dict)]
     if missing:
-        what = f"has no {' and no '.join(sorted(map(repr, missing)))}"
-        raise InputError(what, where=str(path), remedy="give 'mlflow' or a file with tracking settings of MONAI")
+        what = f"has no {' and no '.join(map(repr, missing))} that is a mapping"
+        raise InputError(what, where=where, remedy=_REMEDY)
     return settings

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -144,6 +145,19 @@ def _profiled_types(events: Iterable[Any]) -> Iterator[str]:
             yield next(iter(types[0]))
 
 
+@functools.cache
+def _core() -> Any:
+    """Return the one core of this process.
+
+    A core gives the thread that first compiles with it another stack for signals, and takes it away when it is deleted.
+    Of two cores, the one that is deleted last gives back the other's stack, which is gone: the next signal, such as
+    Ctrl-C, would crash the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def _openvino(path: Path, threads: int | None, one_by_one: bool, precision: str) -> Network:
     import openvino
 
@@ -152,7 +166,7 @@ def _openvino(path: Path, threads: int | None, one_by_one: bool, precision: str)
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    core = openvino.Core()
+    core = _core()
     model = core.read_model(str(path))
     if one_by_one:
         model.reshape([1, *model.input(0).get_partial_shape()[1:]])

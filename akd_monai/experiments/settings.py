@@ -13,6 +13,9 @@ __all__ = ["DemoSettings"]
 
 _WEIGHTS = ("lambda_logits", "lambda_gram", "lambda_affinity")
 _AT_LEAST_ONE = ("teacher_epochs", "epochs", "samples_per_epoch", "batch_size", "cases_per_site", "slices")
+# None stands for what follows from the data
+_OPTIONAL = ("size", "labelled_cases")
+_INTEGERS = (*_AT_LEAST_ONE, *_OPTIONAL, "folds", "fold")
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,10 @@ class DemoSettings:
         return cls(**values)
 
     def __post_init__(self) -> None:
+        for name in _INTEGERS:
+            value = getattr(self, name)
+            if type(value) is not int and not (value is None and name in _OPTIONAL):
+                raise InputError(f"{name} must be an integer, got {value!r}.")
         if self.size is not None and (self.size < 32 or self.size % 16):
             near = max(32, round(self.size / 16) * 16)
             raise InputError(f"size must be a multiple of 16, at least 32, got {self.size}; try {near}.")

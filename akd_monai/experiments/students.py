@@ -38,6 +38,8 @@ _SHARED = (
     "schedule",
     "spatial_size",
 )
+# what each record must say
+_FACTS = {"training.json": ("seed",), "evaluation.json": ("case_ids", "sites", "spatial_size")}
 _SETTINGS = ("epochs", "batch_size", "learning_rate", "schedule", "spatial_size", "fold", "folds", "lambdas")
 
 
@@ -114,24 +116,31 @@ def _check_names(folders: Sequence[Path]) -> None:
 
 def _trained(folder: Path, role: Role, data: Path) -> _Trained:
     """Read the records of a bundle; they must be about the weights that it has."""
+    where = f"bundle {str(folder)!r}"
     command = f"python -m akd_monai evaluate --bundle {folder} --dataset_dir {data}"
     for name, remedy in (("training.json", "train it first"), ("evaluation.json", f"evaluate it first: {command}")):
         if not (folder / "eval" / name).is_file():
-            raise InputError(f"has no eval/{name}", where=f"bundle {str(folder)!r}", remedy=remedy, code="missing")
-    found = _Trained(
-        folder=folder.resolve(),
-        role=role,
-        training=read_json(folder / "eval" / "training.json"),
-        evaluation=read_json(folder / "eval" / "evaluation.json"),
-    )
-    if found.evaluation.get("weights_sha256") != weights_sha256(folder):
-        raise InputError(
-            "has other weights than when it was evaluated",
-            where=f"bundle {str(folder)!r}",
-            remedy=f"evaluate it again: {command}",
-            code="stale",
-        )
-    return found
+            raise InputError(f"has no eval/{name}", where=where, remedy=remedy, code="missing")
+    training = _record(folder, "training.json")
+    evaluation = _record(folder, "evaluation.json")
+    weights = weights_sha256(folder)
+    if training.get("weights_sha256") not in (None, weights):
+        what = "has other weights than its training has kept, of which eval/training.json tells"
+        raise InputError(what, where=where, remedy="put those back, or train it again", code="stale")
+    if evaluation.get("weights_sha256") != weights:
+        what = "has other weights than when it was evaluated"
+        raise InputError(what, where=where, remedy=f"evaluate it again: {command}", code="stale")
+    return _Trained(folder.resolve(), role, training, evaluation)
+
+
+def _record(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / "eval" / name
+    content: dict[str, Any] = read_json(path)
+    missing = [fact for fact in _FACTS[name] if fact not in content]
+    if missing:
+        remedy = "give its RunRecord this fact, as the bundles of this package do"
+        raise InputError(f"does not say {missing[0]!r}", where=str(path), remedy=remedy)
+    return content
 
 
 def _check_cases(bundles: Sequence[_Trained]) -> None:
@@ -186,6 +195,10 @@ def _results(bundles: Sequence[_Trained], data: Path, warnings: Sequence[str]) -
     last = bundles[-1]
     sites = list(last.evaluation["sites"])
     cases = {case["case_id"]: case for case in read_cases(data, sites)}
+    missing = [name for name in last.evaluation["case_ids"] if name not in cases]
+    if missing:
+        what = f"has no case {missing[0]}, on which the bundles were evaluated"
+        raise InputError(what, where=f"dataset_dir {str(data)!r}", remedy="give the data of that evaluation")
     systems = [system_of(bundle.folder, _label(bundle, bundles), bundle.role, cases) for bundle in bundles]
     images = images_of(systems[0], cases)
     sources = list(bundles[0].training.get("sites", ())) if bundles[0].role == "teacher" else []

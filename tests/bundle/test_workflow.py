@@ -137,6 +137,21 @@ def test_broken_tracking_settings_are_told(pair, tmp_path, tracking):
         DistillationWorkflow(*pair, tracking=str(tmp_path / "tracking.json"))
 
 
+@pytest.mark.parametrize(
+    ("tracking", "message"),
+    [
+        ({"configs": {}}, r"^tracking: has no 'handlers_id' that is a mapping; give 'mlflow' or a file"),
+        ({"configs": [], "handlers_id": {}}, r"^tracking: has no 'configs' that is a mapping"),
+        (["mlflow"], r"^tracking: must hold tracking settings, got \['mlflow'\]"),
+        ("mlfow", r"^unknown tracking 'mlfow'\. Did you mean 'mlflow'"),
+        ("no/such.json", r"such\.json"),
+    ],
+)
+def test_tracking_that_is_none_is_told(pair, tracking, message):
+    with pytest.raises(InputError, match=message):
+        DistillationWorkflow(*pair, tracking=tracking)
+
+
 @pytest.mark.parametrize("is_own", [True, False], ids=["own settings", "none"])
 def test_a_tracked_run_names_its_recipe_and_takes_ids_of_the_tracking(pair, is_own):
     if not is_own:

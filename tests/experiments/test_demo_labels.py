@@ -39,6 +39,23 @@ def test_an_unknown_recipe_is_refused_before_anything_is_trained():
         _with_labels(DemoSettings.from_flags({"recipe": "carefull"}), cases(12), seed=0)
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"labelled_cases": 2.5}, "labelled_cases must be an integer, got 2.5"),
+        ({"labelled_cases": "two"}, "labelled_cases must be an integer, got 'two'"),
+        ({"epochs": 1.5}, "epochs must be an integer, got 1.5"),
+        ({"size": "64"}, "size must be an integer, got '64'"),
+        ({"fold": True}, "fold must be an integer, got True"),
+        ({"slices": None}, "slices must be an integer, got None"),
+    ],
+    ids=str,
+)
+def test_what_is_no_integer_is_refused_before_anything_is_trained(flags, message):
+    with pytest.raises(InputError, match=message):
+        DemoSettings.from_flags(flags)
+
+
 def test_no_label_at_all_is_refused():
     with pytest.raises(InputError, match="labelled_cases must be at least 1, or null for all, got 0"):
         DemoSettings.from_flags({"labelled_cases": 0})

@@ -129,6 +129,12 @@ def test_a_teacher_of_the_same_site_is_not_called_cross_site(bundles):
         ("teacher", "training", {"case_ids": TESTED[1:]}, "'teacher': has learned from 1 of the 2 cases .* HK/Case01"),
         ("distilled", "training", {"validation_case_ids": TESTED}, "'distilled': has learned from 2 of the 2"),
         ("distilled", "training", {"teacher_sha256": None}, "'distilled' had no teacher"),
+        (
+            "alone",
+            "training",
+            {"weights_sha256": "x"},
+            "alone': has other weights than its training has kept, .* again",
+        ),
         ("alone", "training", {"teacher_sha256": "x"}, "'alone' was distilled; give as alone a student that had no"),
     ],
 )
@@ -137,6 +143,23 @@ def test_what_cannot_be_compared_is_refused(bundles, bundle, record, values, mes
     with pytest.raises(InputError, match=message):
         compare(bundles)
     assert not bundles["data"].with_name("report").exists()
+
+
+def test_other_data_than_those_of_the_evaluation_are_refused(bundles):
+    for name in ("Case01.nii.gz", "Case01_segmentation.nii.gz"):
+        (bundles["data"] / "HK" / name).unlink()
+    with pytest.raises(
+        InputError, match=r"data': has no case HK/Case01, on which the bundles were evaluated; give the"
+    ):
+        compare(bundles)
+
+
+@pytest.mark.parametrize(("record", "fact"), [("training", "seed"), ("evaluation", "spatial_size")])
+def test_a_record_that_does_not_say_what_the_report_needs(bundles, record, fact):
+    path = bundles["distilled"] / "eval" / f"{record}.json"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != fact}))
+    with pytest.raises(InputError, match=rf"{record}\.json: does not say '{fact}'; give its RunRecord this fact"):
+        compare(bundles)
 
 
 @pytest.mark.parametrize(
