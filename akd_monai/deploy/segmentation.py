@@ -125,7 +125,7 @@ def segment(
             names; only for bundles whose author you trust.
 
     Returns:
-        The masks that were written: volumes in the order of their names, then series.
+        The masks that were written, volumes in the order of their names, then series.
 
     Raises:
         InputError: if there is no image or no model, if a series must be chosen, if masks cannot be written, or at the end
