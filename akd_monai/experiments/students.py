@@ -38,8 +38,9 @@ _SHARED = (
     "schedule",
     "spatial_size",
 )
-# what each record must say
+# what the records of a student must say
 _FACTS = {"training.json": ("seed",), "evaluation.json": ("case_ids", "sites", "spatial_size")}
+_FACTS_OF_TEACHER = {"training.json": (), "evaluation.json": ("case_ids",)}
 _SETTINGS = ("epochs", "batch_size", "learning_rate", "schedule", "spatial_size", "fold", "folds", "lambdas")
 
 
@@ -121,8 +122,8 @@ def _trained(folder: Path, role: Role, data: Path) -> _Trained:
     for name, remedy in (("training.json", "train it first"), ("evaluation.json", f"evaluate it first: {command}")):
         if not (folder / "eval" / name).is_file():
             raise InputError(f"has no eval/{name}", where=where, remedy=remedy, code="missing")
-    training = _record(folder, "training.json")
-    evaluation = _record(folder, "evaluation.json")
+    facts = _FACTS_OF_TEACHER if role == "teacher" else _FACTS
+    training, evaluation = (_record(folder / "eval" / name, wanted) for name, wanted in facts.items())
     weights = weights_sha256(folder)
     if training.get("weights_sha256") not in (None, weights):
         what = "has other weights than its training has kept, of which eval/training.json tells"
@@ -133,10 +134,9 @@ def _trained(folder: Path, role: Role, data: Path) -> _Trained:
     return _Trained(folder.resolve(), role, training, evaluation)
 
 
-def _record(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / "eval" / name
+def _record(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
     content: dict[str, Any] = read_json(path)
-    missing = [fact for fact in _FACTS[name] if fact not in content]
+    missing = [fact for fact in wanted if fact not in content]
     if missing:
         remedy = "give its RunRecord this fact, as the bundles of this package do"
         raise InputError(f"does not say {missing[0]!r}", where=str(path), remedy=remedy)
