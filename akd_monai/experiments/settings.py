@@ -89,10 +89,7 @@ class DemoSettings:
         return cls(**values)
 
     def __post_init__(self) -> None:
-        for name in _INTEGERS:
-            value = getattr(self, name)
-            if type(value) is not int and not (value is None and name in _OPTIONAL):
-                raise InputError(f"{name} must be an integer, got {value!r}.")
+        _check_integers(self)
         if self.size is not None and (self.size < 32 or self.size % 16):
             near = max(32, round(self.size / 16) * 16)
             raise InputError(f"size must be a multiple of 16, at least 32, got {self.size}; try {near}.")
@@ -127,6 +124,13 @@ class DemoSettings:
         for name in ("sources", "features"):
             values[name] = list(values[name])
         return values
+
+
+def _check_integers(settings: DemoSettings) -> None:
+    for name in _INTEGERS:
+        value = getattr(settings, name)
+        if type(value) is not int and not (value is None and name in _OPTIONAL):
+            raise InputError(f"{name} must be an integer, got {value!r}.")
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:
