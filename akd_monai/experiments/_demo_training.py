@@ -12,6 +12,7 @@ __all__ = ["evaluate", "train"]
 
 _MONAI_RUN = ("-m", "monai.bundle", "run", "--config_file")
 _TRAIN = "configs/train.json"
+_DISTILL = "configs/distill.json"
 _ADAPTED = "adapted"
 _PRETRAINED = "pretrained"
 _FINE_TUNING_RATE = 0.003
@@ -19,7 +20,7 @@ _FINE_TUNING_RATE = 0.003
 
 def train(run: DemoRun, steps: Steps) -> None:
     """Train the teacher, the student alone, and the distilled students."""
-    overlay = f"['{_TRAIN}','configs/distill.json']"
+    overlay = _listed(_TRAIN, _DISTILL)
     weights = [f"--lambda_{name}={value}" for name, value in run.settings.lambdas().items()]
     teacher = [f"--teacher_bundle=../{TEACHER}"]
     target = [*_part(run), *_labelled(run)]
@@ -35,7 +36,8 @@ def train(run: DemoRun, steps: Steps) -> None:
     if SECOND not in run.bundles:
         return
     recipe = str(run.settings.recipe)
-    overlay = f"['{_TRAIN}','configs/distill.json','{recipe_path(recipe)}']"
+    # the command starts in another folder
+    overlay = _listed(_TRAIN, _DISTILL, str(recipe_path(recipe).resolve()))
     more = _prepared(run, steps) if recipe == UNLABELLED else []
     steps.run(
         f"Student (ENet) distilled at {run.target} by the recipe {run.recipe_name}",
@@ -74,9 +76,19 @@ def _prepared(run: DemoRun, steps: Steps) -> list[str]:
 
 def evaluate(run: DemoRun, steps: Steps) -> None:
     """Evaluate every network on the test cases of the target."""
-    command = [*_MONAI_RUN, f"['{_TRAIN}','configs/evaluate.json']", *_part(run), f"--dataset_dir={run.data_dir}"]
+    command = [*_MONAI_RUN, _listed(_TRAIN, "configs/evaluate.json"), *_part(run), f"--dataset_dir={run.data_dir}"]
     for name, bundle in run.bundles.items():
         steps.run(f"Evaluation of {name} at {run.target}", command, bundle)
+
+
+def _listed(*files: str) -> str:
+    """Return files as a list that the command line of MONAI reads.
+
+    Example:
+        >>> _listed("a.json", "b.json")
+        "['a.json','b.json']"
+    """
+    return f"[{','.join(map(repr, files))}]"
 
 
 def _config(run: DemoRun, configs: str) -> list[str]:

@@ -147,6 +147,19 @@ def test_a_distilled_student_starts_as_its_control_does(teacher, data, tmp_path)
     assert f"--recipe={DEFAULT_RECIPE}" in by_name["train/enet/distilled"].command
 
 
+def test_a_recipe_of_ones_own_is_found_from_another_folder_and_gets_what_it_needs(teacher, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.json").write_text(json.dumps({"_needs_": {"margin": "how far"}, "epochs": 3}))
+    _, cells = planned(
+        teacher, data, tmp_path / "out", students=("enet",), recipe="own.json", settings={"margin": 2, "epochs": 1}
+    )
+    command = next(cell.command for cell in cells if cell.name == "train/enet/distilled")
+    assert f"--recipe={tmp_path / 'own.json'}" in command
+    # a setting of the bundle is no answer to a recipe, which asks the command
+    assert "--margin=2" in command
+    assert not any(one.startswith("--epochs") for one in command)
+
+
 def test_other_weights_of_the_teacher_make_other_cells(teacher, data, tmp_path):
     _, before = planned(teacher, data, tmp_path / "out", students=("enet",))
     torch.save(UNetPlusPlus(2, 1, 2, features=FEATURES).state_dict(), teacher / "models" / "model.pt")

@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+import ast
+from types import SimpleNamespace
+
 import pytest
 
 from akd_monai.errors import InputError, UnknownNameError
+from akd_monai.experiments._demo_bundles import ALONE, DISTILLED, SECOND, TEACHER
+from akd_monai.experiments._demo_results import DemoRun
+from akd_monai.experiments._demo_training import train
 from akd_monai.experiments.demo import _with_labels
 from akd_monai.experiments.settings import DemoSettings
 
@@ -37,6 +43,20 @@ def test_labels_of_the_students(count, flags, recipe, labelled):
 def test_an_unknown_recipe_is_refused_before_anything_is_trained():
     with pytest.raises(UnknownNameError, match=r"unknown recipe 'carefull'\. Did you mean 'careful'"):
         _with_labels(DemoSettings.from_flags({"recipe": "carefull"}), cases(12), seed=0)
+
+
+def test_a_recipe_of_ones_own_is_found_from_the_folder_of_a_bundle(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own's.json").write_text("{}")
+    commands = []
+    run = DemoRun(
+        tmp_path, tmp_path, dict.fromkeys((TEACHER, ALONE, DISTILLED, SECOND), tmp_path / "x"), True, True, ["A"], "B", 0,
+        32, DemoSettings(recipe="own's.json"), None,
+    )  # fmt: skip
+    train(run, SimpleNamespace(run=lambda name, arguments, folder: commands.append(arguments)))
+    files = ast.literal_eval(commands[-1][4])
+    assert files == ["configs/train.json", "configs/distill.json", str(tmp_path / "own's.json")]
+    assert commands[-2][4] == "['configs/train.json','configs/distill.json']"
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ class _Plan:
             command = (*_TRAIN, *flags)
         else:
             # with every weight at 0 this is the student's own training, wherever its configs keep trainer and run
-            command = (*_DISTILL, *self._request.flags[1:], *_OFF, *flags)
+            command = (*_DISTILL, *self._request.trust, *_OFF, *flags)
         needs = () if initial is None else (initial.name,)
         return self._cell(name, kind, self._row(student.name, how), command, bundle, needs)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from akd_monai.bundle import recipe_path
+from akd_monai.bundle import list_recipes, recipe_path
 from akd_monai.bundle._recipes import Recipe
 from akd_monai.errors import InputError, check_choice
+from akd_monai.experiments._plan.commands import written_value
 
 __all__ = ["DEFAULT_RECIPE", "Request", "check_request"]
 
@@ -55,8 +56,19 @@ class Request:
 
     @property
     def flags(self) -> Sequence[str]:
-        """The flags of a training that the recipe and the trust in the teacher make."""
-        return [f"--recipe={self.recipe}", *(["--trust_teacher"] if self.trusted else [])]
+        """The flags of a distillation that the recipe and the trust in the teacher make."""
+        path = recipe_path(self.recipe)
+        # a training starts in another folder
+        recipe = self.recipe if self.recipe in list_recipes() else path.resolve()
+        needed = {name: self.settings[name] for name in Recipe(path).needs if name in self.settings}
+        # a recipe asks for these beside the configs
+        given = [f"--{name}={written_value(value)}" for name, value in needed.items()]
+        return [f"--recipe={recipe}", *given, *self.trust]
+
+    @property
+    def trust(self) -> Sequence[str]:
+        """The flag of a training for a teacher whose code may be run."""
+        return ["--trust_teacher"] if self.trusted else []
 
 
 # an id of a recipe's needs that a training at the teacher's sites gives
