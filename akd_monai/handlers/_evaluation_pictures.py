@@ -22,6 +22,7 @@ from akd_monai.names import case_name
 __all__ = ["chosen_cases", "write_pictures"]
 
 _LABEL = "prediction"
+_RANKS = ("worst", "median", "best")
 
 
 def write_pictures(evaluator: Engine, table: pd.DataFrame, folder: Path) -> list[Path]:
@@ -35,6 +36,9 @@ def write_pictures(evaluator: Engine, table: pd.DataFrame, folder: Path) -> list
     layout = _mask_layout(evaluator)
     if layout is None:
         return []
+    for rank in _RANKS:
+        # that of an earlier evaluation, which may have had more cases
+        (folder / f"{rank}.png").unlink(missing_ok=True)
     known = {case_name(case): case for case in cases_of(getattr(evaluator, "data_loader", None))}
     written = []
     for rank, (name, dice) in chosen_cases(table).items():
@@ -55,9 +59,9 @@ def chosen_cases(table: pd.DataFrame) -> dict[str, tuple[str, float]]:
     ranked = means.sort_values(kind="stable", na_position="first")
     if not len(ranked):
         return {}
-    places = {"worst": 0, "median": (len(ranked) - 1) // 2, "best": len(ranked) - 1}
+    places = (0, (len(ranked) - 1) // 2, len(ranked) - 1)
     chosen: dict[str, tuple[str, float]] = {}
-    for rank, place in places.items():
+    for rank, place in zip(_RANKS, places, strict=True):
         name = str(ranked.index[place])
         if name not in [known for known, _ in chosen.values()]:
             chosen[rank] = (name, float(ranked.iloc[place]))

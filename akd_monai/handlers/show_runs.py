@@ -45,9 +45,9 @@ def show_runs(tracking_uri: str | Path = "mlruns.db") -> list[str]:
             follow_moved_files(database)
         return _lines(uri)
     except Exception as error:  # whatever MLflow and its drivers raise
-        raise InputError(
-            f"MLflow cannot be reached ({one_line(without_password(str(error)))})", where=without_password(uri)
-        ) from error
+        what = f"MLflow cannot be reached ({one_line(without_password(str(error)))})"
+        remedy = "see that the server runs, or that the file is a database of MLflow that nobody holds"
+        raise InputError(what, where=without_password(uri), remedy=remedy) from error
 
 
 def _uri(given: str | Path) -> str:

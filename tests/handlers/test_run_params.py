@@ -15,6 +15,7 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from akd_monai.engines import DistillationTrainer
+from akd_monai.handlers import _evaluation_pictures
 from akd_monai.handlers._evaluation_pictures import chosen_cases
 from akd_monai.handlers._evaluation_scores import defined, evaluation_scores
 from akd_monai.handlers._run_params import training_params
@@ -181,6 +182,19 @@ def test_an_evaluator_without_a_table_gives_its_own_metrics():
     evaluator = Engine(lambda engine, batch: None)
     evaluator.state.metrics = {"val_mean_dice": 0.25}
     assert evaluation_scores(evaluator, "validation", None) == {"validation_val_mean_dice": 0.25}
+
+
+def test_no_picture_of_an_earlier_evaluation_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(_evaluation_pictures, "_mask_layout", lambda _: "layout")
+    monkeypatch.setattr(_evaluation_pictures, "_picture", lambda name, dice, case, layout: name.encode())
+    evaluator = Engine(lambda engine, batch: None)
+    frame = pd.DataFrame({"case_id": list("abc"), "dice": [0.2, 0.4, 0.9]})
+    found = []
+    for table in (frame, frame[:1]):
+        written = _evaluation_pictures.write_pictures(evaluator, table, tmp_path)
+        found.append({path.name: path.read_text() for path in sorted(tmp_path.iterdir())})
+        assert sorted(written) == sorted(tmp_path.iterdir())
+    assert found == [{"worst.png": "a", "median.png": "b", "best.png": "c"}, {"worst.png": "a"}]
 
 
 def test_the_worst_case_is_one_without_a_dice_and_no_case_comes_twice():
