@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first page leads to every page once, and its pictures are there; troubleshooting has the words of the code."""
+"""The first page leads to every page once, with its pictures; verbs, packages, results and messages are all listed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 
 import pytest
 from docs_tools import DOCS
+
+from akd_monai.__main__ import VERBS
 
 ROOT = DOCS.parent
 
@@ -28,6 +30,13 @@ def test_every_package_is_in_the_reference():
     for name in packages:
         page = (DOCS / "reference" / "python" / f"{name}.md").read_text(encoding="utf-8")
         assert f"automodule:: akd_monai.{name}" in page
+
+
+def test_every_verb_is_on_the_page_of_the_command_line():
+    page = (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.+) \|$", page.partition("## ")[0], re.MULTILINE)
+    assert sorted(verb for verb, _ in rows) == sorted(VERBS)
+    assert all("{py:func}" in functions for _, functions in rows)
 
 
 def test_every_result_is_on_the_page_of_results():
