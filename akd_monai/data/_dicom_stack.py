@@ -87,7 +87,8 @@ def check_grey(samples: int, photometric: str, name: str) -> None:
         photometric: PhotometricInterpretation.
         name: of the file.
     """
-    if samples != 1:
+    # a palette has one sample a pixel, the number of a colour
+    if samples != 1 or photometric == "PALETTE COLOR":
         remedy = "give the original slices, no screenshots"
         raise FileError("holds colours, not grey values", remedy=remedy, where=name, code="voxel-type")
     if photometric == "MONOCHROME1":
@@ -170,7 +171,7 @@ def _difference(first: PlacedSlice, other: PlacedSlice) -> str:
 def _check_steps(ordered: Sequence[PlacedSlice], places: Array, folder: str) -> list[str]:
     """Return warnings about the distances between slices, and refuse gaps, copies and uneven distances."""
     if len(ordered) == 1:
-        return ["one slice only: its distance to the next is taken from SliceThickness"]
+        return [_one_slice(ordered[0])]
     steps = np.diff(places)
     # The lower of two middle values, so that one gap among two steps is seen as a gap.
     usual = float(np.sort(steps)[(len(steps) - 1) // 2])
@@ -182,6 +183,12 @@ def _check_steps(ordered: Sequence[PlacedSlice], places: Array, folder: str) -> 
         raise FileError(what, remedy="resample the series to even slices first", where=folder, code="uneven")
     _check_straight(ordered, folder)
     return [f"slice distances vary by {deviation:.2f} mm"] if deviation > _POSITION_TOLERANCE_MM else []
+
+
+def _one_slice(one: PlacedSlice) -> str:
+    if one.thickness > 0:
+        return "one slice only: its distance to the next is taken from SliceThickness"
+    return "one slice only, without SliceThickness: its distance to the next is taken as 1 mm, so volumes in ml are guesses"
 
 
 def _check_step(one: PlacedSlice, other: PlacedSlice, place: float, step: float, usual: float, folder: str) -> None:
@@ -214,7 +221,7 @@ def _affine(ordered: Sequence[PlacedSlice]) -> Array:
     if len(ordered) > 1:
         step = (ordered[-1].position - first.position) / (len(ordered) - 1)
     else:
-        step = normal_of(first) * (first.thickness or 1.0)
+        step = normal_of(first) * (first.thickness if first.thickness > 0 else 1.0)
     distance = float(np.linalg.norm(step))
     direction = np.stack([first.orientation[:3], first.orientation[3:], step / distance], axis=1)
     return affine_from_lps(direction, (between_columns, between_rows, distance), first.position)

@@ -52,7 +52,7 @@ def chosen_series(found: Sequence[Series], wanted: str | None, modality: str) ->
         InputError: if ``wanted`` is the UID of no series.
     """
     groups = _alternatives(found)
-    if wanted is not None and not wanted.isdigit():
+    if wanted is not None and not wanted.isdecimal():
         groups = [group for group in groups if wanted in {one.uid for one in group}]
         if not groups:
             what = f"no series has the number or UID {wanted!r}: {_listed(found)}"
@@ -83,7 +83,7 @@ def _belong_together(one: Series, other: Series) -> bool:
 def _choice(group: Sequence[Series], images: Sequence[Series], wanted: str | None, modality: str) -> Choice:
     folder = Path(os.path.commonpath([one.folder for one in group]))
     if wanted is not None:
-        left = [one for one in images if wanted == one.uid or (wanted.isdigit() and int(wanted) == one.number)]
+        left = [one for one in images if wanted == one.uid or (wanted.isdecimal() and int(wanted) == one.number)]
     else:
         left = [one for one in images if not _why_not(one, modality)]
     if len(left) != 1:

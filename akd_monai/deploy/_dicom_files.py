@@ -11,7 +11,7 @@ import os
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from akd_monai.data._searched import searched
 from akd_monai.errors import InputError, one_line
 
 __all__ = ["Found", "Series", "find_series", "is_dicom", "quiet_pydicom", "require_pydicom", "without_person"]
+
+logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".dcm", ".ima")
 _START = 132
@@ -44,6 +46,7 @@ _TAGS = [
     "SpecificCharacterSet",
 ]
 _LONGEST_DESCRIPTION = 64
+_MOST_NAMES = 3
 # what highdicom needs
 _PYDICOM = 3
 
@@ -100,7 +103,7 @@ class Found:
 
     Args:
         series: all series, by number.
-        files: all files that are DICOM or damaged DICOM.
+        files: all files of these series, and damaged ones beside them.
     """
 
     series: tuple[Series, ...]
@@ -147,7 +150,7 @@ def find_series(root: Path, output_dir: str | os.PathLike[str] | None) -> Found:
     """Return the series below a folder; the folder of the masks is not searched.
 
     A series whose files lie in several folders is one series. A file that may be a slice and cannot be read counts for all
-    series of its folder, since nobody knows whose slice it was.
+    series of its folder, since nobody knows whose slice it was. Where a folder has no other slices, a warning names them.
     """
     members: dict[str, list[tuple[Path, Any]]] = defaultdict(list)
     damaged: dict[Path, list[tuple[Path, str]]] = defaultdict(list)
@@ -163,8 +166,18 @@ def find_series(root: Path, output_dir: str | os.PathLike[str] | None) -> Found:
     series = [_series(uid, entries, damaged) for uid, entries in members.items()]
     files = {path for one in series for path, _ in members[one.uid]}
     files |= {path for one in series for path, _ in one.damaged}
+    _warn_of_lost(damaged, files)
     series.sort(key=lambda one: (one.folder, one.number is None, one.number or 0, one.uid))
     return Found(tuple(series), frozenset(files))
+
+
+def _warn_of_lost(damaged: Mapping[Path, Sequence[tuple[Path, str]]], known: Collection[Path]) -> None:
+    for folder, entries in damaged.items():
+        # what has a suffix of DICOM is named with all other images that are not read
+        lost = [path.name for path, _ in entries if path not in known and path.suffix.lower() not in _SUFFIXES]
+        if lost:
+            names = ", ".join(lost[:_MOST_NAMES])
+            logger.warning("%s: not used: %d files that may be damaged slices, such as %s", folder, len(lost), names)
 
 
 def _may_be_slice(path: Path) -> bool:

@@ -76,6 +76,8 @@ def test_one_is_chosen_by_number_or_uid(model, tmp_path, apart):
     [
         (4, r"no series has the number 4: 3 't2 tra' \(MR, 6 slices, UID .*; 5 't2 tra repeated'"),
         ("1.2.3", r"no series has the number or UID '1\.2\.3': 3 't2 tra'.*give --series a number"),
+        # a digit that is no decimal number
+        ("\u00b2", r"no series has the number or UID '\u00b2': 3 't2 tra'"),
     ],
 )
 def test_one_that_is_not_there(model, tmp_path, wanted, message):

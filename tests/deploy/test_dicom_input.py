@@ -153,6 +153,11 @@ def colours(folder, paths):
         )  # fmt: skip
 
 
+def a_palette(folder, paths):
+    for path in paths:
+        changed(path, PhotometricInterpretation="PALETTE COLOR")
+
+
 def inverted(folder, paths):
     for path in paths:
         changed(path, PhotometricInterpretation="MONOCHROME1")
@@ -210,6 +215,7 @@ SPOILT = [
     (zeros, r"T2: IM\d+ is no DICOM file by its content, so that a slice may be missing"),
     (garbage, r"T2: last\.dcm is no DICOM file by its content, so that a slice may be missing"),
     (colours, r"T2/IM\d+: holds colours, not grey values; give the original slices, no screenshots"),
+    (a_palette, r"T2/IM\d+: holds colours, not grey values"),
     (inverted, r"T2/IM\d+: holds inverted grey values \(MONOCHROME1\)"),
     (enhanced, r"T2/IM\d+: is one file of several frames \(Enhanced MR Image Storage, 6 frames\).*dcm2niix"),
     (multi_frame, r"T2/IM\d+: holds 2 frames in one file; convert it to NIfTI"),
@@ -234,6 +240,22 @@ def test_what_makes_no_volume_is_refused_by_name(model, tmp_path, caplog, spoil,
     (told,) = [record.message for record in caplog.records if record.levelname == "ERROR"]
     assert re.search(message, told), told
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.fault(
+    "Masks that are written",
+    "a folder of patients, in which all slices of one are damaged",
+    injected="every slice of the second patient was copied as zeros, and has no suffix",
+    outcome="the others are segmented; a warning names the folder",
+)
+def test_a_patient_of_damaged_slices_alone_is_named(model, tmp_path, caplog):
+    write_series(tmp_path / "in" / "p1", VOLUME)
+    for path in write_series(tmp_path / "in" / "p2", VOLUME, prefix="IM"):
+        path.write_bytes(bytes(5000))
+    (done,) = segment(tmp_path / "in", tmp_path / "out", model=model)
+    np.testing.assert_array_equal(mask_of(done.mask), MARKED)
+    (told,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert re.search(r"p2: not used: 6 files that may be damaged slices, such as IM\d+, IM\d+, IM\d+$", told), told
 
 
 def test_pixels_without_a_decoder(tmp_path, monkeypatch):
@@ -262,6 +284,16 @@ def test_one_slice_is_a_volume_with_a_warning(model, tmp_path):
     (done,) = segment(tmp_path / "T2", tmp_path / "out", model=model)
     assert "one slice only: its distance to the next is taken from SliceThickness" in done.warnings
     assert nib.load(done.mask).header.get_zooms()[2] == pytest.approx(4)
+
+
+@pytest.mark.parametrize("thickness", [None, 0, -4])
+def test_one_slice_without_a_thickness_says_what_is_assumed(model, tmp_path, thickness):
+    write_series(tmp_path / "T2", VOLUME[:, :, 2:3], SliceThickness=thickness)
+    (done,) = segment(tmp_path / "T2", tmp_path / "out", model=model)
+    assert [warning for warning in done.warnings if "one slice only, without SliceThickness: " in warning]
+    assert nib.load(done.mask).header.get_zooms()[2] == pytest.approx(1)
+    normal = np.cross(OBLIQUE[:3], OBLIQUE[3:]) * [-1, -1, 1]
+    np.testing.assert_allclose(nib.load(done.mask).affine[:3, 2], normal, atol=1e-4)
 
 
 def test_what_is_odd_is_a_warning(model, tmp_path):
