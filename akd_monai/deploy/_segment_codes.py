@@ -92,12 +92,14 @@ def codes_of(labels: Mapping[int, str], file: str | os.PathLike[str] | None = No
         InputError: for a class without a code, or a file of another form.
     """
     own = {} if file is None else _read(file)
-    missing = [name for name in labels.values() if name not in own and _key(name) not in KNOWN_CODES]
+    # a name in other letters is still that class; the very name comes first
+    known = {**KNOWN_CODES, **{_key(name): code for name, code in own.items()}}
+    missing = [name for name in labels.values() if name not in own and _key(name) not in known]
     if missing:
         what = f"no code of SNOMED CT is known for {_quoted(missing)}, and a DICOM SEG needs one for each class"
         remedy = f"give --segment_codes FILE.json with {_EXAMPLE.replace('NAME', missing[0])}"
         raise InputError(what, remedy=remedy, code="no-segment-code")
-    return {number: own.get(name) or KNOWN_CODES[_key(name)] for number, name in labels.items()}
+    return {number: own.get(name) or known[_key(name)] for number, name in labels.items()}
 
 
 def _key(name: str) -> str:

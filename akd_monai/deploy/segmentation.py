@@ -143,6 +143,9 @@ def segment(
     chosen = None if series is None else str(series).strip()
     sources = inputs.sources(chosen, str(opened.recipe.facts.get("modality") or ""))
     types = check_output_types(output_type, sources)
+    if segment_codes is not None and "dicom_seg" not in types:
+        what = "segment_codes are for a DICOM SEG, and none is written"
+        raise InputError(what, remedy="add --output_type dicom_seg, or leave --segment_codes out")
     codes = codes_of(opened.recipe.labels, segment_codes) if "dicom_seg" in types else None
     places = MaskPlaces(output, volumes=[source.place for source in sources], root=inputs.root)
     places.check()
@@ -159,7 +162,7 @@ def segment(
         done.append(result)
         logger.info("%d/%d %s: %s", number + 1, len(sources), _below(source.path, inputs.root), result.summary)
         if statistics:
-            _write_statistics(output / _STATISTICS, opened, done)
+            _write_statistics(output / _STATISTICS, opened, done, inputs.root)
     if failures:
         reasons = {number: failure.reason for number, failure in failures.items()}
         faults = [number for number, failure in failures.items() if failure.is_fault]
@@ -220,11 +223,11 @@ def _image_warnings(file: VolumeFile) -> Iterator[str]:
     yield from image_warnings(array)
 
 
-def _write_statistics(path: Path, model: Model, done: Sequence[SegmentedVolume]) -> None:
+def _write_statistics(path: Path, model: Model, done: Sequence[SegmentedVolume], root: Path) -> None:
     volumes: dict[str, Any] = {}
     for each in done:
         file = each.mask or each.dicom_seg
-        name = each.image.name if file is None else file.relative_to(path.parent).as_posix()
+        name = _below(each.image, root) if file is None else file.relative_to(path.parent).as_posix()
         volumes[name] = {"classes": each.figures, "warnings": list(each.warnings)}
     about = {
         "model": model.name,

@@ -21,7 +21,7 @@ from series_tools import AXIAL, OBLIQUE, PERSON, affine_of, grey, write_nifti, w
 
 import akd_monai
 from akd_monai.deploy import segment
-from akd_monai.deploy._segment_codes import KNOWN_CODES
+from akd_monai.deploy._segment_codes import KNOWN_CODES, codes_of
 from akd_monai.errors import InputError
 
 VOLUME, MARKED = grey()
@@ -162,6 +162,14 @@ def test_an_empty_mask_makes_no_segmentation_and_leaves_no_older_one(model, tmp_
     assert list(json.loads((tmp_path / "out" / "statistics.json").read_text())["volumes"]) == ["T2"]
 
 
+def test_empty_masks_of_folders_of_one_name_are_told_apart(model, tmp_path):
+    for patient in ("p1", "p2"):
+        write_series(tmp_path / "in" / patient / "T2", np.full((16, 16, 4), 7, np.uint16))
+    segment(tmp_path / "in", tmp_path / "out", model=model, output_type="dicom_seg", statistics=True)
+    written = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    assert list(written["volumes"]) == ["p1/T2", "p2/T2"]
+
+
 def test_several_classes_keep_their_numbers(tmp_path):
     # the logits of three classes: the brightest voxels are of class 2, and none of class 1
     model = write_model(
@@ -191,6 +199,9 @@ def test_a_class_without_a_code(tmp_path):
     (done,) = segment(tmp_path / "T2", tmp_path / "out", model=model, output_type="dicom_seg", segment_codes=file)
     item = pydicom.dcmread(done.dicom_seg).SegmentSequence[0]
     assert item.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Brain"
+    # a name in other letters is not passed over without a word
+    file.write_text(json.dumps({"Prostate_Gland": code}))
+    assert codes_of({1: "prostate"}, file)[1].type.meaning == "Brain"
     for wrong, message in (
         ("[]", "must hold an object at its top level"),
         (
@@ -222,6 +233,7 @@ def test_codes_are_those_of_the_standard():
             {"output_type": "dicom_sge"},
             r"output_type must be one of 'nifti', 'dicom_seg', got 'dicom_sge'. Did you mean",
         ),
+        ({"segment_codes": "codes.json"}, r"segment_codes are for a DICOM SEG, and none is written; add --output_type"),
         ({"output_type": []}, r"output_type must be one of 'nifti', 'dicom_seg', got None"),
     ],
 )
