@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -30,11 +30,16 @@ def rewrite(model: onnx.ModelProto) -> None:
     for node in graph.node:
         form = _FORMS.get(node.op_type)
         nodes += form(node, weights) if form else [node]
+    # the weights of nodes that were replaced; what else no node here uses may be one of a graph within a node
+    left = _inputs_of(graph.node) - _inputs_of(nodes)
     del graph.node[:]
     graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
     del graph.initializer[:]
-    graph.initializer.extend(tensor for name, tensor in weights.items() if name in used)
+    graph.initializer.extend(tensor for name, tensor in weights.items() if name not in left)
+
+
+def _inputs_of(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    return {name for node in nodes for name in node.input}
 
 
 def _leaky_relu(node: onnx.NodeProto, weights: _Weights) -> _Nodes:
@@ -47,16 +52,19 @@ def _leaky_relu(node: onnx.NodeProto, weights: _Weights) -> _Nodes:
 
 def _pixel_shuffle(node: onnx.NodeProto, weights: _Weights) -> _Nodes:
     kernel = weights.get(node.input[1])
-    if kernel is None or not _is_disjoint(node, kernel.dims):
+    # a bias may be left out, or be computed
+    bias_name = node.input[2] if len(node.input) > 2 else ""
+    bias = weights.get(bias_name)
+    if kernel is None or (bias_name and bias is None) or not _is_disjoint(node, kernel.dims):
         return [node]
     side = kernel.dims[2]
     values = numpy_helper.to_array(kernel)
-    name = f"{node.name}_1x1"
+    # outputs have names that are used once, and nodes may have none
+    name = f"{node.output[0]}_1x1"
     kernel_name = f"{name}_kernel"
     pointwise = np.ascontiguousarray(values.reshape(len(values), -1).T[..., None, None])
     weights[kernel_name] = numpy_helper.from_array(pointwise, kernel_name)
     given = [node.input[0], kernel_name]
-    bias = weights.get(node.input[2]) if len(node.input) > 2 else None
     if bias is not None:
         repeated = np.repeat(numpy_helper.to_array(bias), side * side)
         weights[f"{name}_bias"] = numpy_helper.from_array(repeated, f"{name}_bias")

@@ -64,6 +64,46 @@ def test_windows_side_by_side_become_a_product(with_bias):
     np.testing.assert_allclose(y, wanted, atol=1e-6)
 
 
+def test_a_bias_that_is_computed_is_not_lost():
+    model = model_of("ConvTranspose", [drawn(3, 2, 2, 2), drawn(2)], strides=[2, 2])
+    model.graph.node[0].input[2] = "bias"
+    model.graph.node.insert(0, helper.make_node("Neg", ["w1"], ["bias"]))
+    _, wanted = values_of(model)
+    rewrite(model)
+    checker.check_model(model)
+    np.testing.assert_array_equal(values_of(model)[1], wanted)
+
+
+def test_nodes_without_names_keep_their_own_weights():
+    model = model_of("ConvTranspose", [drawn(3, 2, 2, 2)], strides=[2, 2])
+    second = helper.make_node("ConvTranspose", ["h", "second"], ["y"], strides=[2, 2])
+    model.graph.node[0].output[0] = "h"
+    model.graph.node[0].ClearField("name")
+    model.graph.node.append(second)
+    model.graph.initializer.append(numpy_helper.from_array(drawn(2, 1, 2, 2), "second"))
+    _, wanted = values_of(model)
+    rewrite(model)
+    checker.check_model(model)
+    assert kinds(model) == ["Conv", "DepthToSpace"] * 2
+    np.testing.assert_allclose(values_of(model)[1], wanted, atol=1e-6)
+
+
+def test_weights_of_a_graph_within_a_node_stay():
+    shape = ["batch", 3, 4, 5]
+    branches = {}
+    for name, kind in (("then_branch", "Add"), ("else_branch", "Sub")):
+        made = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        branches[name] = helper.make_graph([helper.make_node(kind, ["x", "w0"], [name])], name, [], [made])
+    model = model_of("PRelu", [drawn(1), np.array(True)])
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("If", ["w1"], ["y"], **branches))
+    x, wanted = values_of(model)
+    np.testing.assert_array_equal(wanted, x + drawn(1))
+    rewrite(model)
+    checker.check_model(model)
+    np.testing.assert_array_equal(values_of(model)[1], wanted)
+
+
 @pytest.mark.parametrize(
     ("kind", "weights", "attributes"),
     [
