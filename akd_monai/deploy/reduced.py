@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import statistics
 import tempfile
 import time
@@ -45,7 +46,8 @@ class Trial:
     Args:
         engine: its name and version.
         ran: the precision in which most layers were really computed.
-        dice: mean over held-out cases and classes, of the mask with that in single precision.
+        dice: of the masks with those in single precision, the mean over held-out cases and those classes that one of the
+            two masks has.
         cpu_ms: CPU milliseconds of one input on one thread, the median of interleaved rounds.
         fp32_cpu_ms: the same in single precision.
     """
@@ -111,7 +113,7 @@ def export_reduced(
         calibration_cases: how many training cases, at most.
 
     Raises:
-        InputError: if the bundle was not exported, or there are too few cases.
+        InputError: if the bundle was not exported, there are too few cases, or no mask of a held-out case has a class.
         BundleError: if there is no gain; the message has Dice and time for each engine, and no file is written.
 
     Example:
@@ -125,6 +127,8 @@ def export_reduced(
         raise InputError(f"calibration_cases must be an integer of 1 or more, got {calibration_cases!r}.")
     exported = open_model(bundle, threads=1)
     source = as_path(bundle, "bundle") / "models" / "model.onnx"
+    if not source.is_file():
+        raise InputError(f"{str(bundle)!r} is no bundle's folder", remedy="give the folder, such as bundles/NAME")
     used, held_out = calibration_and_held_out(bundle, dataset_dir, calibration_cases, _HELD_OUT)
     target = source.with_name(f"model-{precision}.onnx")
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +139,8 @@ def export_reduced(
         if not gains:
             found = "; ".join(map(str, trials)) or "no engine that is installed opens it"
             wanted = f"at least {_LEAST_DICE} and less time are wanted"
-            raise BundleError(f"{precision} of bundle {str(bundle)!r} was not written: {found}; {wanted}.")
+            earlier = f" An earlier {target.name} is still there." if target.exists() else ""
+            raise BundleError(f"{precision} of bundle {str(bundle)!r} was not written: {found}; {wanted}.{earlier}")
         _add_metadata(draft, precision=precision, engines=gains)
         atomic_write(target, draft.read_bytes())
     report = target.with_name(f"{target.stem}-export.json")
@@ -164,22 +169,33 @@ def _trials(
             continue
         plain = open_onnx(source, engine, 1, one_by_one=True)
         lower = open_onnx(draft, engine, 1, one_by_one=True, precision=precision)
-        scores = [_dice(path, recipe, plain, lower) for path in cases]
+        dice = _mean_dice(cases, recipe, plain, lower)
         times = _cpu_ms({"plain": plain, "lower": lower}, recipe.input_shape)
-        yield Trial(plain.engine, lower.precision(), float(np.mean(scores)), times["lower"], times["plain"])
+        yield Trial(plain.engine, lower.precision(), dice, times["lower"], times["plain"])
 
 
-def _dice(path: Path, recipe: Recipe, plain: Network, lower: Network) -> float:
-    """Return the mean Dice of two masks of a volume over its classes; of two empty ones it is 1."""
+def _mean_dice(cases: Sequence[Path], recipe: Recipe, plain: Network, lower: Network) -> float:
+    scores = [score for path in cases for score in _dice(path, recipe, plain, lower)]
+    known = [score for score in scores if not math.isnan(score)]
+    if not known:
+        what = "no mask of a held-out case marks anything, so that masks cannot be compared"
+        raise InputError(what, remedy="give --dataset_dir cases of what the bundle segments", code="no-cases")
+    return statistics.fmean(known)
+
+
+def _dice(path: Path, recipe: Recipe, plain: Network, lower: Network) -> Iterator[float]:
+    """Yield the Dice of two masks of a volume for each class."""
     file = checked_volume(path, channels=recipe.channels)
     wanted = predict(file, recipe, plain).mask
     found = predict(file, recipe, lower).mask
-    return float(np.mean([_overlap(wanted == number, found == number) for number in recipe.labels]))
+    for number in recipe.labels:
+        yield _overlap(wanted == number, found == number)
 
 
 def _overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Return the Dice of two masks, NaN if both are empty: they say nothing about each other."""
     both = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / both if both else 1.0
+    return 2 * int((a & b).sum()) / both if both else math.nan
 
 
 def _cpu_ms(networks: Mapping[str, Network], shape: Sequence[int]) -> dict[str, float]:

@@ -130,7 +130,48 @@ def test_half_of_two_masks_overlaps():
     a = np.zeros((4, 4, 1), bool)
     a[:2] = True
     assert reduced_module._overlap(a, np.roll(a, 1, axis=0)) == 0.5
-    assert reduced_module._overlap(~a & a, ~a & a) == 1.0
+    assert reduced_module._overlap(~a & a, a) == 0
+    assert np.isnan(reduced_module._overlap(~a & a, ~a & a))
+
+
+def test_empty_masks_prove_nothing(bundle, cases, monkeypatch):
+    with_times(monkeypatch, 10.0, 4.0)
+    # neither network marks a voxel
+    write_model(bundle / "models" / "model.onnx", weights=(-2.0, 4.0), biases=(99.0, -99.0), **AS_IT_IS)
+    with pytest.raises(InputError, match=r"no mask of a held-out case marks anything, .*; give --dataset_dir cases of"):
+        export_reduced(bundle, "int8", dataset_dir=cases, calibration_cases=2)
+    assert not (bundle / "models" / "model-int8.onnx").exists()
+
+
+def test_classes_that_neither_mask_has_do_not_lift_the_mean(bundle, cases, monkeypatch):
+    two = '["background", "prostate", "lesion"]'
+    write_model(
+        bundle / "models" / "model.onnx", weights=(-2.0, 4.0, 0.0), biases=(1.0, -1.0, -9.0),
+        **{**AS_IT_IS, "class_names": two},
+    )  # fmt: skip
+    halves = iter([0.5, np.nan] * 8)
+    monkeypatch.setattr(reduced_module, "_overlap", lambda *_: next(halves))
+    with_times(monkeypatch, 10.0, 4.0)
+    with pytest.raises(BundleError, match=r"Dice 0\.5000 to fp32"):
+        export_reduced(bundle, "int8", dataset_dir=cases, calibration_cases=2)
+
+
+def test_an_earlier_file_that_stays_is_named(bundle, cases, monkeypatch):
+    with_times(monkeypatch, 10.0, 10.5)
+    (bundle / "models" / "model-int8.onnx").write_bytes(b"of another day")
+    with pytest.raises(BundleError, match=r"less time are wanted\. An earlier model-int8\.onnx is still there\.$"):
+        export_reduced(bundle, "int8", dataset_dir=cases)
+
+
+def test_a_file_or_a_name_is_no_folder(bundle, cases, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundles").mkdir()
+    bundle.rename(tmp_path / "bundles" / "by_hand")
+    for given in ("by_hand", tmp_path / "bundles" / "by_hand" / "models" / "model.onnx"):
+        with pytest.raises(
+            InputError, match=r"by_hand.*' is no bundle's folder; give the folder, such as bundles/NAME"
+        ):
+            export_reduced(given, "int8", dataset_dir=cases)
 
 
 @pytest.mark.parametrize(
