@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,8 @@ from torch import nn
 
 import akd_monai
 from akd_monai.bundle import bundle_path, load_network, read_metadata, weights_path, weights_sha256
-from akd_monai.data._trained_size import RECORD, warn_of_other_size
 from akd_monai.data import input_volumes, require_volumes
+from akd_monai.data._trained_size import RECORD, warn_of_other_size
 from akd_monai.deploy._comparison import Comparison, compared, failed
 from akd_monai.deploy._engines import Network, installed_engines
 from akd_monai.deploy._from_bundle import recipe_of_bundle
@@ -28,6 +31,8 @@ from akd_monai.errors import BundleError, InputError
 from akd_monai.files import as_path, atomic_write, check_writable, write_json
 
 __all__ = ["Export", "export_bundle"]
+
+logger = logging.getLogger(__name__)
 
 _REPORT = "-export.json"
 _PT2 = ".pt2"
@@ -124,6 +129,10 @@ def export_bundle(
         atomic_write(target, draft.read_bytes())
         if pt2:
             atomic_write(target.with_suffix(_PT2), (Path(folder) / _DRAFT_PT2).read_bytes())
+    for path in _of_other_weights(target, facts["weights_sha256"]):
+        logger.warning("%s is of other weights: export it as well, or delete it.", path)
+    if not pt2 and target.with_suffix(_PT2).exists():
+        logger.warning("%s is of an earlier export: write it as well (pt2), or delete it.", target.with_suffix(_PT2))
     report = target.with_name(f"{target.stem}{_REPORT}")
     opset = exported.facts["opset"]
     write_json(report, {**facts, "opset": opset, "comparisons": [entry.as_json() for entry in comparisons]})
@@ -163,9 +172,18 @@ def _facts(bundle_dir: str | Path, network: nn.Module, weights: str | Path | Non
     }
 
 
-def _as_json(facts: dict[str, Any]) -> dict[str, str]:
-    import json
+def _of_other_weights(target: Path, weights: str) -> Iterator[Path]:
+    """Yield networks in a lower precision beside an ONNX file that do not say that they are of these weights."""
+    for path in sorted(target.parent.glob(f"{target.stem}-*.onnx")):
+        try:
+            known = onnx_metadata(path).get(f"{PREFIX}weights_sha256")
+        except InputError:
+            known = None
+        if known != json.dumps(weights):
+            yield path
 
+
+def _as_json(facts: dict[str, Any]) -> dict[str, str]:
     return {f"{PREFIX}{name}": json.dumps(value) for name, value in facts.items()}
 
 

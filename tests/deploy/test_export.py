@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch
 from bundle_tools import small_bundle
-from deploy_tools import bright_box
+from deploy_tools import bright_box, write_model
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import BasicUNet
 
@@ -242,6 +242,17 @@ def test_evaluate_gives_the_same_table_with_the_exported_network(exported, tmp_p
     assert len(scores[0].dtype.names) > 3
     for name in scores[0].dtype.names:
         np.testing.assert_allclose(scores[1][name], scores[0][name], rtol=1e-4)
+
+
+def test_networks_of_other_weights_beside_it_are_named(tmp_path):
+    """An engine is given such a file by its path, and nobody would see that it is of an earlier training."""
+    target = tmp_path / "model.onnx"
+    for name, weights in (("int8", '"old"'), ("fp16", '"new"'), ("bf16", None)):
+        changes = {} if weights is None else {"weights_sha256": weights}
+        write_model(tmp_path / f"model-{name}.onnx", **changes)
+    (tmp_path / "model-int4.onnx").write_bytes(b"no network")
+    found = export_module._of_other_weights(target, "new")
+    assert [path.name for path in found] == ["model-bf16.onnx", "model-int4.onnx", "model-int8.onnx"]
 
 
 def test_refusals(tmp_path):
