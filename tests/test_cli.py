@@ -16,6 +16,7 @@ from akd_monai.__main__ import main, user_error
 from akd_monai._cli.door import VERBS
 from akd_monai._cli.help import argument_help
 from akd_monai._cli.source import argument_texts, read_arguments
+from akd_monai._cli.words import with_joined_lists
 from akd_monai.errors import InputError
 
 
@@ -140,6 +141,14 @@ def test_old_words_are_accepted_with_a_hint(command, hint, capsys, tmp_path, mon
     assert f"akd_monai: {hint}; the old name will be removed.\n" in text
     # the value arrived: what it names does not exist
     assert "no/such" in text.splitlines()[-1]
+
+
+def test_values_of_a_list_are_joined_wherever_it_stands():
+    wanted = ["--output_type=nifti,dicom_seg", "--input", "t2"]
+    assert with_joined_lists(["--output_type=nifti", "dicom_seg", "--input", "t2"], ["output_type"]) == wanted
+    assert with_joined_lists(["--input", "t2", "--output_type=nifti", "dicom_seg"], ["output_type"]) == [
+        *wanted[1:], wanted[0],
+    ]  # fmt: skip
 
 
 def test_an_old_and_a_new_word_together_are_refused(capsys):

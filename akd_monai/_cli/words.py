@@ -48,12 +48,12 @@ def with_joined_lists(arguments: Sequence[str], lists: Collection[str]) -> list[
     """
     joined: list[str] = []
     # where the value of the list stands that is being read
-    place = 0
+    place: int | None = None
     for argument in arguments:
         name, value = _flag(argument)
         if name:
-            place = len(joined) + (value == "") if name in lists else 0
-        elif place and place < len(joined):
+            place = len(joined) + (value == "") if name in lists else None
+        elif place is not None and place < len(joined):
             joined[place] += f",{argument}"
             continue
         joined.append(argument)
