@@ -93,8 +93,8 @@ def compress_bundle(
 
     Students learn at the sites of which the teacher has seen nothing, by its ``eval/training.json``; where there are none,
     at its own, with its split. Bundles of others, in 2D or 3D, keep their own data handling: students are written by
-    :func:`~akd_monai.bundle.new_bundle` with ``like``, and learn alone and by distillation; ``sites``, ``folds``, ``fold`` and
-    ``seed`` would have no effect and are refused there.
+    :func:`~akd_monai.bundle.new_bundle` with ``like``, and learn alone and by distillation; ``sites``, ``folds``, ``fold``
+    and ``seed`` would have no effect and are refused there.
 
     Args:
         teacher: folder of the large bundle, with weights.
