@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -44,9 +45,14 @@ def described_failure(file: str, error: BaseException) -> Failure:
     words = one_line(error, _LONGEST_MESSAGE) if isinstance(error, InputError) else fault
     if not words:
         words = f"{type(error).__name__}: {one_line(error)}"
-    message = words if Path(file).name in words else f"{' '.join(file.splitlines())}: {words}"
+    message = words if _is_named(Path(file).name, words) else f"{' '.join(file.splitlines())}: {words}"
     what = error.what if isinstance(error, InputError) else words
     return Failure(message, one_line(what, _LONGEST_REASON), bool(fault))
+
+
+def _is_named(name: str, words: str) -> bool:
+    """Return whether a message names a file; a folder may be called 1, and a message count."""
+    return re.search(rf"(?<![\w.-]){re.escape(name)}(?=[:/'\"])", words) is not None
 
 
 def failures_error(
