@@ -147,9 +147,11 @@ def _round(marks: list[float], watched: _Watched) -> dict[str, float]:
 def _peak_mb() -> float:
     """Return the most memory of this process; what its parent had does not count, as in ``ru_maxrss``."""
     status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / _MB
+    lines = status.read_text(encoding="ascii", errors="replace").splitlines() if status.is_file() else []
+    for line in lines:
+        # some kernels leave it out
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024 / _MB
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024

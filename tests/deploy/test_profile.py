@@ -42,6 +42,14 @@ def test_each_second_is_counted_once(tmp_path, monkeypatch):
     assert (tmp_path / "mask.nii.gz").is_file()
 
 
+@pytest.mark.parametrize("status", ["VmPeak: 9 kB\nVmHWM:   20000 kB\n", "VmPeak: 9 kB\n"], ids=["with", "without"])
+def test_memory_where_the_kernel_does_not_tell_the_most(status, tmp_path, monkeypatch):
+    (tmp_path / "status").write_text(status)
+    monkeypatch.setattr(stages_module, "Path", lambda _: tmp_path / "status")
+    found = stages_module._peak_mb()
+    assert found == 20.48 if "VmHWM" in status else found > 20
+
+
 def test_table_and_json_of_two_engines(tmp_path, capsys):
     bright_box(tmp_path / "t2.nii.gz")
     model = write_model(tmp_path / "m.onnx")
