@@ -23,6 +23,8 @@ def small_bundle(part: str, root: Path, **changes) -> Path:
         small["network_def#features"] = FEATURES
     else:
         small["folds"] = 2
+    if part == "deeplabv3plus":
+        small["network_def#width"] = 0.125
     change_bundle(root, {**small, **changes})
     return root
 
