@@ -30,8 +30,8 @@ Beside those for data and sizes, what the training needs with these versions, in
 _INTRO = """# The Model Zoo's segmentation bundles
 
 Each bundle of the [Model Zoo](https://github.com/Project-MONAI/model-zoo) for segmentation, at commit {commit}, tried as it
-is: random weights in place of the trained ones, **synthetic images**, one epoch of small crops by overrides alone, one thread
-of an x86-64 CPU that did other work as well, no GPU.
+is: random weights in place of the trained ones, **synthetic images**, one epoch of small crops by overrides alone, one
+thread of an x86-64 CPU that did other work as well, no GPU.
 Packages: {packages}.
 scikit-image and einops are no requirements of this package; some of the bundles import them.
 
