@@ -26,9 +26,22 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 PINNED = ("setup.cfg", "pyproject.toml", "constraints.txt")
 
 
+def wait_for(*command: str) -> int:
+    """Run ``command`` in the project's folder and return its exit code.
+
+    Ctrl-C reaches the command as well, which saves what it has and ends: it is waited for, and not killed.
+    """
+    with subprocess.Popen(list(command), cwd=ROOT) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
 def call(*command: str) -> None:
     """Run ``command`` in the project's folder and end with its exit code when it fails."""
-    code = subprocess.call(list(command), cwd=ROOT)
+    code = wait_for(*command)
     if code:
         # a negative code is the number of the signal that ended the command
         sys.exit(code if code > 0 else 128 - code)
@@ -44,7 +57,7 @@ def environment() -> None:
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
         return
     print(f"Setting up {VENV.name} (a few minutes the first time)", flush=True)
-    if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]):
+    if wait_for(sys.executable, "-m", "venv", "--clear", str(VENV)):
         sys.exit("Python could not make a virtual environment; on Debian and Ubuntu install the package python3-venv.")
     call(
         str(PYTHON),

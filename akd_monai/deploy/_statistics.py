@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from akd_monai.data.gate import MOST_FOREGROUND
 from akd_monai.data.geometry import Array, orientation_of, spacing_of
 
 __all__ = ["ClassFigures", "mask_figures", "mask_warnings", "slice_axis"]
@@ -67,14 +68,20 @@ def slice_axis(affine: Array) -> int:
 
 
 def mask_warnings(mask: NDArray[np.uint8]) -> Iterator[str]:
-    """Yield what is odd about a mask: it is empty, or reaches a face of the volume.
+    """Yield what is odd about a mask: it is empty, marks nearly everything, or reaches a face of the volume.
 
     Example:
         >>> list(mask_warnings(np.zeros((4, 4, 2), np.uint8)))
         ['the mask is empty: no voxel is marked']
+        >>> list(mask_warnings(np.ones((4, 4, 2), np.uint8)))
+        ['the mask marks 100% of the volume, as of an untrained network, or one for other images']
     """
     if not mask.any():
         yield "the mask is empty: no voxel is marked"
+        return
+    marked = np.count_nonzero(mask) / mask.size
+    if marked > MOST_FOREGROUND:
+        yield f"the mask marks {marked:.0%} of the volume, as of an untrained network, or one for other images"
         return
     faces = [face for axis in range(3) for face in (mask.take(0, axis), mask.take(-1, axis))]
     if any(face.any() for face in faces):

@@ -107,7 +107,8 @@ def export_bundle(
     if target.suffix.lower() != ".onnx":
         raise InputError(f"output_file must end in .onnx, got {str(target)!r}.")
     if not installed_engines():
-        raise InputError("export needs an engine to prove its file", remedy="pip install onnxruntime", code="no-engine")
+        remedy = 'pip install "akd_monai[onnx,segment]"'
+        raise InputError("export needs an engine to prove its file", remedy=remedy, code="no-engine")
     if volumes is not None:
         require_volumes(input_volumes(volumes), volumes, flag="--volumes")
     recipe = recipe_of_bundle(bundle)

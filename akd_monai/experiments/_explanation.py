@@ -13,6 +13,8 @@ __all__ = ["explanations"]
 
 # a gain in Dice that a reader would want to see; the number of cases follows from it
 _WANTED = 0.02
+# below it, a network does not segment what the labels show
+_LEAST_DICE = 0.1
 # the task loss, also on images without labels, and the sum of all
 _OWN = ("task", "unlabelled", "total")
 
@@ -42,6 +44,13 @@ def _teacher(results: Results, class_name: str) -> list[str]:
     if teacher is None or alone is None:
         return []
     means = [scores(system, class_name)["dice"].mean for system in (teacher, alone)]
+    if any(math.isnan(mean) for mean in means):
+        return []
+    if max(means) < _LEAST_DICE:
+        return [
+            f"Neither the teacher nor the student alone segments this site yet: their mean Dice is {means[0]:.3f} and "
+            f"{means[1]:.3f}. Train both longer before they are compared."
+        ]
     values = f"its mean Dice is {means[0]:.3f}, that of the student alone {means[1]:.3f}"
     if means[0] > means[1]:
         return [

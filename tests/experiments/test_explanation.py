@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -40,6 +41,19 @@ def test_a_teacher_above_the_student_alone_is_no_reason():
         "The teacher knows more about this site than the student alone: its mean Dice is 0.900"
     )
     results["systems"] = results["systems"][1:]
+    assert not any("teacher" in sentence.lower() for sentence in said(results))
+
+
+def test_networks_that_segment_nothing_are_not_compared():
+    results = record(gain=-0.05)
+    for system, dice in zip(results["systems"], (0.03, 0.01, 0.01), strict=True):
+        for row in system["per_case"]:
+            row["dice"] = dice
+    first = said(results)[0]
+    assert first.startswith("Neither the teacher nor the student alone segments this site yet")
+    assert "their mean Dice is 0.030 and 0.010. Train both" in first
+    for row in results["systems"][0]["per_case"]:
+        row["dice"] = math.nan
     assert not any("teacher" in sentence.lower() for sentence in said(results))
 
 
