@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
-__all__ = ["PROTOCOLS"]
+__all__ = ["IN_WORDS", "PROTOCOLS"]
+
+IN_WORDS = {
+    "cross_site": "teacher trained at the source sites, students at the target site",
+    "loso": "teacher and students trained at the source sites alone",
+}
 
 PROTOCOLS = {
     "cross_site": (

@@ -28,9 +28,9 @@ __all__ = [
 MISSING = "n/a"
 _VERDICTS: dict[Outcome, str] = {"helped": "better", "hurt": "worse", "none": "not shown", "few": "too few cases"}
 HEADLINES: dict[Outcome, str] = {
-    "helped": "Distillation helped on these cases",
-    "hurt": "Distillation hurt on these cases",
-    "none": "No difference shown",
+    "helped": "Distillation helped on these cases, by Dice",
+    "hurt": "Distillation hurt on these cases, by Dice",
+    "none": "No difference in Dice shown",
     "few": "Too few cases to tell",
 }
 

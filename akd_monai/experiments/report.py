@@ -16,7 +16,7 @@ from akd_monai.experiments._explanation import explanations
 from akd_monai.experiments._figures import curves_figure
 from akd_monai.experiments._pages import is_experiment, write_study_report
 from akd_monai.experiments._pictures import MAX_CASES, contour_rows
-from akd_monai.experiments._protocols import PROTOCOLS
+from akd_monai.experiments._protocols import IN_WORDS, PROTOCOLS
 from akd_monai.experiments._templates import data_uri, rendered
 from akd_monai.experiments.results import Data, Mlflow, Results, read_results, write_results
 from akd_monai.files import as_path, atomic_write
@@ -86,6 +86,7 @@ def render_page(results: Results, folder: str | os.PathLike[str]) -> str:
         "data": dict.fromkeys(Data.__annotations__) | results["data"],
         "mlflow": results.get("mlflow") and dict.fromkeys(Mlflow.__annotations__) | results["mlflow"],
         "protocol": PROTOCOLS.get(results["protocol"], ""),
+        "protocol_in_words": IN_WORDS.get(results["protocol"], results["protocol"]),
         "warnings": [*results.get("warnings", []), *cautions(results, comparisons), *skipped],
         "metrics": METRICS,
         "findings": tables.findings(comparisons),

@@ -80,7 +80,8 @@ def test_figures_of_the_tables():
     assert "2.112" in page.text
     assert "1 × 1 × 384 × 384" in page.text
     assert "1.47 MB" in page.text
-    assert "cross_site" in page.text
+    assert "Protocol teacher trained at the source sites, students at the target site" in page.text
+    assert page.text.count("cross_site") == 1  # where the next words explain it
     assert "not domain generalisation" in page.text
     assert "mlflow ui --backend-store-uri sqlite:///mlruns.db --host 127.0.0.1" in page.text
     assert "Validation cases are training cases." in page.text
@@ -94,7 +95,7 @@ def test_figures_of_the_tables():
     [
         (0.05, 8, "Distillation helped on these cases"),
         (-0.05, 8, "Distillation hurt on these cases"),
-        (0.0, 9, "No difference shown"),
+        (0.0, 9, "No difference in Dice shown"),
         (0.05, 5, "Too few cases to tell"),
         (0.05, 1, "Too few cases to tell"),
     ],
@@ -103,6 +104,19 @@ def test_finding_follows_from_the_interval(gain, cases, headline):
     text = Page(render_page(record(gain=gain, cases=cases), ".")).text
     assert headline in text
     assert ("Only" in text) == (cases < 10)
+
+
+def test_a_distance_that_is_worse_does_not_contradict_the_finding_by_dice():
+    results = record(gain=0.0, cases=9)
+    for row in results["systems"][2]["per_case"]:
+        row["hd95_mm"] += 1
+    text = Page(render_page(results, ".")).text
+    assert "No difference in Dice shown" in text
+    (row,) = re.findall(r"HD95 \(mm\) \+1\.00 [^A]*", text)
+    assert row.split("ENet")[0].strip().endswith("worse")
+    caption = text.partition("Distilled minus alone")[2].partition("HD95")[0]
+    assert "read off the interval over cases and is no test" in caption
+    assert "Difference by the interval" in caption
 
 
 def test_without_a_pair_the_page_says_that_nothing_was_compared():
