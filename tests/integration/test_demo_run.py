@@ -12,6 +12,7 @@ import time
 
 import mlflow
 import pytest
+from warm_python import WarmPython
 
 SMALL = [
     "--size=32", "--features=4,4,8,8,8", "--epochs=1", "--teacher_epochs=1", "--samples_per_epoch=4", "--batch_size=2",
@@ -19,8 +20,12 @@ SMALL = [
 ]  # fmt: skip
 
 
-def command(folder):
-    return [sys.executable, "-W", "ignore", "-m", "akd_monai", "demo", f"--output_dir={folder}", *SMALL]
+# the interpreter of the commands that the demo starts may be one that has imported everything
+PROGRAM = "import sys; sys.executable = sys.argv.pop(1); from akd_monai.__main__ import main; main()"
+
+
+def command(folder, python=sys.executable):
+    return [sys.executable, "-W", "ignore", "-c", PROGRAM, str(python), "demo", f"--output_dir={folder}", *SMALL]
 
 
 @pytest.mark.fault(
@@ -45,7 +50,9 @@ def test_demo_is_stopped_by_ctrl_c_and_resumed(tmp_path):
     assert process.returncode == 130, output[-3000:]
     assert "Stopped. The same command resumes from here" in output
     assert "Traceback" not in output
-    done = subprocess.run(command(folder), env=environment, capture_output=True, text=True, check=False)
+    with WarmPython() as warm:
+        resumed = command(folder, warm.bin / "python")
+        done = subprocess.run(resumed, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "Teacher (UNet++) at RUNMC: done before" in done.stdout
 
