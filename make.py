@@ -97,13 +97,9 @@ def main() -> None:
     elif target == "test":
         # most tests wait for a process that imports PyTorch and MONAI on one core: a worker for each core
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        command = [str(PYTHON), "-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
-        if arguments:
-            call(*command, *arguments)
-        else:
-            # experiments fork and kill processes, which wants workers that have loaded nothing else
-            call(*command, "--ignore=tests/experiments")
-            call(*command, "tests/experiments")
+        # files in the order of tests/conftest.py, the long ones first
+        order = ("--dist", "loadfile", "--no-loadscope-reorder")
+        call(str(PYTHON), "-m", "pytest", "-n", "auto", *order, *arguments)
     elif target == "lint":
         call(str(PYTHON), "-m", "ruff", "check", ".")
         call(str(PYTHON), "-m", "ruff", "format", "--check", ".")

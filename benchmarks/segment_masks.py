@@ -62,7 +62,9 @@ def _run(settings: Settings, folder: Path) -> Result:
             cells = [f"{voxels}", f"{marked:.0%}", f"{len(found)}", f"{max([0.0, *found]):.1e}"]
             result.rows.append([f"prostate_mri_{part}", engine, *cells])
     ties = "drawn weights leave voxels whose classes are equal but for rounding; see the margins"
-    places = "ENet: of two values that its max pooling finds equal but for rounding, engines keep the place of another one"
+    places = (
+        "ENet: of two values that its max pooling finds equal but for rounding, engines keep the place of another one"
+    )
     result.goals += [
         Goal("segment: voxels that differ from monai.bundle run", 0, differing, True, ties),
         Goal("segment: largest margin of a voxel that differs", 1e-5, max(margins), True, places),
