@@ -29,9 +29,14 @@ def small_bundle(part: str, root: Path, **changes) -> Path:
     return root
 
 
-def run_bundle(folder: Path, configs: str, *options: str, check: bool = True) -> subprocess.CompletedProcess:
-    """Run ``python -m monai.bundle run`` in a bundle's folder, as a user does."""
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", configs, *options]
+def run_bundle(
+    folder: Path, configs: str, *options: str, check: bool = True, python: str | Path = sys.executable
+) -> subprocess.CompletedProcess:
+    """Run ``python -m monai.bundle run`` in a bundle's folder, as a user does.
+
+    ``python`` may be that of :class:`~warm_python.WarmPython`, which has imported everything.
+    """
+    command = [str(python), "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", configs, *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if check:

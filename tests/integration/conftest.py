@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import functools
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from bundle_tools import FEATURES, SIZE, small_bundle
+from bundle_tools import FEATURES, SIZE, run_bundle, small_bundle
+from warm_python import WarmPython
 
 from akd_monai.bundle import load_network
 from akd_monai.networks.nets import UNetPlusPlus
@@ -36,3 +40,10 @@ def teacher(tmp_path_factory) -> Path:
     torch.save(UNetPlusPlus(2, 1, 2, features=FEATURES).state_dict(), root / "models" / "model.pt")
     load_network(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def run_warm() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
+    """``run_bundle`` by an interpreter that has imported everything, where a test is not about the start of a command."""
+    with WarmPython() as warm:
+        yield functools.partial(run_bundle, python=warm.bin / "python")

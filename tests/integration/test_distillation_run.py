@@ -130,11 +130,11 @@ def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_weights(tmp_path, da
 
 
 @pytest.mark.slow
-def test_with_every_weight_at_0_the_run_equals_the_plain_run(tmp_path, data_dir, teacher):
+def test_with_every_weight_at_0_the_run_equals_the_plain_run(run_warm, tmp_path, data_dir, teacher):
     plain, off = (small_bundle("enet", tmp_path / name) for name in ("plain", "off"))
     common = [f"--dataset_dir={data_dir}", "--sites=['I2CVB']"]
-    run_bundle(plain, "configs/train.json", *common)
+    run_warm(plain, "configs/train.json", *common)
     zero = [f"--lambda_{name}=0.0" for name in ("logits", "gram", "affinity")]
-    run_bundle(off, DISTILL, f"--teacher_bundle={teacher}", *zero, *common)
+    run_warm(off, DISTILL, f"--teacher_bundle={teacher}", *zero, *common)
     assert equal(last(plain), last(off))
     assert sha(plain / "models" / "model.pt") == sha(off / "models" / "model.pt")

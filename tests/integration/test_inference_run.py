@@ -43,10 +43,10 @@ def test_mask_has_the_grid_of_the_volume(student, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_volume_of_one_slice_keeps_its_third_axis(student, tmp_path):
+def test_a_volume_of_one_slice_keeps_its_third_axis(run_warm, student, tmp_path):
     volume = np.random.default_rng(0).normal(100, 20, (40, 32, 1)).astype(np.float32)
     nib.save(nib.Nifti1Image(volume, np.diag([1.0, 1, 3, 1])), tmp_path / "one.nii.gz")
-    run_bundle(student, "configs/inference.json", f"--dataset_dir={tmp_path}", f"--output_dir={tmp_path / 'masks'}")
+    run_warm(student, "configs/inference.json", f"--dataset_dir={tmp_path}", f"--output_dir={tmp_path / 'masks'}")
     mask = nib.load(tmp_path / "masks" / "one_pred.nii.gz")
     assert mask.shape == volume.shape
     np.testing.assert_allclose(mask.affine, np.diag([1.0, 1, 3, 1]), atol=1e-9)
@@ -71,7 +71,7 @@ def masks_in(folder: Path) -> list[str]:
     outcome="four masks that mirror the tree; what was skipped is named",
 )
 @pytest.mark.slow
-def test_every_volume_has_its_own_mask_and_no_mask_is_segmented(student, tmp_path):
+def test_every_volume_has_its_own_mask_and_no_mask_is_segmented(run_warm, student, tmp_path):
     for name in (
         "p1/t2.nii.gz",
         "p2/t2.nii.gz",
@@ -84,12 +84,12 @@ def test_every_volume_has_its_own_mask_and_no_mask_is_segmented(student, tmp_pat
         write(tmp_path / "in" / name)
     options = (f"--dataset_dir={tmp_path / 'in'}", f"--output_dir={tmp_path / 'in' / 'out'}")
     wanted = ["a.nii.gz_pred.nii.gz", "a.nii_pred.nii.gz", "p1/t2_pred.nii.gz", "p2/t2_pred.nii.gz"]
-    done = run_bundle(student, "configs/inference.json", *options)
+    done = run_warm(student, "configs/inference.json", *options)
     assert masks_in(tmp_path / "in" / "out") == wanted
     assert "skipped as masks or predictions, by their names: mask.nii.gz, old_pred.nii.gz, p1/t2_seg" in output(done)
     assert "4 of 4 volumes segmented" in output(done)
     # the masks that are now there are not read
-    assert "4 of 4 volumes segmented" in output(run_bundle(student, "configs/inference.json", *options))
+    assert "4 of 4 volumes segmented" in output(run_warm(student, "configs/inference.json", *options))
     assert masks_in(tmp_path / "in" / "out") == wanted
 
 
@@ -104,11 +104,11 @@ def output(done) -> str:
     outcome="exit code 2, nothing is written",
 )
 @pytest.mark.slow
-def test_a_clash_ends_inference_before_anything_is_computed(student, tmp_path):
+def test_a_clash_ends_inference_before_anything_is_computed(run_warm, student, tmp_path):
     for name in ("in/T2.nii.gz", "in/t2.nii.gz", "in/other.nii.gz"):
         write(tmp_path / name)
     options = (f"--dataset_dir={tmp_path / 'in'}", f"--output_dir={tmp_path / 'out'}")
-    done = run_bundle(student, "configs/inference.json", *options, check=False)
+    done = run_warm(student, "configs/inference.json", *options, check=False)
     assert done.returncode == 2
     assert "would be written to one mask" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
@@ -150,12 +150,12 @@ def bad_volumes(folder: Path) -> dict[str, str]:
     outcome="three masks, exit code 2, each bad file named once; no traceback",
 )
 @pytest.mark.slow
-def test_bad_volumes_cost_themselves_alone(student, tmp_path):
+def test_bad_volumes_cost_themselves_alone(run_warm, student, tmp_path):
     faults = bad_volumes(tmp_path)
     for name in ("a", "m", "z"):
         write(tmp_path / f"{name}.nii.gz")
     options = (f"--dataset_dir={tmp_path}", f"--output_dir={tmp_path / 'out'}")
-    done = run_bundle(student, "configs/inference.json", *options, check=False)
+    done = run_warm(student, "configs/inference.json", *options, check=False)
     assert done.returncode == 2
     assert masks_in(tmp_path / "out") == ["a_pred.nii.gz", "m_pred.nii.gz", "z_pred.nii.gz"]
     assert "Traceback" not in output(done)
@@ -175,11 +175,11 @@ def test_bad_volumes_cost_themselves_alone(student, tmp_path):
     outcome="both are said",
 )
 @pytest.mark.slow
-def test_a_constant_image_and_an_empty_mask_are_said(student, tmp_path):
+def test_a_constant_image_and_an_empty_mask_are_said(run_warm, student, tmp_path):
     image = write(tmp_path / "flat.nii.gz", np.full((24, 20, 3), 7, np.float32))
     # a network whose last layer says background, whatever it sees
     options = (f"--dataset_dir={image}", f"--output_dir={tmp_path / 'out'}")
-    done = run_bundle(always_background(student, tmp_path / "student"), "configs/inference.json", *options)
+    done = run_warm(always_background(student, tmp_path / "student"), "configs/inference.json", *options)
     assert re.search(r"flat\.nii\.gz' is constant: every voxel is 7", output(done))
     assert f"{image}: the mask is empty, no voxel is marked." in output(done)
     assert not nib.load(tmp_path / "out" / "flat_pred.nii.gz").get_fdata().any()
@@ -195,8 +195,8 @@ def always_background(student: Path, root: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_evaluation_writes_a_row_for_each_held_out_case(student, data_dir):
-    run_bundle(
+def test_evaluation_writes_a_row_for_each_held_out_case(run_warm, student, data_dir):
+    run_warm(
         student, "['configs/train.json','configs/evaluate.json']", f"--dataset_dir={data_dir}", "--sites=['I2CVB']"
     )
     with (student / "eval" / "per_case.csv").open() as file:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundle_tools import run_bundle, small_bundle
+from bundle_tools import small_bundle
 from foreign_tools import STUDENT, foreign_bundle, foreign_teacher, write_cubes
 
 import akd_monai.bundle
@@ -39,11 +39,11 @@ def equal(a, b):
 
 
 @pytest.mark.slow
-def test_a_bundle_of_the_project(tmp_path, data_dir, teacher):
+def test_a_bundle_of_the_project(run_warm, tmp_path, data_dir, teacher):
     by_monai, by_command, plain = (small_bundle("enet", tmp_path / name) for name in ("monai", "command", "plain"))
     configs = f"['configs/train.json','configs/distill.json',{str(recipe_path('careful'))!r}]"
     of_data = (f"--dataset_dir={data_dir}", "--sites=['I2CVB']")
-    run_bundle(by_monai, configs, f"--teacher_bundle={teacher}", *of_data, "--lambda_gram=0.5")
+    run_warm(by_monai, configs, f"--teacher_bundle={teacher}", *of_data, "--lambda_gram=0.5")
     both = ("distill", f"--teacher={teacher}", *of_data, "--lambda_gram=0.5")
     main([*both, f"--student={by_command}", "--recipe=careful"])
     main([*both, f"--student={plain}"])
@@ -54,11 +54,11 @@ def test_a_bundle_of_the_project(tmp_path, data_dir, teacher):
 
 
 @pytest.mark.slow
-def test_a_foreign_student(tmp_path):
+def test_a_foreign_student(run_warm, tmp_path):
     data = write_cubes(tmp_path / "data")
     teacher = foreign_teacher(tmp_path / "teacher", data, **LAYERS_OF_TEACHER)
     by_monai, by_command = (foreign_bundle(tmp_path / name, STUDENT, data, **LAYERS) for name in ("monai", "command"))
     configs = f"['configs/train.json',{str(GENERIC)!r},{str(recipe_path('emkd'))!r}]"
-    run_bundle(by_monai, configs, f"--teacher_bundle={teacher}")
+    run_warm(by_monai, configs, f"--teacher_bundle={teacher}")
     main(["distill", f"--teacher={teacher}", f"--student={by_command}", "--recipe=emkd"])
     assert equal(weights(by_monai / "models/model.pt"), weights(by_command / "models/model.pt"))
