@@ -28,6 +28,7 @@ __all__ = [
     "class_counts",
     "constant_value",
     "image_warnings",
+    "odd_share",
     "poor_contrast",
     "rounded",
 ]
@@ -220,6 +221,23 @@ def check_share(counts: Mapping[float, int]) -> None:
         what = f"marks {share:.0%} of all voxels"
         remedy = "swap foreground and background, or draw the mask again"
         raise FileError(what, remedy=remedy, code="label-full")
+
+
+def odd_share(mask: NDArray[Any]) -> str:
+    """Return what is odd about how much a predicted mask marks, in words, empty if nothing is.
+
+    Example:
+        >>> odd_share(np.zeros((4, 4, 2))), odd_share(np.eye(4))
+        ('the mask is empty, no voxel is marked', '')
+        >>> odd_share(np.ones((4, 4, 2)))
+        'the mask marks 100% of the volume, as of an untrained network, or one for other images'
+    """
+    share = np.count_nonzero(mask) / mask.size
+    if share == 0:
+        return "the mask is empty, no voxel is marked"
+    if share > MOST_FOREGROUND:
+        return f"the mask marks {share:.0%} of the volume, as of an untrained network, or one for other images"
+    return ""
 
 
 def check_grids(image: tuple[Sequence[int], Array], label: tuple[Sequence[int], Array]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from monai.config import DtypeLike, NdarrayOrTensor
 from monai.data import ImageWriter, NibabelWriter
 
+from akd_monai.data.gate import odd_share
 from akd_monai.data.placement import nifti_like, write_mask
 from akd_monai.names import is_nifti
 
@@ -67,7 +68,8 @@ class VolumeWriter(NibabelWriter):
         ImageWriter.write(self, filename, verbose=verbose)
         image = self.create_backend_obj(self.data_obj, affine=self.affine, dtype=self.output_dtype, **kwargs)
         array = np.asanyarray(image.dataobj)
-        if not array.any():
-            logger.warning("%s: the mask is empty, no voxel is marked.", self.image_path or filename)
+        warning = odd_share(array)
+        if warning:
+            logger.warning("%s: %s.", self.image_path or filename, warning)
         self.data_obj = nifti_like(array, image.affine, self.image_path)
         write_mask(filename, self.data_obj)

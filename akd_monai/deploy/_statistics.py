@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from akd_monai.data.gate import MOST_FOREGROUND
+from akd_monai.data.gate import odd_share
 from akd_monai.data.geometry import Array, orientation_of, spacing_of
 
 __all__ = ["ClassFigures", "mask_figures", "mask_warnings", "slice_axis"]
@@ -72,16 +72,11 @@ def mask_warnings(mask: NDArray[np.uint8]) -> Iterator[str]:
 
     Example:
         >>> list(mask_warnings(np.zeros((4, 4, 2), np.uint8)))
-        ['the mask is empty: no voxel is marked']
-        >>> list(mask_warnings(np.ones((4, 4, 2), np.uint8)))
-        ['the mask marks 100% of the volume, as of an untrained network, or one for other images']
+        ['the mask is empty, no voxel is marked']
     """
-    if not mask.any():
-        yield "the mask is empty: no voxel is marked"
-        return
-    marked = np.count_nonzero(mask) / mask.size
-    if marked > MOST_FOREGROUND:
-        yield f"the mask marks {marked:.0%} of the volume, as of an untrained network, or one for other images"
+    share = odd_share(mask)
+    if share:
+        yield share
         return
     faces = [face for axis in range(3) for face in (mask.take(0, axis), mask.take(-1, axis))]
     if any(face.any() for face in faces):

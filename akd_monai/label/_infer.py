@@ -16,6 +16,7 @@ from monai.utils import convert_to_numpy
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from akd_monai.data.gate import odd_share
 from akd_monai.data.placement import nifti_like
 from akd_monai.deploy.exported_network import ExportedNetwork
 from akd_monai.errors import InputError
@@ -117,7 +118,7 @@ def write_nifti(data: Mapping[str, Any], key: str = "pred") -> str | None:
     """Write the mask ``data[key]`` as NIfTI and return the path, or None where another form is asked for.
 
     It has qform, sform, codes and units of the image's file. ITK, which MONAI Label uses, sets its own, and writes sheared
-    axes to NIfTI as if they were at right angles. An empty mask is a warning.
+    axes to NIfTI as if they were at right angles. An empty mask, or one of everything, is a warning.
     """
     name = str(data.get("result_extension") or data.get("image_path") or "").lower()
     extension = next((suffix for suffix in (".nii.gz", ".nii") if name.endswith(suffix)), None)
@@ -126,8 +127,9 @@ def write_nifti(data: Mapping[str, Any], key: str = "pred") -> str | None:
     if extension is None or affine is None or mask.ndim > 3 or not data.get("result_write_to_file", True):
         return None
     image_path = data.get("image_path")
-    if not mask.any():
-        logger.warning("%s: the mask is empty, no voxel is marked.", image_path or key)
+    warning = odd_share(mask)
+    if warning:
+        logger.warning("%s: %s.", image_path or key, warning)
     image = nifti_like(mask.astype(data["result_dtype"]), np.asarray(affine, dtype=np.float64), image_path)
     with tempfile.NamedTemporaryFile(suffix=extension, delete=False) as file:
         nib.save(image, file.name)

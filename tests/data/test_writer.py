@@ -203,12 +203,18 @@ def test_equal_masks_are_equal_files(tmp_path):
     assert (tmp_path / "a_pred.nii.gz").read_bytes() == first
 
 
-def test_an_empty_mask_is_said(tmp_path, caplog):
+def test_an_empty_mask_and_one_of_everything_are_said(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        save(tmp_path)(MetaTensor(torch.ones(1, *SHAPE), meta={"filename_or_obj": "full.nii.gz"}))
+        half = torch.ones(1, *SHAPE)
+        half[:, :10] = 0
+        save(tmp_path)(MetaTensor(half, meta={"filename_or_obj": "half.nii.gz"}))
         assert caplog.messages == []
         save(tmp_path)(MetaTensor(torch.zeros(1, *SHAPE), meta={"filename_or_obj": "site/empty.nii.gz"}))
-    assert caplog.messages == ["site/empty.nii.gz: the mask is empty, no voxel is marked."]
+        save(tmp_path)(MetaTensor(torch.ones(1, *SHAPE), meta={"filename_or_obj": "full.nii.gz"}))
+    assert caplog.messages == [
+        "site/empty.nii.gz: the mask is empty, no voxel is marked.",
+        "full.nii.gz: the mask marks 100% of the volume, as of an untrained network, or one for other images.",
+    ]
 
 
 @pytest.mark.fault(

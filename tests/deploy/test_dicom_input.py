@@ -302,7 +302,7 @@ def test_what_is_odd_is_a_warning(model, tmp_path):
     assert done.warnings == (
         "was computed from other images (ImageType DERIVED): is it the right series?",
         "is constant: every voxel is 7",
-        "the mask is empty: no voxel is marked",
+        "the mask is empty, no voxel is marked",
     )
 
 

@@ -155,7 +155,7 @@ def test_an_empty_mask_makes_no_segmentation_and_leaves_no_older_one(model, tmp_
     (done,) = segment(tmp_path / "T2", tmp_path / "out", model=model, output_type="dicom_seg", statistics=True)
     assert done.dicom_seg is None
     assert done.warnings[1:] == (
-        "the mask is empty: no voxel is marked",
+        "the mask is empty, no voxel is marked",
         "no DICOM SEG was written, which cannot be empty",
         "T2_pred.seg.dcm of an earlier run was removed",
     )

@@ -119,7 +119,7 @@ def test_statistics_warnings_and_preview(model, tmp_path):
     assert found["warnings"] == ["the mask reaches the edge of the volume: part of the organ may lie outside"]
     assert content["volumes"]["flat_pred.nii.gz"]["warnings"] == [
         "is constant: every voxel is 7",
-        "the mask is empty: no voxel is marked",
+        "the mask is empty, no voxel is marked",
     ]
     for each in (edge, flat):
         assert each.preview is not None

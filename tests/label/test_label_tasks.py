@@ -130,7 +130,9 @@ def test_an_empty_mask_is_said(caplog):
     data = {"pred": torch.zeros(4, 3, 2), "pred_meta_dict": {"affine": np.eye(4)}, "result_dtype": "uint8"}
     with caplog.at_level(logging.WARNING):
         write_nifti({**data, "image_path": "t2.nii.gz"})
-    assert caplog.messages == ["t2.nii.gz: the mask is empty, no voxel is marked."]
+        write_nifti({**data, "pred": torch.ones(4, 3, 2), "image_path": "full.nii.gz"})
+    assert caplog.messages[0] == "t2.nii.gz: the mask is empty, no voxel is marked."
+    assert caplog.messages[1].startswith("full.nii.gz: the mask marks 100% of the volume")
 
 
 def test_training_without_labels_says_what_to_do(train):
